@@ -1,0 +1,1 @@
+"""Signal processing around the network: spectrogram images, windows of long signals, resampling."""
