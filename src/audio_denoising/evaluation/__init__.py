@@ -1,0 +1,1 @@
+"""The evaluation room: metrics, the frozen list of test mixtures, pictures for reports."""
