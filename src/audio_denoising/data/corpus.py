@@ -1,0 +1,178 @@
+"""Finds the recordings in a folder and says whose they are.
+
+A recording belongs to a *group*: the speaker, or the source recording a noise clip was cut from.
+Splits are made of whole groups, so everything that must stay together has to carry the same name
+here. Only file headers are read, so a tree of thousands of files takes seconds.
+
+Layouts that are understood anywhere below the folder:
+
+* LibriSpeech, ``train-clean-100/<speaker>/<chapter>/*`` (LibriTTS has the same shape);
+* UrbanSound8K, ``fold<1-10>/<source>-<class>-<occurrence>-<slice>.*``;
+* ESC-10 and ESC-50, ``<fold>-<source>-<take>[-<target>].*``;
+* any other tree of audio files.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import soundfile
+
+from ..dsp.spectrum import SAMPLE_RATE
+from ..errors import UserError
+
+EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
+
+_LIBRISPEECH_SUBSET = re.compile(r"(train|dev|test)-.+")
+_LIBRISPEECH_SPLIT = {"train": "train", "dev": "validation", "test": "test"}
+_FOLD = re.compile(r"fold(\d+)", re.IGNORECASE)
+_URBANSOUND_NAME = re.compile(r"(\d+)-\d+-\d+-\d+")
+_ESC_NAME = re.compile(r"[1-5]-(\d+)-[A-Z](-\d+)?")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One audio file.
+
+    ``group`` names what must not be divided between splits; ``frames`` and ``rate`` (Hz) are as
+    stored in the file; ``split_hint`` is what the layout says about the split: ``"train"``,
+    ``"validation"`` or ``"test"`` in a LibriSpeech tree, ``"fold7"`` in an UrbanSound8K tree,
+    otherwise None.
+    """
+
+    path: Path
+    group: str
+    frames: int
+    rate: int
+    split_hint: str | None = None
+
+    @property
+    def samples(self) -> int:
+        """Length in samples at the rate of the models (16 kHz)."""
+        return self.frames * SAMPLE_RATE // self.rate
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.rate
+
+
+def index_speech(folder: str | os.PathLike[str]) -> list[Recording]:
+    """Lists the speech below ``folder``, grouped by speaker and sorted by path.
+
+    Outside LibriSpeech trees the folder that a file lies in is taken for its speaker; a file
+    directly in ``folder`` is its own group. Files that cannot be read are left out with a warning.
+
+    Raises UserError if the folder cannot be read or holds no speech.
+    """
+    return _index(Path(folder), "speech", _describe_speech)
+
+
+def index_noise(folder: str | os.PathLike[str]) -> list[Recording]:
+    """Lists the noise below ``folder``, grouped by source recording and sorted by path.
+
+    UrbanSound8K and ESC name the Freesound recording that a clip was cut from by the same number,
+    and some clips of both come from one recording, so they share the group ``freesound/<number>``.
+    Any other file is its own group. Files that cannot be read are left out with a warning.
+
+    Raises UserError if the folder cannot be read or holds no noise.
+    """
+    return _index(Path(folder), "noise", _describe_noise)
+
+
+def _describe_speech(root: Path, path: Path) -> tuple[str, str | None]:
+    parts = (root / path).parts
+    if len(parts) >= 4 and parts[-3].isdigit():
+        subset = _LIBRISPEECH_SUBSET.fullmatch(parts[-4])
+        if subset:
+            return f"librispeech/{parts[-3]}", _LIBRISPEECH_SPLIT[subset[1]]
+    if path.parent == PurePath():
+        return f"file/{path.stem}", None
+    return f"speaker/{path.parent.as_posix()}", None
+
+
+def _describe_noise(root: Path, path: Path) -> tuple[str, str | None]:
+    fold = _FOLD.fullmatch((root / path).parent.name)
+    hint = f"fold{int(fold[1])}" if fold else None
+    source = _URBANSOUND_NAME.fullmatch(path.stem) or _ESC_NAME.fullmatch(path.stem)
+    if source:
+        return f"freesound/{source[1]}", hint
+    return f"file/{path.with_suffix('').as_posix()}", hint
+
+
+def _index(
+    folder: Path, what: str, describe: Callable[[Path, Path], tuple[str, str | None]]
+) -> list[Recording]:
+    if not folder.exists():
+        raise UserError(
+            f"The {what} folder {folder} does not exist; check the path given to --{what}."
+        )
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; --{what} takes a folder of recordings.")
+    root = folder.resolve()
+    paths = sorted(_audio_files(root))
+    # Reading a header is mostly waiting for the disk: threads hide that wait.
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        headers = list(pool.map(_header, (root / path for path in paths)))
+    recordings, unreadable = [], []
+    for path, header in zip(paths, headers, strict=True):
+        if header is None:
+            unreadable.append(path)
+            continue
+        group, hint = describe(root, path)
+        recordings.append(Recording(root / path, group, *header, split_hint=hint))
+    if unreadable:
+        _log.warning(
+            "%d of %d files in %s are empty or cannot be read and are left out; the first is %s.",
+            *(len(unreadable), len(paths), folder, unreadable[0]),
+        )
+    if not recordings:
+        found = f"none of its {len(paths)} audio files can be read" if paths else "no audio files"
+        kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
+        raise UserError(
+            f"No {what} was found in {folder} ({found}); point --{what} at a folder of {kinds}."
+        )
+    return recordings
+
+
+def _header(path: Path) -> tuple[int, int] | None:
+    """Returns (frames, rate in Hz), or None for a file that holds no readable audio."""
+    try:
+        info = soundfile.info(str(path))
+    except (OSError, RuntimeError):
+        return None
+    audible = info.frames * SAMPLE_RATE >= info.samplerate  # at least one sample at 16 kHz
+    return (info.frames, info.samplerate) if audible else None
+
+
+def _audio_files(root: Path) -> Iterator[Path]:
+    """Yields the audio files below ``root``, relative to it, following links but not in circles."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(
+            f"The folder {error.filename} cannot be read ({error.strerror}); "
+            "check its permissions or point at another folder."
+        )
+
+    seen = set()
+    for place, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        status = Path(place).stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(place).relative_to(root)
+        for path in map(here.joinpath, files):
+            # "._x.wav" is what macOS leaves beside x.wav: no audio in it.
+            if not path.name.startswith(".") and path.suffix.lower() in EXTENSIONS:
+                yield path

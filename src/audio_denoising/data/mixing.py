@@ -1,0 +1,98 @@
+"""Reads a stretch of a recording and mixes speech with noise at a chosen signal-to-noise ratio."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from ..dsp.spectrum import SAMPLE_RATE
+from .corpus import Recording
+
+Waveform = npt.NDArray[np.float32]
+
+SILENCE = 1e-6  # mean power (-60 dB re full scale) below which a stretch carries nothing to learn
+
+# The resampler needs a little signal on both sides of the stretch, or its ends would ring.
+_MARGIN_SECONDS = 0.02
+# Compressed formats may promise a few milliseconds more than they hold; more is a damaged file.
+_TOLERANCE_SECONDS = 0.1
+
+
+class DamagedRecording(Exception):
+    """The file's header was fine, but its sound cannot be decoded or is not finite."""
+
+
+def read_segment(recording: Recording, start: int, length: int) -> Waveform:
+    """Reads one stretch as 16 kHz mono, decoding only that stretch.
+
+    Args:
+        recording: the file; other rates are resampled, channels are averaged.
+        start: first sample wanted, counted at 16 kHz, from 0 to ``recording.samples - 1``.
+        length: number of samples wanted, counted at 16 kHz.
+
+    Returns:
+        float32 ``(min(length, recording.samples - start),)``: shorter where the recording ends.
+
+    Raises:
+        DamagedRecording: the file cannot be decoded there.
+    """
+    length = min(length, recording.samples - start)
+    rate = recording.rate
+    first = start * rate // SAMPLE_RATE
+    wanted = math.ceil(length * rate / SAMPLE_RATE)
+    margin = round(_MARGIN_SECONDS * rate) if rate != SAMPLE_RATE else 0
+    before = min(margin, first)
+    wanted = min(before + wanted + margin, recording.frames - first + before)
+    try:
+        with soundfile.SoundFile(str(recording.path)) as file:
+            file.seek(first - before)
+            frames = file.read(wanted, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise DamagedRecording(f"{recording.path}: {error}") from error
+    if len(frames) < wanted - _TOLERANCE_SECONDS * rate:
+        raise DamagedRecording(f"{recording.path}: it ends early, after {first + len(frames)}")
+    mono: Waveform = frames.mean(axis=1, dtype=np.float32)
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)[round(before * SAMPLE_RATE / rate) :]
+    if not np.isfinite(mono).all():
+        raise DamagedRecording(f"{recording.path}: it holds samples that are not numbers")
+    mono = mono[:length]
+    return np.pad(mono, (0, length - len(mono)))
+
+
+def power(waveform: npt.ArrayLike) -> float:
+    """Mean power of the samples; a full-scale square wave has power 1."""
+    samples = np.asarray(waveform, dtype=np.float64)
+    return float(np.mean(samples * samples)) if samples.size else 0.0
+
+
+def mix(speech: npt.ArrayLike, noise: npt.ArrayLike, snr_db: float) -> tuple[Waveform, Waveform]:
+    """Adds noise to speech so that their mean powers over the whole stretch differ by ``snr_db``.
+
+    Where the sum would exceed full scale, speech and mixture are scaled down together, which
+    leaves the ratio as it is. Digitally silent noise leaves the speech clean; beside digitally
+    silent speech no ratio exists, and the noise is added as it is.
+
+    Args:
+        speech: ``(L,)``.
+        noise: ``(L,)``, scaled here.
+        snr_db: 10·log10(speech power / noise power) of the result.
+
+    Returns:
+        ``(clean, noisy)``, both float32 ``(L,)`` within [-1, 1].
+    """
+    clean = np.asarray(speech, dtype=np.float64)
+    added = np.asarray(noise, dtype=np.float64)
+    if clean.shape != added.shape:
+        raise ValueError(f"speech {clean.shape} and noise {added.shape} differ in length")
+    speech_power, noise_power = power(clean), power(added)
+    if speech_power > 0 and noise_power > 0:
+        added = added * math.sqrt(speech_power / (noise_power * 10 ** (snr_db / 10)))
+    noisy = clean + added
+    peak = max(np.abs(clean).max(initial=0.0), np.abs(noisy).max(initial=0.0))
+    scale = 1.0 / peak if peak > 1 else 1.0
+    return (clean * scale).astype(np.float32), (noisy * scale).astype(np.float32)
