@@ -17,7 +17,7 @@ Waveform = npt.NDArray[np.float32]
 SILENCE = 1e-6  # mean power (-60 dB re full scale) below which a stretch carries nothing to learn
 
 # The resampler needs a little signal on both sides of the stretch, or its ends would ring.
-_MARGIN_SECONDS = 0.02
+_MARGIN = 320  # samples at 16 kHz
 # Compressed formats may promise a few milliseconds more than they hold; more is a damaged file.
 _TOLERANCE_SECONDS = 0.1
 
@@ -42,14 +42,18 @@ def read_segment(recording: Recording, start: int, length: int) -> Waveform:
     """
     length = min(length, recording.samples - start)
     rate = recording.rate
-    first = start * rate // SAMPLE_RATE
-    wanted = math.ceil(length * rate / SAMPLE_RATE)
-    margin = round(_MARGIN_SECONDS * rate) if rate != SAMPLE_RATE else 0
-    before = min(margin, first)
-    wanted = min(before + wanted + margin, recording.frames - first + before)
+    # Both rates have a sample at every ``up``-th sample of ours, the ``down``-th of the file: from
+    # such a place the stretch comes out exactly as if the whole file had been resampled.
+    up, down = (number // math.gcd(rate, SAMPLE_RATE) for number in (SAMPLE_RATE, rate))
+    margin = _MARGIN if rate != SAMPLE_RATE else 0
+    block = max(0, start - margin) // up
+    lead = start - block * up
+    first = block * down
+    wanted = math.ceil((lead + length + margin) * rate / SAMPLE_RATE)
+    wanted = min(wanted, recording.frames - first)
     try:
         with soundfile.SoundFile(str(recording.path)) as file:
-            file.seek(first - before)
+            file.seek(first)
             frames = file.read(wanted, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise DamagedRecording(f"{recording.path}: {error}") from error
@@ -57,10 +61,10 @@ def read_segment(recording: Recording, start: int, length: int) -> Waveform:
         raise DamagedRecording(f"{recording.path}: it ends early, after {first + len(frames)}")
     mono: Waveform = frames.mean(axis=1, dtype=np.float32)
     if rate != SAMPLE_RATE:
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)[round(before * SAMPLE_RATE / rate) :]
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
     if not np.isfinite(mono).all():
         raise DamagedRecording(f"{recording.path}: it holds samples that are not numbers")
-    mono = mono[:length]
+    mono = mono[lead : lead + length]
     return np.pad(mono, (0, length - len(mono)))
 
 
