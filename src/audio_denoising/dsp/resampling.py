@@ -1,0 +1,111 @@
+"""Sample-rate conversion, and what the model cannot hear: the content outside its band.
+
+The model works at 16 kHz. A recording at another rate is converted, denoised and converted back;
+what the conversion loses (in a 48 kHz file everything above 8 kHz) is added again, turned down
+as far as the model turned down the top of its own band.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+import torch
+
+from audio_denoising.dsp.spectrum import FFT_SIZE, HOP, SAMPLE_RATE, stft
+
+Samples = npt.NDArray[np.float32]
+
+_TOP_BAND_HZ = 1000.0
+_SMOOTHING_FRAMES = 11  # 110 ms: slower than a glottal pulse, faster than a syllable
+
+
+def resampled_length(length: int, rate_in: int, rate_out: int) -> int:
+    """Samples at ``rate_out`` that last at least as long as ``length`` samples at ``rate_in``."""
+    return -(-length * rate_out // rate_in)
+
+
+def resample(signal: Samples, rate_in: int, rate_out: int, length: int | None = None) -> Samples:
+    """Convert the sample rate with a linear-phase filter (libsoxr): no delay, level kept.
+
+    Args:
+        signal: float32 array ``(C, L)``.
+        rate_in: its sample rate in Hz.
+        rate_out: the sample rate wanted in Hz.
+        length: samples wanted; :func:`resampled_length` says how many where it is left out. The
+            end is cut or continued with zeros by the odd sample to meet it.
+
+    Returns:
+        float32 array ``(C, length)``; its first sample stands at the same time as the input's.
+    """
+    channels, frames = signal.shape
+    if length is None:
+        length = resampled_length(frames, rate_in, rate_out)
+    if rate_in == rate_out:
+        converted = signal
+    elif frames == 0:
+        converted = np.zeros((channels, 0), np.float32)
+    else:
+        converted = soxr.resample(np.ascontiguousarray(signal.T), rate_in, rate_out).T
+    missing = max(0, length - converted.shape[1])
+    padded = np.pad(converted, ((0, 0), (0, missing))) if missing else converted
+    return np.ascontiguousarray(padded[:, :length], dtype=np.float32)
+
+
+def carry_over(signal: Samples, rate: int, noisy: Samples, denoised: Samples) -> Samples:
+    """Bring a signal denoised at 16 kHz back to its own rate, with the band the model never saw.
+
+    With ``r = signal - up(noisy)``, what the way down and up again loses, the result is
+    ``up(denoised) + g * r``. The gain ``g(t) <= 1`` comes from :func:`top_band_gain`. A model that
+    changes nothing gives the signal back.
+
+    Args:
+        signal: the recording, float32 ``(C, L)`` at ``rate``.
+        rate: its sample rate in Hz.
+        noisy: the same at 16 kHz, ``(C, M)``, as :func:`resample` made it.
+        denoised: what the model made of ``noisy``, the same shape.
+
+    Returns:
+        float32 array ``(C, L)``.
+    """
+    if rate == SAMPLE_RATE:
+        return denoised
+    length = signal.shape[1]
+    lost = signal - resample(noisy, SAMPLE_RATE, rate, length)
+    gain = top_band_gain(noisy, denoised, edge=min(SAMPLE_RATE, rate) / 2)
+    frame_times = np.arange(gain.shape[1]) * (HOP / SAMPLE_RATE)
+    times = np.arange(length) / rate
+    carried = resample(denoised, SAMPLE_RATE, rate, length)
+    for channel in range(signal.shape[0]):
+        carried[channel] += lost[channel] * np.interp(times, frame_times, gain[channel])
+    return carried
+
+
+def top_band_gain(noisy: Samples, denoised: Samples, edge: float) -> Samples:
+    """How far the model turned down the top 1 kHz of its band, over time.
+
+    The square root of denoised over noisy energy between ``edge`` - 1 kHz and ``edge``, both
+    smoothed over 110 ms. Where there is no energy there is no evidence, and the gain is 1.
+
+    Args:
+        noisy: float32 ``(C, M)`` at 16 kHz.
+        denoised: the same shape.
+        edge: upper end of the band in Hz, at most 8000.
+
+    Returns:
+        float32 array ``(C, T)`` in [0, 1], one value for every 10 ms, ``T = M // 160 + 1``.
+    """
+    bin_hz = SAMPLE_RATE / FFT_SIZE
+    low, high = round(max(0.0, edge - _TOP_BAND_HZ) / bin_hz), round(edge / bin_hz)
+    taper = np.hanning(_SMOOTHING_FRAMES + 2)[1:-1]
+
+    def energy(signal: Samples) -> npt.NDArray[np.float64]:
+        band = stft(torch.from_numpy(signal))[:, low:high]
+        power = (band.real.square() + band.imag.square()).sum(dim=1).double().numpy()
+        # "same" would return the taper's length for signals shorter than it.
+        half = _SMOOTHING_FRAMES // 2
+        return np.stack([np.convolve(p, taper)[half : half + len(p)] for p in power])
+
+    nothing = 1e-12  # far below the quantisation noise of 24 bits
+    ratio = (energy(denoised) + nothing) / (energy(noisy) + nothing)
+    return np.sqrt(np.minimum(ratio, 1.0)).astype(np.float32)
