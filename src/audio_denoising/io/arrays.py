@@ -1,0 +1,80 @@
+"""Waveforms as users hold them in memory: NumPy arrays and torch tensors of several dtypes."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from audio_denoising.errors import UserError
+
+Samples = npt.NDArray[np.float32]
+Audio = TypeVar("Audio", npt.NDArray[np.generic], Tensor)
+
+_MOST_CHANNELS = 64
+_FULL_SCALE = {"int16": 2**15, "int32": 2**31}  # the integer dtypes that are taken
+
+
+def to_samples(x: npt.NDArray[np.generic] | Tensor) -> Samples:
+    """The waveform as float32 with full scale at 1.
+
+    Args:
+        x: ``(samples,)`` or ``(channels, samples)``, floating point with full scale at 1, or int16
+            or int32.
+
+    Returns:
+        float32 array ``(channels, samples)``.
+
+    Raises:
+        UserError: not an array, of another shape or dtype, lying the other way round, or with
+            samples that are not finite.
+    """
+    if not isinstance(x, np.ndarray | Tensor):
+        raise UserError(
+            f"denoise takes a NumPy array or a torch tensor, not {type(x).__name__}: convert it "
+            f"first, for example with numpy.asarray"
+        )
+    shape = tuple(x.shape)
+    if len(shape) not in (1, 2):
+        raise UserError(f"the array has shape {shape}: give (samples,) or (channels, samples)")
+    if len(shape) == 2 and shape[0] > _MOST_CHANNELS and shape[0] > shape[1]:
+        raise UserError(
+            f"the array has shape {shape}, which looks like (samples, channels): transpose it to "
+            f"(channels, samples)"
+        )
+    if isinstance(x, Tensor):
+        x = x.detach().cpu()
+        # NumPy has no bfloat16.
+        x = (x.float() if x.is_floating_point() else x).numpy()
+    if x.dtype.name not in _FULL_SCALE and not np.issubdtype(x.dtype, np.floating):
+        raise UserError(
+            f"the array has dtype {x.dtype}: convert it to floating point in [-1, 1], or to int16"
+        )
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is refused
+        samples = np.ascontiguousarray(np.atleast_2d(x), dtype=np.float32)
+    if not np.isfinite(samples).all():
+        raise UserError("the array holds NaN or infinite samples: replace them, for example by 0")
+    return samples / np.float32(_FULL_SCALE.get(x.dtype.name, 1))
+
+
+def from_samples(samples: Samples, like: Audio) -> Audio:
+    """Bring float32 samples into the type, shape, dtype and device of ``like``.
+
+    Integers are rounded and clipped; they never wrap.
+    """
+    if isinstance(like, Tensor):
+        integer = str(like.dtype).removeprefix("torch.")
+        exact = samples if like.is_floating_point() else _as_dtype(samples, np.dtype(integer))
+        return torch.from_numpy(exact).reshape(like.shape).to(like)
+    return cast(Audio, _as_dtype(samples, like.dtype).reshape(like.shape))
+
+
+def _as_dtype(samples: Samples, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
+    if dtype.name not in _FULL_SCALE:
+        return samples.astype(dtype)
+    scale = _FULL_SCALE[dtype.name]
+    scaled = np.rint(samples.astype(np.float64) * scale)
+    return np.clip(scaled, -scale, scale - 1).astype(dtype)

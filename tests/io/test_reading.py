@@ -1,0 +1,128 @@
+"""Good files read the same in blocks and whole; bad ones name themselves and the way out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio_denoising.errors import UserError
+from audio_denoising.io.reading import AudioReader, read_audio
+
+NOISE = (0.1 * np.random.default_rng(0).standard_normal((40_000, 2))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [
+        ("a.wav", "PCM_16"),
+        ("a.wav", "PCM_24"),
+        ("a.wav", "FLOAT"),
+        ("a.wav", "PCM_U8"),
+        ("a.flac", "PCM_16"),
+        ("a.ogg", "VORBIS"),
+        ("a.opus", "OPUS"),
+        ("a.mp3", "MPEG_LAYER_III"),
+        ("a.aiff", "PCM_16"),
+    ],
+)
+def test_formats(tmp_path: Path, name: str, subtype: str) -> None:
+    path = tmp_path / name
+    container = {".opus": "OGG"}.get(path.suffix)
+    soundfile.write(path, NOISE, 48_000, subtype=subtype, format=container)
+    samples, rate = read_audio(path)
+    assert (rate, samples.shape, samples.dtype) == (48_000, (2, 40_000), np.float32)
+    with AudioReader(path) as reader:
+        assert (reader.rate, reader.channels, reader.frames) == (48_000, 2, 40_000)
+        assert reader.subtype == subtype
+        blocks = list(reader.blocks(7_001))
+    assert [block.shape[1] for block in blocks] == [7_001] * 5 + [4_995]
+    # libsndfile's Vorbis and Opus decoders may differ in the last bits with the block size.
+    assert np.allclose(np.concatenate(blocks, axis=1), samples, rtol=0, atol=1e-4)
+
+
+def _truncated(path: Path) -> None:
+    soundfile.write(path, NOISE, 16_000, format="FLAC")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _corrupt(path: Path) -> None:
+    soundfile.write(path, NOISE, 16_000, format="FLAC")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(data)
+
+
+def _floats(value: float) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        samples = NOISE.copy()
+        samples[8_000, 1] = value
+        soundfile.write(path, samples, 16_000, subtype="FLOAT", format="WAV")
+
+    return make
+
+
+BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "missing": ("gone.wav", lambda path: None, "does not exist"),
+    "folder": ("folder", lambda path: path.mkdir(), "is a folder"),
+    "empty": ("empty.wav", lambda path: path.write_bytes(b""), "is empty"),
+    "text": ("text.wav", lambda path: path.write_text("dear diary\n" * 99), "is not an audio file"),
+    "text as mp3": (
+        "text.mp3",
+        lambda path: path.write_text("dear\n" * 99),
+        "is not an audio file",
+    ),
+    "raw": ("a.raw", lambda path: path.write_bytes(b"abc" * 99), "is not an audio file"),
+    "header only": ("h.wav", lambda path: path.write_bytes(b"RIFF\x24\0\0\0WAVE"), "not an audio"),
+    "no samples": (
+        "zero.wav",
+        lambda path: soundfile.write(path, NOISE[:0], 16_000),
+        "holds no samples",
+    ),
+    "truncated": ("half.flac", _truncated, "truncated or corrupt"),
+    "corrupt": ("holes.flac", _corrupt, "truncated or corrupt"),
+    "NaN": ("nan.wav", _floats(np.nan), "after 0.50 s"),
+    "infinite": ("inf.wav", _floats(np.inf), "after 0.50 s"),
+    "null": ("nu\0ll.wav", lambda path: None, "cannot be read|does not exist"),
+}
+
+
+@pytest.fixture(params=BAD.values(), ids=BAD.keys())
+def bad_file(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+    name, make, words = request.param
+    make(tmp_path / name)
+    return tmp_path / name, words
+
+
+def test_bad_input_names_the_file_and_the_way_out(bad_file: tuple[Path, str]) -> None:
+    path, words = bad_file
+    with pytest.raises(UserError, match=words) as caught:
+        read_audio(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert ":" in message.replace(str(path), "")
+    assert "\n" not in message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(UserError, match="not a regular file"):
+        AudioReader(tmp_path / "pipe.wav")
+
+
+@pytest.mark.skipif(
+    os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0),
+    reason="permissions bind everyone but root",
+)
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    path = tmp_path / "secret.wav"
+    soundfile.write(path, NOISE, 16_000)
+    path.chmod(0)
+    with pytest.raises(UserError, match="permission"):
+        AudioReader(path)
