@@ -1,0 +1,262 @@
+"""What users feel: same length, rate, channels and place; silence silent; nothing half-written.
+
+The models here are small functions put in place of the network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from audio_denoising.denoiser import Denoiser, pick_device
+from audio_denoising.dsp.overlap import overlap_add
+from audio_denoising.errors import UserError
+
+RATES = [8000, 16_000, 44_100, 48_000]
+
+
+def unchanged(image: Tensor) -> Tensor:
+    return image
+
+
+def all_noise(image: Tensor) -> Tensor:
+    return torch.zeros_like(image)
+
+
+def all_loud(image: Tensor) -> Tensor:
+    return torch.ones_like(image)
+
+
+def smoothing(image: Tensor) -> Tensor:
+    """A model whose answer depends on the whole neighbourhood, as a network's does."""
+    return torch.nn.functional.avg_pool2d(image, 9, stride=1, padding=4)
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def snr_db(reference: np.ndarray, estimate: np.ndarray) -> float:
+    error = np.square(reference.astype(float) - estimate).sum()
+    return float(10 * np.log10(np.square(reference.astype(float)).sum() / max(error, 1e-30)))
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("shape", [(1,), (2, 1), (100,), (70_001,), (2, 50_000), (1, 41_000)])
+def test_a_model_that_changes_nothing_gives_the_input_back(
+    rate: int, shape: tuple[int, ...]
+) -> None:
+    x = noise(*shape)
+    y = Denoiser(unchanged)(x, rate)
+    assert y.shape == x.shape and y.dtype == x.dtype
+    assert snr_db(x, y) > 100
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    length=st.integers(0, 30_000),
+    channels=st.integers(1, 3),
+    rate=st.sampled_from([*RATES, 1000, 11_025, 12_345, 192_000]),
+)
+def test_any_length_and_channel_count(length: int, channels: int, rate: int) -> None:
+    x = noise(channels, length, seed=length)
+    y = Denoiser(unchanged)(x, rate)
+    assert y.shape == x.shape
+    assert length == 0 or snr_db(x, y) > 60
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_no_delay(rate: int) -> None:
+    x = noise(2 * rate)
+    y = Denoiser(smoothing)(x, rate)
+    correlation = np.fft.irfft(np.conj(np.fft.rfft(x, 4 * rate)) * np.fft.rfft(y, 4 * rate))
+    assert int(correlation.argmax()) == 0
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("model", [all_noise, all_loud, smoothing])
+def test_never_louder(model: object, rate: int) -> None:
+    x = noise(2, 2 * rate)
+    y = Denoiser(model)(x, rate)  # type: ignore[arg-type]
+    assert np.square(y).sum() <= np.square(x).sum() * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_what_the_model_calls_noise_goes_down_over_the_whole_band(rate: int) -> None:
+    x = noise(3 * rate)
+    y = Denoiser(all_noise)(x, rate)
+    middle = slice(rate // 2, -rate // 2)
+    before, after = (np.abs(np.fft.rfft(s[middle] * np.hanning(2 * rate))) ** 2 for s in (x, y))
+    bands = zip(np.array_split(before, 8), np.array_split(after, 8), strict=True)
+    assert max(10 * np.log10(b.sum() / a.sum()) for a, b in bands) < -30
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("model", [unchanged, all_noise, all_loud])
+def test_silence_stays_exactly_silent(model: object, rate: int) -> None:
+    x = np.stack([noise(60_000), np.zeros(60_000, np.float32), noise(60_000, seed=1)])
+    y = Denoiser(model)(x, rate)  # type: ignore[arg-type]
+    assert not y[1].any()
+    assert y[0].any() and y[2].any()
+    assert not Denoiser(model)(np.zeros(1000), rate).any()  # type: ignore[arg-type]
+
+
+def test_channels_keep_their_order_and_do_not_mix() -> None:
+    x = noise(3, 50_000)
+    denoiser = Denoiser(smoothing)
+    together = denoiser(x, 44_100)
+    for channel in range(3):
+        assert np.allclose(together[channel], denoiser(x[channel], 44_100), atol=1e-6)
+
+
+def test_chunks_leave_no_trace() -> None:
+    """A signal of several chunks comes out as if it had been one."""
+    x = noise(1, 16_000 * 110 + 123)
+    denoiser = Denoiser(smoothing)
+    whole = overlap_add(torch.from_numpy(x), denoiser._clean_windows).numpy()
+    assert snr_db(whole, denoiser(x, 16_000)) > 100
+
+
+def test_type_dtype_and_shape_are_kept() -> None:
+    denoiser = Denoiser(unchanged)
+    x = torch.from_numpy(noise(2, 3000)).double()
+    y = denoiser(x, 16_000)
+    assert isinstance(y, Tensor) and y.dtype == torch.float64 and y.shape == x.shape
+    pcm = (noise(3000) * 32768).astype(np.int16)
+    assert np.array_equal(denoiser(pcm, 48_000), pcm)
+
+
+def test_the_input_is_left_alone() -> None:
+    x = noise(2, 3000)
+    kept = x.copy()
+    Denoiser(all_noise)(x, 16_000)
+    assert np.array_equal(x, kept)
+
+
+def test_the_model_sees_batches_of_images() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def watch(image: Tensor) -> Tensor:
+        shapes.append(tuple(image.shape))
+        assert torch.is_inference_mode_enabled() and image.dtype == torch.float32
+        assert 0 <= float(image.min()) <= float(image.max()) <= 1
+        return image
+
+    Denoiser(watch)(noise(2, 16_000 * 10).astype(np.float64), 16_000)
+    assert shapes == [(8, 1, 256, 256), (6, 1, 256, 256)]
+
+
+@pytest.mark.parametrize("rate", [0, -16_000, 10, 16_000.5, 10**7])
+def test_impossible_rates_are_refused(rate: float) -> None:
+    with pytest.raises(UserError, match="sample rate"):
+        Denoiser(unchanged)(noise(10), rate)  # type: ignore[arg-type]
+
+
+def test_a_model_that_returns_nan_is_refused() -> None:
+    with pytest.raises(UserError, match="model broken"):
+        Denoiser(lambda image: image * torch.nan, name="broken")(noise(10), 16_000)
+
+
+def test_devices() -> None:
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type in ("cpu", "cuda")
+    for name in ("toaster", "cuda:99"):
+        with pytest.raises(UserError, match="no device"):
+            pick_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "subtype"),
+    [
+        ("a.wav", 44_100, 2, "PCM_24"),
+        ("a.wav", 8000, 1, "FLOAT"),
+        ("a.flac", 48_000, 1, "PCM_16"),
+        ("a.ogg", 16_000, 2, "VORBIS"),
+        ("a.mp3", 44_100, 2, "MPEG_LAYER_III"),
+    ],
+)
+@pytest.mark.parametrize("length", [1, 99_999])
+def test_files_keep_length_rate_channels_and_depth(
+    tmp_path: Path, name: str, rate: int, channels: int, subtype: str, length: int
+) -> None:
+    source, target = tmp_path / name, tmp_path / f"out_{name}"
+    soundfile.write(source, noise(length, channels), rate, subtype=subtype)
+    report = Denoiser(unchanged, name="same").denoise_file(source, target)
+    info = soundfile.info(target)
+    assert (info.frames, info.samplerate, info.channels) == (length, rate, channels)
+    assert info.subtype == subtype
+    assert (report.model, report.device, report.output) == ("same", "cpu", target)
+    assert report.seconds == pytest.approx(length / rate)
+    assert report.rtf == pytest.approx(report.elapsed / report.seconds)
+    if subtype in ("PCM_16", "PCM_24", "FLOAT"):
+        first, second = soundfile.read(source)[0], soundfile.read(target)[0]
+        assert np.abs(first - second).max() < 2e-6
+
+
+def test_a_file_and_an_array_come_out_the_same(tmp_path: Path) -> None:
+    x = noise(2, 44_100 * 5)
+    soundfile.write(tmp_path / "a.wav", x.T, 44_100, subtype="FLOAT")
+    denoiser = Denoiser(smoothing)
+    report = denoiser.denoise_file(tmp_path / "a.wav")
+    assert report.output == tmp_path / "a_denoised.wav"
+    assert np.array_equal(soundfile.read(report.output)[0].T, denoiser(x, 44_100))
+
+
+def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(8000 * 60), 8000)
+    calls: list[tuple[float, float]] = []
+    Denoiser(unchanged).denoise_file(
+        tmp_path / "a.wav", progress=lambda done, total: calls.append((done, total))
+    )
+    done = [d for d, _ in calls]
+    assert done == sorted(done) and done[-1] == pytest.approx(60)
+    assert {total for _, total in calls} == {60}
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(16_000 * 5), 16_000)
+
+    def interrupt(image: Tensor) -> Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Denoiser(interrupt).denoise_file(tmp_path / "a.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_an_error_late_in_the_file_leaves_nothing_behind(tmp_path: Path) -> None:
+    x = noise(8000 * 120)
+    x[-5] = np.nan
+    soundfile.write(tmp_path / "a.wav", x, 8000, subtype="FLOAT")
+    with pytest.raises(UserError, match="NaN"):
+        Denoiser(unchanged).denoise_file(tmp_path / "a.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_an_existing_output_needs_force(tmp_path: Path) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, noise(1000), 16_000)
+    (tmp_path / "a_denoised.wav").write_bytes(b"precious")
+    with pytest.raises(UserError, match="--force"):
+        Denoiser(unchanged).denoise_file(source)
+    assert (tmp_path / "a_denoised.wav").read_bytes() == b"precious"
+    Denoiser(unchanged).denoise_file(source, force=True)
+    assert soundfile.info(tmp_path / "a_denoised.wav").frames == 1000
+
+
+@pytest.mark.parametrize("content", [None, b"", b"dear diary\n" * 50])
+def test_bad_input_leaves_no_output(tmp_path: Path, content: bytes | None) -> None:
+    source = tmp_path / "bad.wav"
+    if content is not None:
+        source.write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"bad\.wav"):
+        Denoiser(unchanged).denoise_file(source)
+    assert sorted(tmp_path.iterdir()) == before
