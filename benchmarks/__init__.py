@@ -1,0 +1,1 @@
+"""Measurements of the project: each module is run as ``python -m benchmarks.NAME``."""

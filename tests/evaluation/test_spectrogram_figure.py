@@ -1,0 +1,60 @@
+"""The picture has labelled axes, puts sound where it is, and is the same from run to run."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio_denoising.evaluation.spectrogram_figure import main, spectrogram_figure
+
+RATE = 16_000
+
+
+def tone(frequency: float, seconds: float = 1.0, rate: int = RATE) -> np.ndarray:
+    return np.sin(2 * np.pi * frequency * np.arange(int(seconds * rate)) / rate).astype(np.float32)
+
+
+def test_axes_carry_titles_quantities_and_units():
+    figure = spectrogram_figure({"before": tone(1000), "after": 0.1 * tone(1000)}, RATE)
+    left, right, scale = figure.axes
+    assert [left.get_title(), right.get_title()] == ["before", "after"]
+    assert left.get_xlabel() == right.get_xlabel() == "time (s)"
+    assert left.get_ylabel() == "frequency (Hz)"
+    assert scale.get_ylabel() == "level (dB re full scale)"
+    assert left.get_ylim() == (0.0, 8000.0)
+    assert left.images[0].get_clim() == right.images[0].get_clim() == (-80.0, 0.0)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_full_scale_tone_is_drawn_at_its_frequency_and_level(rate):
+    figure = spectrogram_figure({"tone": tone(2000, rate=rate)}, rate)
+    image = figure.axes[0].images[0]
+    levels = np.asarray(image.get_array())
+    middle = levels[:, levels.shape[1] // 2]
+    left, right, bottom, top = image.get_extent()
+    height = bottom + (np.argmax(middle) + 0.5) * (top - bottom) / middle.size
+    assert height == pytest.approx(2000, abs=1)
+    assert middle.max() == pytest.approx(0.0, abs=0.1)
+    assert (left + right) / 2 == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_shortest_signal_can_be_drawn_and_two_channels_cannot():
+    assert spectrogram_figure({"one sample": np.ones(1)}, RATE).axes
+    with pytest.raises(ValueError, match="one channel"):
+        spectrogram_figure({"stereo": np.ones((2, 100))}, RATE)
+
+
+def test_the_command_writes_the_same_picture_twice(tmp_path):
+    noisy, denoised = tmp_path / "street.wav", tmp_path / "street_denoised.wav"
+    soundfile.write(noisy, np.stack([tone(500), tone(700)], axis=1), RATE)
+    soundfile.write(denoised, tone(500), RATE)
+    for name in ("first.png", "second.png"):
+        main([str(noisy), str(denoised), str(tmp_path / name)])
+    first, second = ((tmp_path / name).read_bytes() for name in ("first.png", "second.png"))
+    assert first[:8] == b"\x89PNG\r\n\x1a\n"
+    assert first == second
+
+
+def test_a_missing_recording_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "gone.wav"), "b.wav", "c.png"])
+    assert "gone.wav cannot be read" in capsys.readouterr().err
