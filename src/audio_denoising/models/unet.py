@@ -1,0 +1,131 @@
+"""The U-Net of every version, from one definition; a version is a row of a table.
+
+`assemble` is written against the names that our engine and torch.nn share (Conv2d, MaxPool2d,
+Sequential, ...), so the from-scratch network and its torch twin cannot drift apart: the same
+function builds both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .. import nn
+
+WIDTHS = {
+    "small": (16, 32, 64, 128, 256),
+    "large": (64, 128, 256, 512, 1024),
+}
+"""Channels of encoders 1 to 4 and of the bottleneck."""
+
+SLOPE = 0.2  # of LeakyReLU for negative inputs
+
+
+@dataclass(frozen=True)
+class Version:
+    """One row of the table: what sets a version apart, and how the original trained it."""
+
+    name: str
+    size: str  # the default size
+    down: str  # "max-pool 2x2" or "strided conv 3x3"
+    activation: str  # "ReLU" or "LeakyReLU"
+    up: str  # "transposed conv 3x3" or "transposed conv 2x2", both of stride 2
+    loss: str  # "MSE" or "L1"
+    optimiser: str  # "SGD" or "Adam"
+    learning_rate: float
+    epochs: int
+    engine: str = "from scratch"
+
+
+_POOL, _STRIDED = "max-pool 2x2", "strided conv 3x3"
+_UP3, _UP2 = "transposed conv 3x3", "transposed conv 2x2"
+
+VERSIONS = {
+    row.name: row
+    for row in (
+        Version("v2", "small", _POOL, "ReLU", _UP3, "MSE", "SGD", 1e-4, 50),
+        Version("v3", "large", _POOL, "ReLU", _UP3, "L1", "SGD", 1e-3, 10),
+        Version("v4", "large", _STRIDED, "LeakyReLU", _UP2, "L1", "Adam", 1e-4, 50),
+        Version("torch", "large", _STRIDED, "LeakyReLU", _UP2, "L1", "Adam", 1e-4, 50, "torch.nn"),
+    )
+}
+
+
+def assemble(layers: Any, version: Version, widths: tuple[int, ...]) -> Any:
+    """The whole network (N, 1, 256, 256) -> (N, 1, 256, 256), from the layers of one library.
+
+    Args:
+        layers: our `nn`, or the namespace of torch.nn with `UNetLevel` added.
+        version: the row of the table.
+        widths: channels of the encoders, then of the bottleneck.
+
+    An encoder is two 3x3 convolutions and a down-sampling by two; its output is what the skip
+    connection carries. A decoder gets the up-sampled level below next to the skip of its own
+    shape. Every convolution but the last is followed by the activation.
+    """
+
+    def activation() -> Any:
+        return layers.ReLU() if version.activation == "ReLU" else layers.LeakyReLU(SLOPE)
+
+    def double_conv(channels_in: int, channels_out: int) -> list[Any]:
+        return [
+            layers.Conv2d(channels_in, channels_out, 3, 1, 1),
+            activation(),
+            layers.Conv2d(channels_out, channels_out, 3, 1, 1),
+            activation(),
+        ]
+
+    def down(channels: int) -> list[Any]:
+        if version.down == _POOL:
+            return [layers.MaxPool2d(2)]
+        return [layers.Conv2d(channels, channels, 3, 2, 1), activation()]
+
+    def up(channels_in: int, channels_out: int) -> list[Any]:
+        if version.up == _UP3:
+            layer = layers.ConvTranspose2d(channels_in, channels_out, 3, 2, 1, 1)
+        else:
+            layer = layers.ConvTranspose2d(channels_in, channels_out, 2, 2)
+        return [layer, activation()]
+
+    def encoder(channels_in: int, channels_out: int) -> Any:
+        return layers.Sequential(*double_conv(channels_in, channels_out), *down(channels_out))
+
+    def level(channels_in: int, channels: int, below: tuple[int, ...]) -> Any:
+        """Encoder and decoder of `channels`, and everything below them."""
+        if not below:  # the bottleneck
+            return encoder(channels_in, channels)
+        inner = layers.Sequential(
+            level(channels, below[0], below[1:]),
+            *up(below[0], channels),
+        )
+        decode = layers.Sequential(*double_conv(2 * channels, channels))
+        return layers.UNetLevel(encoder(channels_in, channels), inner, decode)
+
+    return layers.Sequential(
+        level(1, widths[0], widths[1:]),
+        *up(widths[0], widths[0]),
+        layers.Conv2d(widths[0], 1, 1),
+        layers.Sigmoid(),
+    )
+
+
+def build(version: str, size: str | None = None, kernels: str = "fast") -> nn.Module:
+    """The from-scratch network of a version ("v2", "v3", "v4"; "torch" gives the shape of v4).
+
+    Args:
+        version: a key of `VERSIONS`.
+        size: "small" or "large"; None for the version's default.
+        kernels: "fast" or "reference" convolution.
+
+    Raises:
+        KeyError: unknown version, size or kernels.
+    """
+    row = VERSIONS[version]
+    model: nn.Module = assemble(nn, row, WIDTHS[size or row.size])
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    for convolution in convolutions:
+        convolution.use_kernels(kernels)
+    first = convolutions[0]
+    assert isinstance(first, nn.Conv2d)
+    first.input_gradient = False  # nothing is trained before it
+    return model

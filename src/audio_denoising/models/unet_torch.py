@@ -1,0 +1,57 @@
+"""The twin: the same U-Net in torch.nn, the baseline for the from-scratch engine."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from .unet import VERSIONS, WIDTHS, assemble, build
+
+
+class UNetLevel(torch.nn.Module):
+    """`decode(concat(skip, inner(skip)))` with `skip = encode(x)`, as in our engine."""
+
+    def __init__(
+        self, encode: torch.nn.Module, inner: torch.nn.Module, decode: torch.nn.Module
+    ) -> None:
+        super().__init__()
+        self.encode = encode
+        self.inner = inner
+        self.decode = decode
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, F, T) -> (N, C', F', T')."""
+        skip = self.encode(x)
+        return cast(Tensor, self.decode(torch.cat((skip, self.inner(skip)), dim=1)))
+
+
+def _activation_in_place(slope: float = 0.0) -> torch.nn.Module:
+    """The fastest form of the library's activation: what a user who cares for speed would write."""
+    return torch.nn.LeakyReLU(slope, inplace=True) if slope else torch.nn.ReLU(inplace=True)
+
+
+LAYERS = SimpleNamespace(
+    Conv2d=torch.nn.Conv2d,
+    ConvTranspose2d=torch.nn.ConvTranspose2d,
+    MaxPool2d=torch.nn.MaxPool2d,
+    ReLU=_activation_in_place,
+    LeakyReLU=_activation_in_place,
+    Sigmoid=torch.nn.Sigmoid,
+    Sequential=torch.nn.Sequential,
+    UNetLevel=UNetLevel,
+)
+
+
+def build_twin(version: str = "torch", size: str | None = None) -> torch.nn.Module:
+    """The torch.nn network of a version, with the keys, shapes and initialisation of `build`.
+
+    Raises:
+        KeyError: unknown version or size.
+    """
+    row = VERSIONS[version]
+    twin = cast(torch.nn.Module, assemble(LAYERS, row, WIDTHS[size or row.size]))
+    twin.load_state_dict(build(version, size).state_dict())
+    return twin

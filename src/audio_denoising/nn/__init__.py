@@ -1,0 +1,46 @@
+"""The from-scratch engine: layers with hand-derived backward passes, losses and optimisers.
+
+Everything is built from plain torch tensor operations (matrix products, element-wise maths, views,
+indexing, reductions); nothing here uses torch.nn, torch.optim or autograd, and all of it runs under
+`torch.inference_mode()`.
+
+Shapes are written with one legend everywhere:
+
+    N batch      C channels     F frequency bins     T frames      L samples
+    K kernel     S stride       P padding            ' (prime) the size after the layer
+
+Images are (N, C, F, T). In memory they are channels-last between the fast layers.
+"""
+
+from .activations import LeakyReLU, ReLU, Sigmoid
+from .clipping import clip_gradient_norm
+from .containers import Sequential, UNetLevel
+from .convolution import Conv2d, ConvTranspose2d
+from .gradient_check import gradient_check
+from .losses import L1Loss, Loss, MSELoss
+from .module import Module, Parameter
+from .optimisers import SGD, Adam, Optimiser
+from .pooling import MaxPool2d
+from .schedules import Schedule
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Conv2d",
+    "ConvTranspose2d",
+    "L1Loss",
+    "LeakyReLU",
+    "Loss",
+    "MSELoss",
+    "MaxPool2d",
+    "Module",
+    "Optimiser",
+    "Parameter",
+    "ReLU",
+    "Schedule",
+    "Sequential",
+    "Sigmoid",
+    "UNetLevel",
+    "clip_gradient_norm",
+    "gradient_check",
+]

@@ -1,0 +1,22 @@
+"""Gradient clipping: one bad batch must not throw the weights far away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .module import Parameter
+
+
+def clip_gradient_norm(parameters: Sequence[Parameter], maximum: float) -> Tensor:
+    """Scales all gradients so that their joint L2 norm is at most `maximum`; returns the old norm.
+
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks",
+    ICML 2013, algorithm 1.
+    """
+    gradients = [p.grad for p in parameters]
+    norm = torch.stack(torch._foreach_norm(gradients)).square().sum().sqrt()
+    torch._foreach_mul_(gradients, (maximum / (norm + 1e-6)).clamp(max=1.0))
+    return norm

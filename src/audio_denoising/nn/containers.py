@@ -1,0 +1,70 @@
+"""Modules made of modules: a chain, and one level of a U-Net.
+
+The containers compose the backward passes of what they hold, so no model ever has to spell its
+own backward pass out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .module import Module
+
+
+class Sequential(Module):
+    """Layers applied one after the other; the children are named "0", "1", ..."""
+
+    def __init__(self, *layers: Module) -> None:
+        self.layers = layers
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The layers by their position."""
+        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y = layer_k(... layer_1(x))."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    # dL/dx = J_1^T ... J_k^T dL/dy: the same chain, backwards.
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Passes the gradient through the layers in reverse order."""
+        for layer in reversed(self.layers):
+            grad_output = layer.backward(grad_output)
+        return grad_output
+
+
+class UNetLevel(Module):
+    """One level of a U-Net: `decode(concat(skip, inner(skip)))` with `skip = encode(x)`.
+
+    `inner` is everything below (the next level and the up-sampling that follows it) and must
+    return the frequency and time size of `skip`. After Ronneberger, Fischer and Brox, "U-Net",
+    MICCAI 2015 (arXiv:1505.04597).
+    """
+
+    def __init__(self, encode: Module, inner: Module, decode: Module) -> None:
+        self.encode = encode
+        self.inner = inner
+        self.decode = decode
+        self.skip_channels = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, F, T) -> (N, C', F', T')."""
+        skip = self.encode(x)
+        self.skip_channels = skip.shape[1]
+        return self.decode(torch.cat((skip, self.inner(skip)), dim=1))
+
+    # The concatenation hands each half of its gradient back to where it came from. `skip` was used
+    # twice (by the concatenation and by `inner`), so its two gradients add up.
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Gradient at x."""
+        grad = self.decode.backward(grad_output)
+        grad_skip = grad[:, : self.skip_channels]
+        grad_inner = self.inner.backward(grad[:, self.skip_channels :])
+        return self.encode.backward(grad_inner.add_(grad_skip))

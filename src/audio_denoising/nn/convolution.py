@@ -1,0 +1,164 @@
+"""Convolution layers: local, shift-invariant linear maps of an image.
+
+Both layers are made of the same three operations, which `row_lowering.py` (fast) and `im2col.py`
+(readable) each provide: `correlate`, its `weight_gradient` and its `input_gradient`. A transposed
+convolution is the adjoint of a convolution, so it runs the convolution's backward pass forwards
+and its forward pass backwards.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from . import im2col, row_lowering
+from .geometry import Pair, pair, transposed_size
+from .initialisation import he_normal
+from .module import Module, Parameter
+
+KERNELS: dict[str, ModuleType] = {"fast": row_lowering, "reference": im2col}
+
+
+class _Convolution(Module):
+    """What both layers share: geometry, weight, bias, and the choice of the kernels."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        out_channels: int,
+        stride: int | Pair,
+        padding: int | Pair,
+        bias: bool,
+        kernels: str,
+    ) -> None:
+        self.weight = Parameter(weight)
+        self.bias = Parameter(torch.zeros(out_channels)) if bias else None
+        self.kernel: Pair = (weight.shape[2], weight.shape[3])
+        self.stride = pair(stride)
+        self.padding = pair(padding)
+        self.input: Tensor | None = None
+        self.use_kernels(kernels)
+
+    def use_kernels(self, name: str) -> None:
+        """Chooses the module that holds the three operations: "fast" or "reference"."""
+        self.operations = KERNELS[name]
+
+    def _take_input(self, grad_output: Tensor) -> Tensor:
+        """The stored input; adds up the bias gradient, dL/db = sum of dL/dy over N, F, T."""
+        assert self.input is not None, "backward needs a forward pass in training mode"
+        x, self.input = self.input, None
+        if self.bias is not None:
+            self.bias.grad += grad_output.sum((0, 2, 3))
+        return x
+
+
+class Conv2d(_Convolution):
+    """y = W * x + b (a cross-correlation, as everywhere in the field).
+
+    Args:
+        in_channels: C. out_channels: C'.
+        kernel, stride, padding: one number for both axes or (frequency, time).
+        slope: negative slope of the activation that follows, for He initialisation.
+        input_gradient: False for a first layer: `backward` then returns an empty tensor instead of
+            a gradient that nobody reads.
+        kernels: "fast" or "reference".
+
+    Shapes: (N, C, F, T) -> (N, C', (F + 2P - K) // S + 1, ...).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        bias: bool = True,
+        slope: float = 0.0,
+        input_gradient: bool = True,
+        kernels: str = "fast",
+    ) -> None:
+        kf, kt = pair(kernel)
+        weight = he_normal((out_channels, in_channels, kf, kt), in_channels * kf * kt, slope)
+        super().__init__(weight, out_channels, stride, padding, bias, kernels)
+        self.input_gradient = input_gradient
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, F, T) -> (N, C', F', T')."""
+        self.input = x if self.training else None
+        bias = None if self.bias is None else self.bias.data
+        return self.operations.correlate(x, self.weight.data, bias, self.stride, self.padding)
+
+    # dL/dW = sum over positions of dL/dy (outer) patch;  dL/dx = W transposed, spread over patches.
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """(N, C', F', T') -> (N, C, F, T)."""
+        x = self._take_input(grad_output)
+        do = self.operations
+        self.weight.grad += do.weight_gradient(
+            x, grad_output, self.kernel, self.stride, self.padding
+        )
+        if not self.input_gradient:
+            return x.new_empty(0)
+        size = (x.shape[2], x.shape[3])
+        return do.input_gradient(grad_output, self.weight.data, size, self.stride, self.padding)
+
+
+class ConvTranspose2d(_Convolution):
+    """The adjoint of `Conv2d(out_channels, in_channels, ...)`, plus a bias: it up-samples by S.
+
+    The weight has the shape (C, C', K_f, K_t), as in torch.nn. `output_padding` adds rows at the
+    end, which tells apart the input sizes that a strided convolution maps to the same output.
+
+    Shapes: (N, C, F, T) -> (N, C', (F - 1) S - 2P + K + output padding, ...).
+
+    Raises:
+        ValueError: the output padding is not smaller than the stride.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        output_padding: int | Pair = 0,
+        bias: bool = True,
+        slope: float = 0.0,
+        kernels: str = "fast",
+    ) -> None:
+        kf, kt = pair(kernel)
+        sf, st = pair(stride)
+        # An output pixel is fed by K/S taps of every input channel, on average.
+        fan_in = in_channels * (kf / sf) * (kt / st)
+        weight = he_normal((in_channels, out_channels, kf, kt), fan_in, slope)
+        super().__init__(weight, out_channels, stride, padding, bias, kernels)
+        self.output_padding = pair(output_padding)
+        if self.output_padding[0] >= sf or self.output_padding[1] >= st:
+            raise ValueError("output_padding must be smaller than the stride")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, F, T) -> (N, C', F', T')."""
+        self.input = x if self.training else None
+        size = transposed_size(
+            (x.shape[2], x.shape[3]), self.kernel, self.stride, self.padding, self.output_padding
+        )
+        y = self.operations.input_gradient(x, self.weight.data, size, self.stride, self.padding)
+        if self.bias is not None:
+            y += self.bias.data[:, None, None]
+        return y
+
+    # y = A^T x with A the convolution, so dL/dx = A dL/dy, and the weight meets the same pairs of
+    # values as in A, with the roles of image and gradient exchanged.
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """(N, C', F', T') -> (N, C, F, T)."""
+        x = self._take_input(grad_output)
+        do = self.operations
+        self.weight.grad += do.weight_gradient(
+            grad_output, x, self.kernel, self.stride, self.padding
+        )
+        return do.correlate(grad_output, self.weight.data, None, self.stride, self.padding)

@@ -1,0 +1,33 @@
+"""The arithmetic of sizes that convolution and pooling share."""
+
+from __future__ import annotations
+
+Pair = tuple[int, int]
+
+
+def pair(value: int | Pair) -> Pair:
+    """3 -> (3, 3); (3, 5) stays: one number for frequency and one for time."""
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
+    """(F, T) of a convolution's output: floor((F + 2 P - K) / S) + 1 on each axis.
+
+    Raises:
+        ValueError: the padded image is smaller than the kernel.
+    """
+    (f, t), (kf, kt), (sf, st), (pf, pt) = size, kernel, stride, padding
+    fo, to = (f + 2 * pf - kf) // sf + 1, (t + 2 * pt - kt) // st + 1
+    if fo < 1 or to < 1:
+        raise ValueError(f"a {kf}x{kt} kernel does not fit a {f}x{t} image padded by {pf}x{pt}")
+    return fo, to
+
+
+def transposed_size(
+    size: Pair, kernel: Pair, stride: Pair, padding: Pair, output_padding: Pair
+) -> Pair:
+    """(F, T) of a transposed convolution's output: (F - 1) S - 2 P + K + output padding."""
+    (f, t), (kf, kt), (sf, st), (pf, pt) = size, kernel, stride, padding
+    return (f - 1) * sf - 2 * pf + kf + output_padding[0], (
+        t - 1
+    ) * st - 2 * pt + kt + output_padding[1]

@@ -1,0 +1,59 @@
+"""Large buffers, used again instead of asked for again.
+
+On a CPU a fresh 60 MB tensor costs more time in page faults than the arithmetic that fills it.
+`empty` therefore keeps the buffers it gave out and gives one out again as soon as nobody holds a
+tensor on it any more; `scratch` is the one work area that all layers of a thread share, valid
+until the next call. Small tensors, and GPUs (whose allocator already does this), go to torch.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import torch
+from torch import Tensor
+
+SMALL = 1 << 18  # bytes; below this malloc recycles memory well by itself
+_local = threading.local()
+
+
+def _references(storage: torch.UntypedStorage) -> int:
+    """How many tensors stand on a storage, the storage object asked counting as one."""
+    return int(torch._C._storage_Use_Count(storage._cdata))
+
+
+def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """An uninitialised contiguous tensor with the dtype and device of `like`."""
+    size = math.prod(shape) * like.element_size()
+    if size < SMALL or like.device.type != "cpu":
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
+    pool: list[torch.UntypedStorage] = _local.__dict__.setdefault("pool", [])
+    free = [s for s in pool if _references(s) == 1]
+    fitting = [s for s in free if size <= s.nbytes() <= 2 * size]
+    with torch.inference_mode(False):  # a buffer must serve inside and outside of inference mode
+        if fitting:
+            storage = min(fitting, key=torch.UntypedStorage.nbytes)
+        else:
+            # Buffers of another batch size would only pile up: forget the free ones.
+            _local.pool = pool = [s for s in pool if s not in free]
+            storage = torch.UntypedStorage(size)
+            pool.append(storage)
+        return torch.empty(0, dtype=like.dtype).set_(storage, 0, shape)  # type: ignore[call-overload]
+
+
+def empty_image(shape: tuple[int, int, int, int], like: Tensor) -> Tensor:
+    """An uninitialised channels-last image of shape (N, C, F, T)."""
+    n, c, f, t = shape
+    return empty((n, f, t, c), like).permute(0, 3, 1, 2)
+
+
+def scratch(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """A contiguous work area with undefined content, valid until the thread's next `scratch`."""
+    count = math.prod(shape)
+    areas: dict[object, Tensor] = _local.__dict__.setdefault("scratch", {})
+    key = (like.dtype, like.device)
+    if key not in areas or areas[key].numel() < count:
+        with torch.inference_mode(False):
+            areas[key] = torch.empty(count, dtype=like.dtype, device=like.device)
+    return areas[key][:count].view(shape)

@@ -1,0 +1,37 @@
+"""The history of a run, one row an epoch: saved as JSON and drawn as two curves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import save_whole
+
+Row = dict[str, Any]
+
+
+def save_history(folder: Path, options: dict[str, Any], rows: list[Row]) -> None:
+    """Writes `history.json`, `loss_curve.png` and `psnr_curve.png`, each whole or not at all."""
+    text = json.dumps({"options": options, "epochs": rows}, indent=1) + "\n"
+    save_whole(folder / "history.json", lambda path: path.write_text(text))
+    title = f"{options['version']}-{options['size']}"
+    _draw(folder / "loss_curve.png", rows, "loss", "loss", title)
+    _draw(folder / "psnr_curve.png", rows, "psnr", "PSNR of the spectrogram image (dB)", title)
+
+
+def _draw(path: Path, rows: list[Row], key: str, label: str, title: str) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in rows]
+    for split, colour in (("train", "tab:blue"), ("validation", "tab:orange")):
+        values = [row[f"{split}_{key}"] for row in rows]
+        axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=split)
+    axes.set(xlabel="epoch", ylabel=label, title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))

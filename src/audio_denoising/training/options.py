@@ -1,0 +1,70 @@
+"""All settings of a training run, in one typed place."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..models import VERSIONS, WIDTHS
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What decides the result of a run; `None` means the version's own default.
+
+    Attributes:
+        version: "v2", "v3", "v4" or "torch". size: "small" or "large".
+        epochs, batch_size: length of the run; epoch_size: mixtures per epoch, by default one for
+            every speech recording.
+        learning_rate: the peak rate; schedule "constant" or "cosine" and `warmup_steps` shape it.
+        momentum: of SGD. clip_norm: largest joint norm of the gradients, 0 for no limit.
+        seed: decides first weights, order and mixtures.
+    """
+
+    version: str
+    size: str = ""
+    epochs: int = 0
+    batch_size: int = 16
+    epoch_size: int | None = None
+    learning_rate: float = 0.0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    momentum: float = 0.9
+    clip_norm: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.version not in VERSIONS:
+            raise UserError(
+                f"unknown version {self.version!r}: choose one of {', '.join(VERSIONS)}"
+            )
+        row = VERSIONS[self.version]
+        defaults = {"size": row.size, "epochs": row.epochs, "learning_rate": row.learning_rate}
+        for name, default in defaults.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, default)
+        if self.size not in WIDTHS:
+            raise UserError(f"unknown size {self.size!r}: choose one of {', '.join(WIDTHS)}")
+        if self.schedule not in ("constant", "cosine"):
+            raise UserError(f"unknown schedule {self.schedule!r}: choose constant or cosine")
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise UserError(f"--{name.replace('_', '-')} must be above 0")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as checkpoints and histories store them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """Where a run reads, writes and computes; nothing here changes the result."""
+
+    speech: Path
+    noise: Path
+    out: Path
+    device: str = "auto"
+    workers: int = 1
+    resume: bool = False

@@ -1,0 +1,243 @@
+"""The training loop: mixtures in, weights and their history out, stoppable at any step.
+
+The state of a run is a plain dictionary (weights, optimiser, position, sums of the running epoch,
+history), saved after every epoch and every few minutes. Every mixture is a function of seed, epoch
+and index alone, so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+
+from ..data.corpus import index_noise, index_speech
+from ..data.dataset import MixtureDataset, batches
+from ..data.splits import Splits, split
+from ..dsp.spectrum import image, stft
+from ..errors import UserError
+from ..nn import Schedule
+from .checkpoint import describe, load_checkpoint, save_checkpoint
+from .history import Row, save_history
+from .learner import build_learner
+from .options import RunPlace, TrainingOptions
+from .validation import Validation, psnr
+
+SAVE_SECONDS = 120.0
+KEEP_EVERY = 5  # epochs
+
+
+class Reporter(Protocol):
+    """Who is told how the run goes: the command line's progress display, or nobody."""
+
+    def started(self, splits: Splits, device: torch.device, steps: int, resumed_at: int) -> None:
+        """Before the first step."""
+
+    def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
+        """After every step; means over the epoch so far."""
+
+    def finished_epoch(self, row: Row, is_best: bool) -> None:
+        """After validation."""
+
+
+class Trainer:
+    """One run. `run()` returns True when all epochs are done, False when it was interrupted.
+
+    Raises:
+        UserError: no usable speech or noise, an unwritable folder, or a checkpoint that does not
+            belong to this run.
+    """
+
+    def __init__(self, options: TrainingOptions, place: RunPlace, reporter: Reporter) -> None:
+        self.options = options
+        self.place = place
+        self.reporter = reporter
+        self.device = pick_device(place.device)
+        self.last = place.out / "last.pth"
+        if self.last.exists() and not place.resume:
+            raise UserError(
+                f"{self.last} exists: continue that run with --resume, or choose another --out"
+            )
+        self.learner = build_learner(options, self.device)
+        self.history: list[Row] = []
+        self.epoch, self.batch, self.step = 1, 0, 0
+        self.sums = {"loss": 0.0, "psnr": 0.0, "seconds": 0.0}
+        self.best = float("-inf")
+        if place.resume:
+            self._restore()
+
+    def run(self) -> bool:
+        """Trains until the last epoch is done or somebody stops it."""
+        options, place = self.options, self.place
+        splits = split(index_speech(place.speech), index_noise(place.noise))
+        self._check(splits)
+        dataset = MixtureDataset(
+            splits.train.speech,
+            splits.train.noise,
+            seed=options.seed,
+            epoch_size=options.epoch_size,
+        )
+        steps = len(dataset) // options.batch_size
+        if steps == 0:
+            raise UserError(
+                f"an epoch of {len(dataset)} mixtures does not fill one batch of "
+                f"{options.batch_size}: lower --batch-size or raise --epoch-size"
+            )
+        validation = Validation(splits.validation, options.batch_size, place.workers)
+        schedule = Schedule(options.schedule, options.epochs * steps, options.warmup_steps)
+        self.reporter.started(splits, self.device, steps, self.step)
+        with _stop_on_signal() as stopped:
+            while self.epoch <= options.epochs:
+                if not self._train_epoch(dataset, schedule, stopped):
+                    self._save()
+                    return False
+                self._finish_epoch(steps, validation)
+        return True
+
+    def _train_epoch(self, dataset: MixtureDataset, schedule: Schedule, stopped: list[int]) -> bool:
+        """The rest of the current epoch; False if it was interrupted."""
+        saved = started = time.monotonic()
+        seconds_before = self.sums["seconds"]
+        epoch_batches = batches(
+            dataset,
+            epoch=self.epoch,
+            batch_size=self.options.batch_size,
+            seed=self.options.seed,
+            workers=self.place.workers,
+            start_batch=self.batch,
+        )
+        for clean, noisy in epoch_batches:
+            target = image(stft(clean.to(self.device))).unsqueeze(1)
+            source = image(stft(noisy.to(self.device))).unsqueeze(1)
+            rate = self.options.learning_rate * schedule.factor(self.step)
+            loss, prediction = self.learner.step(source, target, rate)
+            self.step += 1
+            self.batch += 1
+            self.sums["loss"] += float(loss)
+            self.sums["psnr"] += float(psnr(prediction, target))
+            now = time.monotonic()
+            self.sums["seconds"] = seconds_before + now - started
+            self.reporter.stepped(
+                self.epoch,
+                self.batch,
+                self.sums["loss"] / self.batch,
+                self.sums["psnr"] / self.batch,
+            )
+            if stopped:
+                return False
+            if now - saved > SAVE_SECONDS:
+                self._save()
+                saved = now
+        return True
+
+    def _finish_epoch(self, steps: int, validation: Validation) -> None:
+        row: Row = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "train_loss": self.sums["loss"] / steps,
+            "train_psnr": self.sums["psnr"] / steps,
+            **validation.run(self.learner),
+            "train_seconds": self.sums["seconds"],
+        }
+        self.history.append(row)
+        is_best = row["validation_si_sdr"] > self.best
+        self.best = max(self.best, row["validation_si_sdr"])
+        finished = self.epoch
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.sums = dict.fromkeys(self.sums, 0.0)
+        self._save()
+        if is_best:
+            save_checkpoint(self.place.out / "best.pth", self._content())
+        if finished % KEEP_EVERY == 0:
+            save_checkpoint(self.place.out / f"epoch_{finished:03d}.pth", self._content())
+        save_history(self.place.out, self.options.as_dict(), self.history)
+        self.reporter.finished_epoch(row, is_best)
+
+    def _content(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            **describe(options.version, options.size),
+            **self.learner.state_dict(),
+            "options": options.as_dict(),
+            "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
+            "sums": dict(self.sums),
+            "best": self.best,
+            "history": list(self.history),
+            "rng": torch.get_rng_state(),
+        }
+
+    def _save(self) -> None:
+        save_checkpoint(self.last, self._content())
+
+    def _restore(self) -> None:
+        checkpoint = load_checkpoint(self.last)
+        content, own = checkpoint.content, self.options.as_dict()
+        theirs = content.get("options", {})
+        # A run may be prolonged; everything else that decides the result must be the same.
+        different = [k for k in own if k != "epochs" and theirs.get(k) != own[k]]
+        if different:
+            raise UserError(
+                f"{self.last} was trained with another {', '.join(different)}: give the same "
+                "options to resume it, or choose another --out"
+            )
+        self.learner.load_state_dict(content)
+        position = content["position"]
+        self.epoch, self.batch, self.step = (position[k] for k in ("epoch", "batch", "step"))
+        self.sums, self.best = content["sums"], content["best"]
+        self.history = content["history"]
+        torch.set_rng_state(content["rng"])
+
+    def _check(self, splits: Splits) -> None:
+        place = self.place
+        for name, found in (("train", splits.train), ("validation", splits.validation)):
+            for what, folder in (("speech", place.speech), ("noise", place.noise)):
+                if not getattr(found, what):
+                    raise UserError(
+                        f"{folder} leaves no {what} for the {name} split: add recordings of other "
+                        "speakers or noise sources"
+                    )
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" -> CUDA if there is one, then Apple's MPS, then the CPU.
+
+    Raises:
+        UserError: the device is unknown or not available here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {name!r} is not available here: use cpu or auto") from error
+    return device
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM, so that a step is always finished before the run is saved.
+
+    A second signal is not collected: it has its usual effect.
+    """
+    received: list[int] = []
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in before:
+            signal.signal(number, remember)
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
