@@ -5,7 +5,10 @@ The models here are small functions put in place of the network.
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from audio_denoising.denoiser import Denoiser, pick_device
+from audio_denoising.denoiser import Denoiser, denoise, pick_device
 from audio_denoising.dsp.overlap import overlap_add
 from audio_denoising.errors import UserError
 
@@ -260,3 +263,35 @@ def test_bad_input_leaves_no_output(tmp_path: Path, content: bytes | None) -> No
     with pytest.raises(UserError, match=r"bad\.wav"):
         Denoiser(unchanged).denoise_file(source)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "loaded"),
+    [
+        ("v4", "shipped:v4"),
+        ("mine.pth", "mine.pth"),
+        ("runs/v3/best", "runs/v3/best"),
+        (Path("v4"), "v4"),
+    ],
+)
+def test_a_version_is_told_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, given: str | Path, loaded: str
+) -> None:
+    asked: list[str] = []
+
+    def load(path: Path | str) -> SimpleNamespace:
+        asked.append(str(path))
+        return SimpleNamespace(version="v4", size="small")
+
+    checkpoint = ModuleType("checkpoint")
+    vars(checkpoint).update(
+        load_checkpoint=load,
+        shipped=lambda version: f"shipped:{version}",
+        build_model=lambda checkpoint, device: unchanged,
+    )
+    monkeypatch.setitem(sys.modules, "audio_denoising.training.checkpoint", checkpoint)
+    denoiser = Denoiser.from_pretrained(given, device="cpu")
+    assert asked == [loaded.replace("/", os.sep)]
+    assert (denoiser.name, str(denoiser.device)) == ("v4-small", "cpu")
+    x = noise(100)
+    assert np.allclose(denoise(x, 16_000, given, device="cpu"), x, atol=1e-6)
