@@ -295,3 +295,8 @@ def test_a_version_is_told_from_a_file(
     assert (denoiser.name, str(denoiser.device)) == ("v4-small", "cpu")
     x = noise(100)
     assert np.allclose(denoise(x, 16_000, given, device="cpu"), x, atol=1e-6)
+
+
+def test_an_unknown_version_is_refused() -> None:
+    with pytest.raises(UserError, match="no version v9: choose one of v2, v3, v4, torch"):
+        Denoiser.from_pretrained("v9", device="cpu")

@@ -80,12 +80,18 @@ class Denoiser:
         Raises:
             UserError: unknown version, unreadable checkpoint, or unknown device.
         """
-        # Here, not above: only this needs the training package.
+        # Here, not above: a model of your own needs neither.
+        from audio_denoising.models.unet import VERSIONS
         from audio_denoising.training.checkpoint import build_model, load_checkpoint, shipped
 
         chosen = pick_device(device)
         text = str(name_or_path)
         is_file = isinstance(name_or_path, Path) or text.endswith(".pth") or Path(text).name != text
+        if not is_file and text not in VERSIONS:
+            raise UserError(
+                f"there is no version {text}: choose one of {', '.join(VERSIONS)}, or give a "
+                f"checkpoint file whose name ends in .pth"
+            )
         checkpoint = load_checkpoint(Path(text) if is_file else shipped(text))
         name = f"{checkpoint.version}-{checkpoint.size}"
         return cls(build_model(checkpoint, chosen), name=name, device=str(chosen))
