@@ -4,7 +4,8 @@ python -m benchmarks.tables            fills every marked block of README.md and
 python -m benchmarks.tables --check    changes nothing; fails if a block is out of date
 
 A block stands between ``<!-- measured: NAME -->`` and ``<!-- end -->``. Its source is a file of
-benchmarks/results/; where that is missing, the block says so.
+benchmarks/results/ or the histories shipped beside the weights; where that is missing, the block
+says so.
 """
 
 import argparse
@@ -18,7 +19,8 @@ from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = Path("benchmarks/results")
+HISTORIES = Path("src/audio_denoising/checkpoints")
 DOCUMENTS = ("README.md", "MODEL_CARD.md")
 
 _BLOCK = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -54,6 +56,36 @@ def clean_table(results: Mapping[str, Any]) -> str:
     return _markdown(["model", "mean SI-SDR, dB", "lowest, dB"], rows)
 
 
+def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
+    """How the shipped weights came about, as Markdown.
+
+    Args:
+        histories: model name -> the content of its ``history.json``. The row described is the
+            epoch with the highest validation SI-SDR, whose weights ship.
+    """
+    columns = ["weights", "optimiser steps", "mixtures seen", "hours", "epoch shipped"]
+    columns += ["train loss", "validation loss", "validation SI-SDR, dB", "gain, dB"]
+    rows = []
+    for name, history in histories.items():
+        epochs = history["epochs"]
+        best = max(epochs, key=lambda row: row["validation_si_sdr"])
+        hours = sum(row["train_seconds"] for row in epochs) / 3600
+        rows.append(
+            [
+                name,
+                f"{best['step']}",
+                f"{best['step'] * history['options']['batch_size']}",
+                f"{hours:.1f}",
+                f"{best['epoch']} of {epochs[-1]['epoch']}",
+                f"{best['train_loss']:.4f}",
+                f"{best['validation_loss']:.4f}",
+                f"{best['validation_si_sdr']:.1f}",
+                f"{best['validation_si_sdr_gain']:.1f}",
+            ]
+        )
+    return _markdown(columns, rows)
+
+
 def _markdown(columns: list[str], rows: list[list[str]]) -> str:
     numeric = [all(re.fullmatch(r"-?[\d.]+", row[i]) for row in rows) for i in range(len(columns))]
     rule = ["---:" if right else "---" for right in numeric]
@@ -64,28 +96,38 @@ def _quality_source(table: Callable[[Mapping[str, Any]], str]) -> Callable[[Path
     return lambda path: table(json.loads(path.read_text(encoding="utf-8")))
 
 
+def _histories(folder: Path) -> str:
+    found = {
+        path.name.split(".")[0]: json.loads(path.read_text())
+        for path in sorted(folder.glob("*.json"))
+    }
+    return training_table(found)
+
+
 def _verbatim(path: Path) -> str:
     return f"```\n{path.read_text(encoding='utf-8').rstrip()}\n```"
 
 
-SOURCES: dict[str, tuple[str, Callable[[Path], str]]] = {
-    "quality": ("quality.json", _quality_source(quality_table)),
-    "clean-speech": ("quality.json", _quality_source(clean_table)),
-    "sample-output": ("sample_output.txt", _verbatim),
+SOURCES: dict[str, tuple[Path, Callable[[Path], str]]] = {
+    "quality": (RESULTS / "quality.json", _quality_source(quality_table)),
+    "clean-speech": (RESULTS / "quality.json", _quality_source(clean_table)),
+    "sample-output": (RESULTS / "sample_output.txt", _verbatim),
+    "training": (HISTORIES, _histories),
 }
-"""Block name -> (file of benchmarks/results/, what turns it into Markdown)."""
+"""Block name -> (source below the repository's root, what turns it into Markdown)."""
 
 
-def fill(text: str, folder: Path = RESULTS) -> str:
-    """Returns the document with every marked block written anew from the files of ``folder``.
+def fill(text: str, root: Path = ROOT) -> str:
+    """Returns the document with every marked block written anew from the files below ``root``.
 
     Raises KeyError for a block whose name is not in `SOURCES`.
     """
 
     def block(match: re.Match[str]) -> str:
-        name, render = SOURCES[match[2]]
-        path = folder / name
-        body = render(path) if path.exists() else "*Not measured yet.*"
+        source, render = SOURCES[match[2]]
+        path = root / source
+        measured = any(path.glob("*.json")) if path.is_dir() else path.exists()
+        body = render(path) if measured else "*Not measured yet.*"
         return f"{match[1]}\n{body}\n\n{match[3]}"
 
     return _BLOCK.sub(block, text)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from benchmarks.tables import clean_table, fill, quality_table
+from benchmarks.tables import HISTORIES, RESULTS, clean_table, fill, quality_table, training_table
 
-RESULTS = {
+SCORES = {
     "mixtures": [
         {
             "snr_db": snr_db,
@@ -22,7 +22,7 @@ RESULTS = {
 
 
 def test_the_quality_table_holds_the_means_of_each_level():
-    table = quality_table(RESULTS).splitlines()
+    table = quality_table(SCORES).splitlines()
     assert table[0] == "| metric | model | 0 dB | 5 dB | mean |"
     assert table[1] == "| --- | --- | ---: | ---: | ---: |"
     assert table[2] == "| SI-SDR, dB | noisy input | 0.0 | 5.0 | 1.7 |"
@@ -32,12 +32,32 @@ def test_the_quality_table_holds_the_means_of_each_level():
 
 
 def test_the_clean_table_holds_mean_and_worst_case():
-    assert clean_table(RESULTS).splitlines()[2] == "| v4 | 26.0 | 24.0 |"
+    assert clean_table(SCORES).splitlines()[2] == "| v4 | 26.0 | 24.0 |"
+
+
+def test_the_training_table_describes_the_epoch_that_ships():
+    rows = [
+        {
+            "epoch": epoch,
+            "step": 100 * epoch,
+            "train_loss": 0.1 / epoch,
+            "validation_loss": 0.2 / epoch,
+            "validation_si_sdr": ratio,
+            "validation_si_sdr_gain": ratio - 7.5,
+            "train_seconds": 1800.0,
+        }
+        for epoch, ratio in ((1, 9.0), (2, 12.0), (3, 11.0))
+    ]
+    table = training_table({"v4-small": {"options": {"batch_size": 16}, "epochs": rows}})
+    assert table.splitlines()[2] == (
+        "| v4-small | 200 | 3200 | 1.5 | 2 of 3 | 0.0500 | 0.1000 | 12.0 | 4.5 |"
+    )
 
 
 def test_only_what_is_between_the_marks_is_replaced(tmp_path):
-    (tmp_path / "quality.json").write_text(json.dumps(RESULTS))
-    (tmp_path / "sample_output.txt").write_text("v4, cpu\n")
+    (tmp_path / RESULTS).mkdir(parents=True)
+    (tmp_path / RESULTS / "quality.json").write_text(json.dumps(SCORES))
+    (tmp_path / RESULTS / "sample_output.txt").write_text("v4, cpu\n")
     document = (
         "before\n<!-- measured: clean-speech -->\nold\n<!-- end -->\nbetween\n"
         "<!-- measured: sample-output -->\n<!-- end -->\nafter\n"
@@ -50,6 +70,8 @@ def test_only_what_is_between_the_marks_is_replaced(tmp_path):
 
 
 def test_a_block_without_results_says_so_and_an_unknown_one_is_refused(tmp_path):
-    assert "*Not measured yet.*" in fill("<!-- measured: quality -->\n<!-- end -->", tmp_path)
+    (tmp_path / HISTORIES).mkdir(parents=True)
+    for name in ("quality", "training", "sample-output"):
+        assert "*Not measured yet.*" in fill(f"<!-- measured: {name} -->\n<!-- end -->", tmp_path)
     with pytest.raises(KeyError):
         fill("<!-- measured: luck -->\n<!-- end -->", tmp_path)

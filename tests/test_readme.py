@@ -1,0 +1,77 @@
+"""The README keeps its word: its commands, paths, links, snippets and tables are what it says."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from audio_denoising.training.checkpoint import shipped
+from benchmarks import tables
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+SNIPPETS = [body for language, body in FENCES if language == "python"]
+
+
+def test_the_first_block_holds_exactly_the_two_commands():
+    assert FENCES[0] == (
+        "",
+        "pip install -r requirements.txt && denoise clean examples/noisy_street.wav\n"
+        "pip install -r requirements-dev.txt && pytest\n",
+    )
+
+
+@pytest.mark.parametrize("document", tables.DOCUMENTS)
+def test_links_and_pictures_lead_somewhere(document):
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", tables.DOCUMENTS)
+def test_paths_in_code_quotes_exist(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    quoted = re.findall(r"`((?:src|docs|examples|tests|benchmarks)/[^`\s]*)`", text)
+    made_by_a_command = {"examples/noisy_street_denoised.wav"}
+    assert not [path for path in set(quoted) - made_by_a_command if not (ROOT / path).exists()]
+
+
+def test_scripts_modules_and_inputs_of_the_commands_exist():
+    commands = "\n".join(body for language, body in FENCES if language != "python")
+    scripts = re.findall(r"^python (\w+\.py)", commands, re.MULTILINE)
+    inputs = re.findall(r"denoise clean (examples/\S+)", commands)
+    requirements = re.findall(r"-r (\S+)", commands)
+    modules = re.findall(r"python -m ([\w.]+)", commands)
+    assert scripts and inputs and requirements and modules
+    for path in (*scripts, *inputs, *requirements):
+        assert (ROOT / path).is_file(), path
+    for module in modules:
+        path = Path(*module.split(".")).with_suffix(".py")
+        assert (ROOT / path).is_file() or (ROOT / "src" / path).is_file(), module
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
+def test_python_snippets_run(snippet, tmp_path, monkeypatch):
+    if "denoise(" in snippet and not shipped("v4").exists():
+        pytest.skip("the weights of v4 are not in this tree")
+    (tmp_path / "examples").symlink_to(ROOT / "examples", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+
+
+@pytest.mark.parametrize("document", tables.DOCUMENTS)
+def test_measured_blocks_are_what_the_results_say(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert "<!-- measured:" in text
+    assert tables.fill(text) == text, "run python -m benchmarks.tables"
+
+
+def test_committed_results_describe_the_whole_frozen_list():
+    path = ROOT / tables.RESULTS / "quality.json"
+    if not path.exists():
+        pytest.skip("no quality results are committed")
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert len(results["mixtures"]) == 40
+    assert {"noisy input", "v2", "v3", "v4", "torch"} <= results["mixtures"][0]["scores"].keys()
