@@ -70,6 +70,7 @@ class MixtureDataset(Dataset[Pair]):
                 )
         self.speech = list(speech)
         self.noise = list(noise)
+        self._recordings = self.speech + self.noise  # a position is an index into this
         self.seed = seed
         self.snr_range = snr_range
         self.epoch_size = len(self.speech) if epoch_size is None else epoch_size
@@ -78,7 +79,7 @@ class MixtureDataset(Dataset[Pair]):
         weights = np.cumsum([min(recording.seconds, _LONGEST_WEIGHT) for recording in noise])
         self._noise_ladder = weights / weights[-1]
         # Shared with the workers. A flag is only ever raised, so they need no lock.
-        self._damaged = torch.zeros(len(self.speech) + len(self.noise), dtype=torch.bool)
+        self._damaged = torch.zeros(len(self._recordings), dtype=torch.bool)
         self._damaged.share_memory_()
 
     def __len__(self) -> int:
@@ -95,15 +96,14 @@ class MixtureDataset(Dataset[Pair]):
     @property
     def damaged(self) -> list[Path]:
         """The files that could not be decoded so far, in any worker."""
-        recordings = self.speech + self.noise
-        return [recordings[position].path for position in self._damaged.nonzero().flatten()]
+        return [self._recordings[position].path for position in self._damaged.nonzero().flatten()]
 
     def _speech_order(self, epoch: int, index: int) -> Iterator[int]:
-        """Yields the recording that is due at ``index``, then those that follow it."""
+        """Yields the position of the recording due at ``index``, then those that follow it."""
         count = len(self.speech)
-        for place in range(index, index + count):
-            lap, step = divmod(place, count)
-            yield int(_permutation(count, self.seed, _ORDER, epoch, lap)[step])
+        lap, step = divmod(index, count)
+        for position in np.roll(_permutation(count, self.seed, _ORDER, epoch, lap), -step):
+            yield int(position)
 
     def _noise_draws(self, rng: np.random.Generator) -> Iterator[int]:
         while True:
@@ -118,12 +118,9 @@ class MixtureDataset(Dataset[Pair]):
     ) -> Waveform:
         """The first stretch with sound in it; a silent one if the recordings hold nothing else."""
         silent = None
-        recording = None
+        failures: list[Path] = []
         for position in islice(candidates, _RECORDINGS):
-            is_speech = position < len(self.speech)
-            recording = (
-                self.speech[position] if is_speech else self.noise[position - len(self.speech)]
-            )
+            recording = self._recordings[position]
             try:
                 for _ in range(_STARTS):
                     found = stretch(recording, rng)
@@ -132,11 +129,11 @@ class MixtureDataset(Dataset[Pair]):
                     silent = found
             except DamagedRecording:
                 self._damaged[position] = True
+                failures.append(recording.path)
         if silent is None:
-            assert recording is not None
             raise UserError(
-                f"None of {_RECORDINGS} recordings could be decoded, {recording.path} among them; "
-                "check the files or copy them again."
+                f"None of {len(set(failures))} recordings could be decoded, {failures[0]} among "
+                "them; check the files or copy them again."
             )
         return silent
 
