@@ -7,10 +7,30 @@ place and costs no memory of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from .memory import scratch
 from .module import Module
+
+BLOCK = 1 << 17  # values: a block and its temporaries stay in the CPU's second-level cache
+
+
+def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Flat stretches of tensors that lie alike in memory, so that several passes cost one.
+
+    Tensors that do not lie alike, or not densely, and tensors on a GPU come whole.
+    """
+    first = tensors[0]
+    dense = first.is_contiguous() or first.is_contiguous(memory_format=torch.channels_last)
+    alike = all(t.stride() == first.stride() for t in tensors)
+    if not (dense and alike and first.device.type == "cpu"):
+        yield tensors
+        return
+    flat = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]
+    yield from zip(*(t.split(BLOCK) for t in flat), strict=True)
 
 
 class LeakyReLU(Module):
@@ -23,19 +43,23 @@ class LeakyReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Overwrites x with the activation."""
-        y = torch.maximum(x, x * self.slope, out=x) if self.slope else x.clamp_(min=0)
-        self.output = y if self.training else None
-        return y
+        for (part,) in _blocks(x):
+            leaked = torch.mul(part, self.slope, out=scratch(tuple(part.shape), part))
+            torch.maximum(part, leaked, out=part)
+        self.output = x if self.training else None
+        return x
 
-    # dy/dx = 1 where y > 0, slope elsewhere.
+    # dy/dx = 1 where y > 0, slope elsewhere: a step function, made by clamping a very steep line.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Overwrites grad_output with the gradient at the input."""
         assert self.output is not None, "backward needs a forward pass in training mode"
-        positive = self.output > 0
+        steep = torch.finfo(grad_output.dtype).max
+        for y, grad in _blocks(self.output, grad_output):
+            slopes = torch.mul(y, steep, out=scratch(tuple(y.shape), y))
+            grad.mul_(slopes.clamp_(self.slope, 1.0))
         self.output = None
-        one = grad_output.new_ones(())  # of two plain numbers, `where` would make a float32 tensor
-        return grad_output.mul_(torch.where(positive, one, self.slope))
+        return grad_output
 
 
 class ReLU(LeakyReLU):

@@ -65,6 +65,6 @@ class UNetLevel(Module):
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x."""
         grad = self.decode.backward(grad_output)
-        grad_skip = grad[:, : self.skip_channels]
-        grad_inner = self.inner.backward(grad[:, self.skip_channels :])
-        return self.encode.backward(grad_inner.add_(grad_skip))
+        grad_skip, grad_up = grad.split((self.skip_channels, grad.shape[1] - self.skip_channels), 1)
+        grad_up = grad_up.contiguous(memory_format=torch.channels_last)
+        return self.encode.backward(self.inner.backward(grad_up).add_(grad_skip))

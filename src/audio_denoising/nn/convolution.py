@@ -1,9 +1,9 @@
 """Convolution layers: local, shift-invariant linear maps of an image.
 
 Both layers are made of the same three operations, which `row_lowering.py` (fast) and `im2col.py`
-(readable) each provide: `correlate`, its `weight_gradient` and its `input_gradient`. A transposed
-convolution is the adjoint of a convolution, so it runs the convolution's backward pass forwards
-and its forward pass backwards.
+(readable) each provide: `correlate`, its `weight_gradient` and its `input_gradient` (and the pairs
+of them that a backward pass needs). A transposed convolution is the adjoint of a convolution, so
+it runs the convolution's backward pass forwards and its forward pass backwards.
 """
 
 from __future__ import annotations
@@ -96,14 +96,19 @@ class Conv2d(_Convolution):
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, C', F', T') -> (N, C, F, T)."""
         x = self._take_input(grad_output)
-        do = self.operations
-        self.weight.grad += do.weight_gradient(
-            x, grad_output, self.kernel, self.stride, self.padding
-        )
-        if not self.input_gradient:
-            return x.new_empty(0)
-        size = (x.shape[2], x.shape[3])
-        return do.input_gradient(grad_output, self.weight.data, size, self.stride, self.padding)
+        if self.input_gradient:
+            dx, dw = self.operations.gradients(
+                x, grad_output, self.weight.data, self.stride, self.padding
+            )
+        else:
+            dx, dw = (
+                x.new_empty(0),
+                self.operations.weight_gradient(
+                    x, grad_output, self.kernel, self.stride, self.padding
+                ),
+            )
+        self.weight.grad += dw
+        return dx
 
 
 class ConvTranspose2d(_Convolution):
@@ -157,8 +162,8 @@ class ConvTranspose2d(_Convolution):
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, C', F', T') -> (N, C, F, T)."""
         x = self._take_input(grad_output)
-        do = self.operations
-        self.weight.grad += do.weight_gradient(
-            grad_output, x, self.kernel, self.stride, self.padding
+        dx, dw = self.operations.transposed_gradients(
+            x, grad_output, self.weight.data, self.stride, self.padding
         )
-        return do.correlate(grad_output, self.weight.data, None, self.stride, self.padding)
+        self.weight.grad += dw
+        return dx

@@ -85,3 +85,29 @@ def input_gradient(
     """dL/dx = col2im(W^T . dL/dy), shape (N, C, F, T) with (F, T) = `size`."""
     columns = weight.flatten(1).T @ grad_output.flatten(2)
     return col2im(columns, size, (weight.shape[2], weight.shape[3]), stride, padding)
+
+
+def gradients(
+    x: Tensor, grad_output: Tensor, weight: Tensor, stride: Pair, padding: Pair
+) -> tuple[Tensor, Tensor]:
+    """dL/dx and dL/dW of a convolution."""
+    kernel, size = (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3])
+    return (
+        input_gradient(grad_output, weight, size, stride, padding),
+        weight_gradient(x, grad_output, kernel, stride, padding),
+    )
+
+
+def transposed_gradients(
+    x: Tensor, grad_output: Tensor, weight: Tensor, stride: Pair, padding: Pair
+) -> tuple[Tensor, Tensor]:
+    """dL/dx and dL/dW of a transposed convolution, the adjoint of `correlate`.
+
+    So dL/dx is `correlate` itself, and the weight meets the same pairs of values as in
+    `weight_gradient`, with the roles of image and gradient exchanged.
+    """
+    kernel = (weight.shape[2], weight.shape[3])
+    return (
+        correlate(grad_output, weight, None, stride, padding),
+        weight_gradient(grad_output, x, kernel, stride, padding),
+    )

@@ -23,6 +23,7 @@ from torch import Tensor
 from .geometry import Pair, output_size
 from .memory import empty, scratch
 
+SUM_BLOCK = 1024  # positions added up by one matrix-vector product
 FEW_CHANNELS = 4  # below this a lowered row is too short for a matrix product: see `_stacked`
 
 
@@ -36,7 +37,7 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-def _lower(x: Tensor, columns: Tensor, offsets: list[int], step: int) -> None:
+def _lower(x: Tensor, columns: Tensor, offsets: range, step: int) -> None:
     """columns[n, f, q, k] = x[n, f, step q + offsets[k]], zero outside of x.
 
     x (N, F, T, C); columns (N, F, Q, K, C), any strides over F.
@@ -46,21 +47,20 @@ def _lower(x: Tensor, columns: Tensor, offsets: list[int], step: int) -> None:
         first = min(q, max(0, -(offset // step)))  # the first q with step q + offset >= 0
         last = max(first, min(q, (t - 1 - offset) // step + 1))
         start = step * first + offset
-        columns[:, :, :first, k] = 0
-        columns[:, :, last:, k] = 0
-        columns[:, :, first:last, k] = x[:, :, start : start + step * (last - first) : step]
+        column = columns[:, :, :, k]
+        if first:
+            column[:, :, :first] = 0
+        if last < q:
+            column[:, :, last:] = 0
+        column[:, :, first:last] = x[:, :, start : start + step * (last - first) : step]
 
 
-def _multiply(rows: Tensor, matrix: Tensor, out: Tensor, bias: Tensor | None = None) -> None:
-    """out = rows @ matrix + bias. rows (N, R, K), matrix (K, C'), bias (C',), out (N, R, C')."""
-    if len(out) == 1 and bias is None:
+def _multiply(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
+    """out = rows @ matrix. rows (N, R, K), matrix (K, C'), out (N, R, C')."""
+    if len(out) == 1:
         torch.mm(rows[0], matrix, out=out[0])
-    elif len(out) == 1:
-        torch.addmm(bias, rows[0], matrix, out=out[0])
-    elif bias is None:
-        torch.bmm(rows, matrix.expand(len(out), -1, -1), out=out)
     else:
-        torch.baddbmm(bias, rows, matrix.expand(len(out), -1, -1), out=out)
+        torch.bmm(rows, matrix.expand(len(out), -1, -1), out=out)
 
 
 def _add_product(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
@@ -98,7 +98,7 @@ class _Lowered:
             rows[:, :first] = 0
             rows[:, first + count :] = 0
             lowered = rows[:, first : first + count].unflatten(3, (kt, c))
-            _lower(x[:, start::sf], lowered, [j - pt for j in range(kt)], st)
+            _lower(x[:, start::sf], lowered, range(-pt, kt - pt), st)
 
     def slice(self, i: int) -> Tensor:
         """(n, F' T', K_t C): what kernel row i is multiplied with."""
@@ -121,14 +121,15 @@ def correlate(
     at_once = _samples_at_once(x)
     for n in range(0, len(x), at_once):
         samples = slice(n, n + at_once)
+        out = y[samples]
+        out.copy_(bias) if bias is not None else out.zero_()
         if few:
-            rows = _stacked(x[samples], (kf, kt), stride, padding)
-            _multiply(rows.transpose(1, 2), matrices.flatten(0, 1), y[samples], bias)
+            rows = _stacked(x[samples], (kf, kt), stride, padding).transpose(1, 2)
+            _add_product(rows, matrices.flatten(0, 1), out)
             continue
         lowered = _Lowered(x[samples], (kf, kt), stride, padding)
-        _multiply(lowered.slice(0), matrices[0], y[samples], bias)
-        for i in range(1, kf):
-            _add_product(lowered.slice(i), matrices[i], y[samples])
+        for i in range(kf):
+            _add_product(lowered.slice(i), matrices[i], out)
     return y.view(len(x), fo, to, co).permute(0, 3, 1, 2)
 
 
@@ -154,11 +155,18 @@ def weight_gradient(
 
 
 def _add_over_samples(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += sum over n of left[n] @ right[n]."""
-    if len(left) == 1:
+    """total += sum over n of left[n] @ right[n].
+
+    One output channel makes it a matrix-vector product, which BLAS adds up term after term: over
+    the 65 536 positions of an image float32 would lose a digit. Blocks of positions keep it.
+    """
+    if len(left) > 1:
+        total.add_(torch.bmm(left, right).sum(0))
+    elif right.shape[2] > 1:
         total.addmm_(left[0], right[0])
     else:
-        total.add_(torch.bmm(left, right).sum(0))
+        parts = zip(left[0].split(SUM_BLOCK, 1), right[0].split(SUM_BLOCK), strict=True)
+        total.add_(torch.stack([a @ b for a, b in parts]).sum(0))
 
 
 def _stacked(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
@@ -179,60 +187,135 @@ def _stacked(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
         planes[:, i, :, :, :first] = 0
         planes[:, i, :, :, last:] = 0
         inside = planes[:, i, :, :, first:last].permute(0, 3, 4, 1, 2)
-        _lower(rows, inside, [j - pt for j in range(kt)], st)
+        _lower(rows, inside, range(-pt, kt - pt), st)
     return planes.view(n, kf * kt * c, fo * to)
+
+
+class _Phases:
+    """dL/dy lowered for the gradient at the input, ready to be sliced by phase and tap.
+
+    With f + P = S q + a:  dL/dx[f] = sum over m of dL/dy[q - m] W[a + S m], on both axes.
+    """
+
+    def __init__(self, g: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair) -> None:
+        """g (N, F', T', C'), channels last; weight (C', C, K_f, K_t); size (F, T) of x."""
+        co, ci, self.kf, kt = weight.shape
+        (f, t), (self.sf, st), (self.pf, pt) = size, stride, padding
+        self.size, self.ci, self.st = size, ci, st
+        self.taps, self.taps_t = -(-self.kf // self.sf), -(-kt // st)
+        self.width = self.taps_t * co
+        # Taps that do not exist get zero weights.
+        full = weight.new_zeros(co, ci, self.taps * self.sf, self.taps_t * st)
+        full[:, :, : self.kf, :kt] = weight
+        matrices = full.view(co, ci, self.taps, self.sf, self.taps_t, st).permute(2, 3, 4, 0, 5, 1)
+        self.matrices = matrices.reshape(self.taps, self.sf, self.width, st * ci)
+        self.first_q = pt // st  # along time; the frames before t = 0 are cut off at the end
+        self.frames = (pt + t - 1) // st - self.first_q + 1
+        self.cut = pt - st * self.first_q
+        self.top = self.taps - 1  # rows of zeros above the first row of g
+        self.below = max(0, (self.pf + f - 1) // self.sf + 1 - g.shape[1])
+        self.as_it_lies = (
+            self.taps == self.taps_t == 1
+            and self.first_q == self.below == 0
+            and self.frames == g.shape[2]
+        )
+
+    def lower(self, g: Tensor) -> Tensor:
+        """(n, F', T', C') -> lowered rows (n, rows, Q, K C')."""
+        if self.as_it_lies:
+            return g
+        n, f, _, co = g.shape
+        rows = scratch((n, self.top + f + self.below, self.frames, self.width), g)
+        rows[:, : self.top] = 0
+        rows[:, self.top + f :] = 0
+        inside = rows[:, self.top : self.top + f].unflatten(3, (self.taps_t, co))
+        _lower(g, inside, range(self.first_q, self.first_q - self.taps_t, -1), 1)
+        return rows
+
+    def slice(self, rows: Tensor, m: int, q: int, count: int) -> Tensor:
+        """(n, count Q, K C'): what tap m of a phase that starts at q is multiplied with."""
+        first = self.top + q - m
+        return rows[:, first : first + count].reshape(len(rows), count * self.frames, self.width)
+
+    def spread(self, rows: Tensor, x: Tensor) -> None:
+        """Fills x (n, F, T, C) with the gradient."""
+        f, t = self.size
+        for phase in range(self.sf):
+            q = -(-(self.pf - phase) // self.sf) if phase < self.pf else 0  # first q inside x
+            row = self.sf * q + phase - self.pf
+            count = len(range(row, f, self.sf))
+            shape = (len(x), count * self.frames, self.st * self.ci)
+            whole = self.sf == self.st == 1
+            out = x.view(shape) if whole else empty(shape, x)
+            _multiply(self.slice(rows, 0, q, count), self.matrices[0, phase], out)
+            for m in range(1, self.taps):
+                if phase + self.sf * m < self.kf:
+                    _add_product(self.slice(rows, m, q, count), self.matrices[m, phase], out)
+            if not whole:
+                phases = out.view(len(x), count, self.frames * self.st, self.ci)
+                x[:, row :: self.sf] = phases[:, :, self.cut : self.cut + t]
 
 
 def input_gradient(
     grad_output: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair
 ) -> Tensor:
-    """dL/dx, shape (N, C, F, T) with (F, T) = `size`, as S_f stride-1 convolutions of dL/dy.
-
-    With f + P = S q + a:  dL/dx[f] = sum over m of dL/dy[q - m] W[a + S m], on both axes.
-    """
-    (f, t), (sf, st), (pf, pt) = size, stride, padding
-    co, ci, kf, kt = weight.shape
+    """dL/dx, shape (N, C, F, T) with (F, T) = `size`, as S_f stride-1 convolutions of dL/dy."""
     g = _channels_last(grad_output)
-    taps_f, taps_t = -(-kf // sf), -(-kt // st)
-    # Taps that do not exist get zero weights: (taps_f, S_f, taps_t C', S_t C).
-    full = weight.new_zeros(co, ci, taps_f * sf, taps_t * st)
-    full[:, :, :kf, :kt] = weight
-    matrices = full.view(co, ci, taps_f, sf, taps_t, st).permute(2, 3, 4, 0, 5, 1)
-    matrices = matrices.reshape(taps_f, sf, taps_t * co, st * ci)
-
-    first_q, last_q = pt // st, (pt + t - 1) // st  # along time
-    frames = last_q - first_q + 1
-    top = taps_f - 1  # rows of zeros above the first row of g
-    below = max(0, (pf + f - 1) // sf + 1 - g.shape[1])
-    dx = empty((len(g), f, t, ci), g)
-    whole = stride == (1, 1)
-    plain = taps_f == taps_t == 1 and first_q == 0 and below == 0 and frames == g.shape[2]
+    phases = _Phases(g, weight, size, stride, padding)
+    dx = empty((len(g), *size, weight.shape[1]), g)
     at_once = _samples_at_once(g)
     for n in range(0, len(g), at_once):
-        x, samples = dx[n : n + at_once], g[n : n + at_once]
-        if plain:
-            rows = samples
-        else:
-            rows = scratch((len(x), top + g.shape[1] + below, frames, taps_t * co), g)
-            rows[:, :top] = 0
-            rows[:, top + g.shape[1] :] = 0
-            lowered = rows[:, top : top + g.shape[1]].unflatten(3, (taps_t, co))
-            _lower(samples, lowered, [first_q - m for m in range(taps_t)], 1)
-        for phase in range(sf):
-            q = -(-(pf - phase) // sf) if phase < pf else 0  # the first q of this phase inside dx
-            row = sf * q + phase - pf
-            count = len(range(row, f, sf))
-            shape = (len(x), count * frames, st * ci)
-            out = x.view(shape) if whole else empty(shape, g)
-            for m in range(taps_f):
-                part = rows[:, top + q - m : top + q - m + count]
-                part = part.reshape(len(x), count * frames, taps_t * co)
-                if m == 0:
-                    _multiply(part, matrices[m, phase], out)
-                elif phase + sf * m < kf:
-                    _add_product(part, matrices[m, phase], out)
-            if not whole:
-                offset = pt - st * first_q
-                phases = out.view(len(x), count, frames * st, ci)
-                x[:, row::sf] = phases[:, :, offset : offset + t]
+        phases.spread(phases.lower(g[n : n + at_once]), dx[n : n + at_once])
     return dx.permute(0, 3, 1, 2)
+
+
+def gradients(
+    x: Tensor, grad_output: Tensor, weight: Tensor, stride: Pair, padding: Pair
+) -> tuple[Tensor, Tensor]:
+    """dL/dx and dL/dW of a convolution at once.
+
+    With stride 1 the rows that were lowered for dL/dx serve dL/dW as well, since
+    dL/dW[i, j] = sum over f, t of x[f, t] dL/dy[f + P - i, t + P - j].
+    """
+    kernel, size = (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3])
+    if stride != (1, 1):
+        dx = input_gradient(grad_output, weight, size, stride, padding)
+        return dx, weight_gradient(x, grad_output, kernel, stride, padding)
+    (kf, kt), ci, co = kernel, weight.shape[1], weight.shape[0]
+    x, g = _channels_last(x), _channels_last(grad_output)
+    phases = _Phases(g, weight, size, stride, padding)
+    dx = empty((len(g), *size, ci), g)
+    dw = g.new_zeros(kf, ci, kt * co)
+    at_once = _samples_at_once(g)
+    for n in range(0, len(g), at_once):
+        samples = slice(n, n + at_once)
+        rows = phases.lower(g[samples])
+        phases.spread(rows, dx[samples])
+        pixels = x[samples].flatten(1, 2).transpose(1, 2)
+        for i in range(kf):
+            _add_over_samples(dw[i], pixels, phases.slice(rows, i, padding[0], size[0]))
+    return dx.permute(0, 3, 1, 2), dw.view(kf, ci, kt, co).permute(3, 1, 0, 2)
+
+
+def transposed_gradients(
+    x: Tensor, grad_output: Tensor, weight: Tensor, stride: Pair, padding: Pair
+) -> tuple[Tensor, Tensor]:
+    """dL/dx and dL/dW of a transposed convolution, from one lowering of dL/dy.
+
+    x (N, C, F, T), grad_output (N, C', F', T'), weight (C, C', K_f, K_t).
+    """
+    c, co, kf, kt = weight.shape
+    g, x = _channels_last(grad_output), _channels_last(x)
+    dx = empty(tuple(x.shape), g)
+    dw = g.new_zeros(kf, kt * co, c)
+    matrices = weight.permute(2, 3, 1, 0).reshape(kf, kt * co, c)
+    at_once = _samples_at_once(g)
+    for n in range(0, len(g), at_once):
+        samples = slice(n, n + at_once)
+        lowered = _Lowered(g[samples], (kf, kt), stride, padding)
+        pixels, out = x[samples].flatten(1, 2), dx[samples].flatten(1, 2)
+        for i in range(kf):
+            rows = lowered.slice(i)
+            (_add_product if i else _multiply)(rows, matrices[i], out)
+            _add_over_samples(dw[i], rows.transpose(1, 2), pixels)
+    return dx.permute(0, 3, 1, 2), dw.view(kf, kt, co, c).permute(3, 2, 0, 1)
