@@ -27,6 +27,7 @@ from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.metrics import pesq_wb, si_sdr, stoi
 from audio_denoising.evaluation.testset import Mixture, frozen_list, load
+from audio_denoising.training.checkpoint import shipped
 from benchmarks.machine import describe_machine
 from benchmarks.tables import quality_table
 
@@ -73,6 +74,12 @@ def measure(
     return results
 
 
+def weights_digest(name: str) -> str:
+    """First half of the SHA-256 of the file behind a version or checkpoint: 32 hex digits."""
+    path = Path(name) if name.endswith(".pth") else shipped(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+
+
 def _scores(estimate: Waveform, clean: Waveform) -> dict[str, float]:
     return {
         "pesq_wb": round(pesq_wb(estimate, clean, SAMPLE_RATE), 4),
@@ -103,10 +110,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file for every single score")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
+    # A checkpoint goes by its file and folder: where that folder lies is nobody's business.
+    models = {"/".join(Path(name).parts[-2:]): name for name in given.model or MODELS}
     try:
         cleaners = {
-            name: Denoiser.from_pretrained(name, device=given.device)
-            for name in given.model or MODELS
+            title: Denoiser.from_pretrained(name, device=given.device)
+            for title, name in models.items()
         }
         speech, noise = index_speech(given.speech), index_noise(given.noise)
         mixtures = frozen_list()
@@ -114,7 +123,11 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"{error}")
     progress = track(pairs, "mixtures", len(mixtures), console=Console(stderr=True))
-    results = {"machine": describe_machine(), "mixtures": measure(cleaners, progress)}
+    results = {
+        "machine": describe_machine(),
+        "weights": {title: weights_digest(name) for title, name in models.items()},
+        "mixtures": measure(cleaners, progress),
+    }
     Console().print(Markdown(quality_table(results)))
     if given.json is not None:
         _write(results, given.json)

@@ -8,6 +8,7 @@ import pytest
 
 from audio_denoising.training.checkpoint import shipped
 from benchmarks import tables
+from benchmarks.quality import weights_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,10 +69,11 @@ def test_measured_blocks_are_what_the_results_say(document):
     assert tables.fill(text) == text, "run python -m benchmarks.tables"
 
 
-def test_committed_results_describe_the_whole_frozen_list():
+def test_committed_results_are_of_the_shipped_weights_on_the_whole_frozen_list():
     path = ROOT / tables.RESULTS / "quality.json"
     if not path.exists():
         pytest.skip("no quality results are committed")
     results = json.loads(path.read_text(encoding="utf-8"))
     assert len(results["mixtures"]) == 40
+    assert results["weights"] == {name: weights_digest(name) for name in results["weights"]}
     assert {"noisy input", "v2", "v3", "v4", "torch"} <= results["mixtures"][0]["scores"].keys()

@@ -68,6 +68,13 @@ def test_results_are_written_whole_one_mixture_a_line(tmp_path, mixtures):
     assert [entry.name for entry in path.parent.iterdir()] == ["quality.json"]
 
 
+def test_the_weights_are_known_by_their_content(tmp_path):
+    for name, content in (("a.pth", b"one"), ("b.pth", b"one"), ("c.pth", b"two")):
+        (tmp_path / name).write_bytes(content)
+    a, b, c = (quality.weights_digest(str(tmp_path / name)) for name in ("a.pth", "b.pth", "c.pth"))
+    assert a == b != c and len(a) == 32
+
+
 def test_the_machine_is_described_without_naming_its_owner():
     machine = describe_machine()
     assert machine["cores"] >= 1 and machine["cpu"]
