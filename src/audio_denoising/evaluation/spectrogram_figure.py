@@ -34,7 +34,7 @@ def spectrogram_figure(panels: Mapping[str, npt.ArrayLike], sample_rate: int) ->
     Returns:
         A figure with time in seconds, frequency in Hz and one colour scale in dB.
     """
-    figure = Figure(figsize=(5.2 * len(panels), 3.6), dpi=120, layout="constrained")
+    figure = Figure(figsize=(5.2 * len(panels), 3.6), dpi=100, layout="constrained")
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     image = None
     for axis, (title, waveform) in zip(axes, panels.items(), strict=True):
