@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audio_denoising.device import pick_device
 from audio_denoising.dsp import spectrum
 from audio_denoising.dsp.chunks import CHUNK_SECONDS, Chunk, chunks
 from audio_denoising.dsp.overlap import overlap_add
@@ -227,22 +228,6 @@ def denoise(x: Audio, sample_rate: int, model: str | Path = "v4", *, device: str
         UserError: the array is not a waveform, or the model or device is unknown.
     """
     return Denoiser.from_pretrained(model, device)(x, sample_rate)
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The torch device of a name; ``auto`` takes CUDA where there is one, else the CPU.
-
-    Raises:
-        UserError: there is no such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)  # the only sure test that it is there
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"there is no device {name} here: choose auto, cpu or cuda") from error
-    return device
 
 
 def _checked_rate(sample_rate: int) -> int:

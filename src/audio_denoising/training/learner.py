@@ -23,6 +23,10 @@ class Learner(Protocol):
 
     device: torch.device
 
+    @property
+    def model(self) -> Any:
+        """The network."""
+
     def step(self, noisy: Tensor, clean: Tensor, learning_rate: float) -> tuple[Tensor, Tensor]:
         """One training step; returns the loss (scalar) and the prediction made before it."""
 

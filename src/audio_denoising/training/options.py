@@ -21,6 +21,7 @@ class TrainingOptions:
         learning_rate: the peak rate; schedule "constant" or "cosine" and `warmup_steps` shape it.
         momentum: of SGD. clip_norm: largest joint norm of the gradients, 0 for no limit.
         seed: decides first weights, order and mixtures.
+        start_from: a checkpoint whose weights are the first weights, instead of random ones.
     """
 
     version: str
@@ -34,6 +35,7 @@ class TrainingOptions:
     momentum: float = 0.9
     clip_norm: float = 0.0
     seed: int = 0
+    start_from: str | None = None
 
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:

@@ -19,10 +19,11 @@ import torch
 from ..data.corpus import index_noise, index_speech
 from ..data.dataset import MixtureDataset, batches
 from ..data.splits import Splits, split
+from ..device import pick_device
 from ..dsp.spectrum import image, stft
 from ..errors import UserError
 from ..nn import Schedule
-from .checkpoint import describe, load_checkpoint, save_checkpoint
+from .checkpoint import Checkpoint, describe, load_checkpoint, save_checkpoint
 from .history import Row, save_history
 from .learner import build_learner
 from .options import RunPlace, TrainingOptions
@@ -70,6 +71,8 @@ class Trainer:
         self.best = float("-inf")
         if place.resume:
             self._restore()
+        elif options.start_from is not None:
+            self._start_from(load_checkpoint(options.start_from))
 
     def run(self) -> bool:
         """Trains until the last epoch is done or somebody stops it."""
@@ -174,6 +177,17 @@ class Trainer:
     def _save(self) -> None:
         save_checkpoint(self.last, self._content())
 
+    def _start_from(self, checkpoint: Checkpoint) -> None:
+        options = self.options
+        if (checkpoint.version, checkpoint.size) != (options.version, options.size):
+            raise UserError(
+                f"{checkpoint.path} holds {checkpoint.version}-{checkpoint.size}, not "
+                f"{options.version}-{options.size}: start from another checkpoint"
+            )
+        self.learner.model.load_state_dict(
+            {name: value.float() for name, value in checkpoint.model_state.items()}
+        )
+
     def _restore(self) -> None:
         checkpoint = load_checkpoint(self.last)
         content, own = checkpoint.content, self.options.as_dict()
@@ -201,24 +215,6 @@ class Trainer:
                         f"{folder} leaves no {what} for the {name} split: add recordings of other "
                         "speakers or noise sources"
                     )
-
-
-def pick_device(name: str) -> torch.device:
-    """ "auto" -> CUDA if there is one, then Apple's MPS, then the CPU.
-
-    Raises:
-        UserError: the device is unknown or not available here.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} is not available here: use cpu or auto") from error
-    return device
 
 
 @contextmanager

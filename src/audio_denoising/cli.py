@@ -1,0 +1,222 @@
+"""The `denoise` command: reads the arguments, calls the package, prints what happened.
+
+Heavy imports happen inside the commands, so that `denoise --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Remove noise from speech with a U-Net written from scratch.",
+)
+console = Console(highlight=False)
+
+
+def version_message() -> str:
+    """What `--version` prints."""
+    from . import __version__
+
+    return f"audio-denoising {__version__}"
+
+
+@app.callback()
+def main_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Remove noise from speech with a U-Net written from scratch.
+
+    Example: [bold]denoise clean examples/noisy_street.wav[/bold]
+    """
+    if version:
+        console.print(version_message())
+        raise typer.Exit
+
+
+@app.command()
+def clean(
+    input: Annotated[Path, typer.Argument(help="Any wav, flac, ogg, opus, mp3 or aiff file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write. Default: INPUT_denoised.wav"),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Version (v2, v3, v4, torch) or a checkpoint file.")
+    ] = "v4",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+) -> None:
+    """Denoise a recording of any length, sample rate and channel count.
+
+    Example: [bold]denoise clean meeting.flac -o meeting_clean.flac[/bold]
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from .denoiser import Denoiser
+    from .io.reading import AudioReader
+    from .io.writing import check_output, default_output
+
+    with AudioReader(input):  # before the model is loaded: a wrong name should fail at once
+        check_output(output or default_output(input), force=force)
+    denoiser = Denoiser.from_pretrained(model, device)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"Cleaning {input.name}", total=None)
+        report = denoiser.denoise_file(
+            input,
+            output,
+            force=force,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(f"[bold]{report.output}[/bold]", soft_wrap=True)
+    console.print(
+        f"{report.seconds:.1f} s of audio in {report.elapsed:.1f} s "
+        f"(real-time factor {report.rtf:.3f}), model {report.model}, device {report.device}"
+    )
+
+
+@app.command()
+def train(
+    version: Annotated[str, typer.Argument(help="v2, v3, v4 or torch.")],
+    speech: Annotated[
+        Path, typer.Option(help="Folder of clean speech: LibriSpeech or any folder.")
+    ] = Path("data/LibriSpeech"),
+    noise: Annotated[
+        Path, typer.Option(help="Folder of noise: UrbanSound8K or any folder.")
+    ] = Path("data/noise_datasets/UrbanSound8K"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: runs/VERSION-SIZE")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="small or large. Default: the version's own.", show_default=False)
+    ] = "",
+    epochs: Annotated[
+        int, typer.Option(help="Default: the version's own.", show_default=False)
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(help="Mixtures in one step.")] = 16,
+    epoch_size: Annotated[
+        int | None,
+        typer.Option(help="Mixtures in one epoch. Default: one for every speech file."),
+    ] = None,
+    lr: Annotated[
+        float,
+        typer.Option(help="Learning rate. Default: the version's own.", show_default=False),
+    ] = 0.0,
+    schedule: Annotated[str, typer.Option(help="constant or cosine.")] = "constant",
+    warmup: Annotated[int, typer.Option(help="Steps of rising learning rate.")] = 0,
+    momentum: Annotated[float, typer.Option(help="Of SGD (v2 and v3).")] = 0.9,
+    clip_norm: Annotated[float, typer.Option(help="Largest gradient norm; 0: no limit.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides weights, order and mixtures.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that decode audio.")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="Threads that compute. Default: all.", show_default=False)
+    ] = 0,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Checkpoint whose weights to start from (fine-tuning).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+) -> None:
+    """Train a version on speech mixed with noise on the fly.
+
+    Example: [bold]denoise train v4 --speech data/LibriSpeech --noise data/noise --size small[/bold]
+    """
+    import torch
+
+    from .training.options import RunPlace, TrainingOptions
+    from .training.progress import TrainingDisplay
+    from .training.trainer import Trainer
+
+    options = TrainingOptions(
+        version=version,
+        size=size,
+        epochs=epochs,
+        batch_size=batch_size,
+        epoch_size=epoch_size,
+        learning_rate=lr,
+        schedule=schedule,
+        warmup_steps=warmup,
+        momentum=momentum,
+        clip_norm=clip_norm,
+        seed=seed,
+        start_from=str(start_from) if start_from else None,
+    )
+    if threads:
+        torch.set_num_threads(threads)
+    out = out or Path("runs") / f"{options.version}-{options.size}"
+    with TrainingDisplay(console, options, out) as display:
+        place = RunPlace(speech, noise, out, device, workers, resume)
+        finished = Trainer(options, place, display).run()
+    if not finished:
+        console.print(f"Stopped and saved: go on with the same command and --resume ({out})")
+
+
+@app.command()
+def models() -> None:
+    """List versions, sizes, parameters and the weights that come with the package."""
+    from .models import VERSIONS, WIDTHS, build
+    from .training.checkpoint import load_checkpoint, shipped
+
+    table = Table(box=None, header_style="bold")
+    for name in ("version", "size", "parameters", "loss", "optimiser", "engine", "shipped weights"):
+        table.add_column(name, justify="right" if name == "parameters" else "left")
+    for row in VERSIONS.values():
+        for size in WIDTHS:
+            count = sum(p.data.numel() for p in build(row.name, size).parameters())
+            weights = "-"
+            if size == "small" and shipped(row.name).exists():
+                checkpoint = load_checkpoint(shipped(row.name))
+                megabytes = shipped(row.name).stat().st_size / 1e6
+                weights = f"{checkpoint.steps} steps, {megabytes:.1f} MB"
+            cells = (row.name, size, f"{count:,}", row.loss, row.optimiser, row.engine, weights)
+            table.add_row(*cells)
+    console.print(table)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `denoise train`.")],
+    output: Annotated[Path, typer.Argument(help="The .pth file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+) -> None:
+    """Write a checkpoint's weights and history in half precision: small, to clean with and share.
+
+    Example: [bold]denoise export runs/v4-small/best.pth v4.pth[/bold]
+    """
+    from .training import checkpoint as checkpoints
+
+    if output.exists() and not force:
+        raise UserError(f"{output} exists: choose another name or add --force")
+    checkpoints.export(checkpoints.load_checkpoint(checkpoint), output)
+    console.print(f"[bold]{output}[/bold] {output.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: a `UserError` becomes one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"Error: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,92 @@
+"""The live display of a training run: a bar for the epoch, a line for every finished one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..data.splits import Splits
+from .history import Row
+from .options import TrainingOptions
+
+
+class TrainingDisplay:
+    """Prints to a terminal; a `Reporter` for the trainer. Use it in a `with` block."""
+
+    def __init__(self, console: Console, options: TrainingOptions, out: Path) -> None:
+        self.console = console
+        self.options = options
+        self.out = out
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.task = self.progress.add_task("", total=None, figures="", visible=False)
+        self.steps = 0
+        self.since = (0.0, 0)  # (time, steps done) when this epoch's clock started
+
+    def __enter__(self) -> TrainingDisplay:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def started(self, splits: Splits, device: torch.device, steps: int, resumed_at: int) -> None:
+        """Says what the run is made of."""
+        options = self.options
+        self.steps = steps
+        self.console.print(
+            f"[bold]{options.version}-{options.size}[/bold] on {device}, {options.epochs} epochs "
+            f"of {steps} steps, batch {options.batch_size}, results in {self.out}"
+        )
+        for name, part in (("train", splits.train), ("validation", splits.validation)):
+            speakers = len({r.group for r in part.speech})
+            hours = [sum(r.seconds for r in found) / 3600 for found in (part.speech, part.noise)]
+            self.console.print(
+                f"{name:>10}: {len(part.speech)} speech files, {speakers} speakers, "
+                f"{hours[0]:.2f} h; {len(part.noise)} noise files, {hours[1]:.2f} h"
+            )
+        if resumed_at:
+            self.console.print(f"resumed at step {resumed_at}")
+
+    def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
+        """Moves the bar."""
+        if not self.since[0]:
+            self.since = (time.monotonic(), step)
+            self.progress.reset(self.task, total=self.steps, completed=step, visible=True)
+        elapsed, done = time.monotonic() - self.since[0], step - self.since[1]
+        rate = done * self.options.batch_size / elapsed if done else 0.0
+        self.progress.update(
+            self.task,
+            completed=step,
+            description=f"epoch {epoch}/{self.options.epochs}",
+            figures=f"loss {loss:.4f}  PSNR {image_psnr:.2f} dB  {rate:.1f} samples/s",
+        )
+
+    def finished_epoch(self, row: Row, is_best: bool) -> None:
+        """Prints the epoch's figures."""
+        self.since = (0.0, 0)
+        self.progress.update(self.task, visible=False)
+        self.console.print(
+            f"epoch {row['epoch']:>3}  "
+            f"train loss {row['train_loss']:.4f} PSNR {row['train_psnr']:.2f} dB  "
+            f"validation loss {row['validation_loss']:.4f} PSNR {row['validation_psnr']:.2f} dB "
+            f"SI-SDR {row['validation_si_sdr']:.2f} dB ({row['validation_si_sdr_gain']:+.2f})"
+            f"{'  best' if is_best else ''}"
+        )
