@@ -157,12 +157,12 @@ def weight_gradient(
 def _add_over_samples(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += sum over n of left[n] @ right[n].
 
-    One output channel makes it a matrix-vector product, which BLAS adds up term after term: over
+    A single channel makes it a matrix-vector product, which BLAS adds up term after term: over
     the 65 536 positions of an image float32 would lose a digit. Blocks of positions keep it.
     """
     if len(left) > 1:
         total.add_(torch.bmm(left, right).sum(0))
-    elif right.shape[2] > 1:
+    elif min(left.shape[1], right.shape[2]) > 1:
         total.addmm_(left[0], right[0])
     else:
         parts = zip(left[0].split(SUM_BLOCK, 1), right[0].split(SUM_BLOCK), strict=True)

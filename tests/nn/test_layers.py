@@ -1,0 +1,255 @@
+"""Activations, pooling, containers and losses, against float64 autograd over random shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audio_denoising import nn
+from audio_denoising.models.unet_torch import UNetLevel as TorchUNetLevel
+
+from .parity import (
+    DTYPES,
+    KERNELS,
+    LAYOUTS,
+    TOLERANCE,
+    assert_parity,
+    kept_tensors,
+    ladder,
+    random_tensor,
+    randomise,
+    relative_error,
+)
+
+shapes = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 12), st.integers(1, 12))
+layouts = st.tuples(st.sampled_from(LAYOUTS), st.sampled_from(LAYOUTS))
+
+ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], Callable[[], torch.nn.Module]]] = {
+    "ReLU": (nn.ReLU, torch.nn.ReLU),
+    "LeakyReLU": (nn.LeakyReLU, torch.nn.LeakyReLU),
+    "LeakyReLU 0.2": (lambda: nn.LeakyReLU(0.2), lambda: torch.nn.LeakyReLU(0.2)),
+    "Sigmoid": (nn.Sigmoid, torch.nn.Sigmoid),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@given(shape=shapes, layouts=layouts)
+@ladder
+def test_activation(
+    name: str, shape: tuple[int, ...], layouts: tuple[str, str], dtype: torch.dtype
+) -> None:
+    ours, theirs = ACTIVATIONS[name]
+    assert_parity(ours(), theirs(), 3 * random_tensor(shape, dtype, 1), layouts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_at_its_extremes(name: str, dtype: torch.dtype) -> None:
+    """The kink at zero takes torch's side of it, and nothing overflows far away from it."""
+    ours, theirs = ACTIVATIONS[name]
+    x = torch.tensor([0.0, -0.0, 80.0, -80.0, 1e30, -1e30], dtype=dtype)
+    assert_parity(ours(), theirs(), x.view(1, 1, 2, 3))
+
+
+def test_rectifiers_work_in_place_and_sigmoid_does_not() -> None:
+    for layer in (nn.ReLU(), nn.LeakyReLU(0.2)):
+        x = random_tensor((1, 2, 3, 4), torch.float32, 1)
+        assert layer(x).data_ptr() == x.data_ptr()
+        grad = torch.ones_like(x)
+        assert layer.backward(grad).data_ptr() == grad.data_ptr()
+    x = random_tensor((1, 2, 3, 4), torch.float32, 1)
+    before = x.clone()
+    nn.Sigmoid()(x)
+    assert torch.equal(x, before)
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, int], tuple[int, int] | None]:
+    """Shape, kernel and stride (None: the kernel) of a pooling that fits."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    stride = draw(st.none() | st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    n, c, f, t = draw(shapes)
+    return (n, c, max(f, kernel[0]), max(t, kernel[1])), kernel, stride
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(case=pools(), layouts=layouts, ties=st.booleans())
+@ladder
+def test_max_pool(
+    case: tuple[tuple[int, ...], tuple[int, int], tuple[int, int] | None],
+    layouts: tuple[str, str],
+    ties: bool,
+    dtype: torch.dtype,
+) -> None:
+    shape, kernel, stride = case
+    x = random_tensor(shape, dtype, 1)
+    if ties:  # whole numbers, most of them equal: the first of equals gets the gradient
+        x = x.round()
+    ours, theirs = nn.MaxPool2d(kernel, stride), torch.nn.MaxPool2d(kernel, stride)
+    assert_parity(ours, theirs, x, layouts)
+    assert torch.equal(ours.eval()(x), ours.train()(x))
+
+
+def test_max_pool_refuses_an_image_smaller_than_its_window() -> None:
+    with pytest.raises(ValueError, match="a 2x2 kernel does not fit a 1x4 image"):
+        nn.MaxPool2d(2)(torch.zeros(1, 1, 1, 4))
+
+
+def a_layer_of_each_kind() -> list[nn.Module]:
+    """One of each, from four channels to four."""
+    return [
+        nn.Conv2d(4, 4, 3, 1, 1),
+        nn.ConvTranspose2d(4, 4, 3, 2, 1, 1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.LeakyReLU(0.2),
+        nn.Sigmoid(),
+        nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()),
+        nn.UNetLevel(nn.Conv2d(4, 3, 1), nn.Sigmoid(), nn.Conv2d(6, 4, 1)),
+    ]
+
+
+@pytest.mark.parametrize("layer", a_layer_of_each_kind(), ids=lambda layer: type(layer).__name__)
+def test_evaluation_keeps_nothing_and_training_lets_go_after_backward(layer: nn.Module) -> None:
+    x = random_tensor((2, 4, 6, 4), torch.float32, 1)
+    evaluated = layer.eval()(x.clone())
+    assert kept_tensors(layer) == []
+    trained = layer.train()(x.clone())
+    assert torch.equal(evaluated, trained)
+    assert kept_tensors(layer) != []
+    layer.backward(torch.ones_like(trained))
+    assert kept_tensors(layer) == []
+    with pytest.raises(AssertionError):
+        layer.backward(torch.ones_like(trained))
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sequential(dtype: torch.dtype, kernels: str) -> None:
+    ours = nn.Sequential(
+        nn.Conv2d(2, 6, 3, 2, 1, kernels=kernels),
+        nn.Sigmoid(),
+        nn.ConvTranspose2d(6, 3, 2, 2, kernels=kernels),
+        nn.LeakyReLU(0.1),
+        nn.MaxPool2d(2),
+    )
+    theirs = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 6, 3, 2, 1),
+        torch.nn.Sigmoid(),
+        torch.nn.ConvTranspose2d(6, 3, 2, 2),
+        torch.nn.LeakyReLU(0.1),
+        torch.nn.MaxPool2d(2),
+    )
+    randomise(ours, dtype, seed=3)
+    assert_parity(ours, theirs, random_tensor((2, 2, 9, 14), dtype, 1))
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(
+    batch=st.integers(1, 3),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    channels=st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6)),
+)
+@ladder
+def test_two_nested_unet_levels(
+    batch: int,
+    size: tuple[int, int],
+    channels: tuple[int, int, int],
+    dtype: torch.dtype,
+    kernels: str,
+) -> None:
+    """Smooth activations here: a sum that rounding takes across a kink would be no error."""
+    outer, inner, below = channels
+
+    def ours() -> nn.Module:
+        def conv(*arguments: int) -> nn.Module:
+            return nn.Conv2d(*arguments, kernels=kernels)
+
+        def up(*arguments: int) -> nn.Module:
+            return nn.ConvTranspose2d(*arguments, kernels=kernels)
+
+        deep = nn.UNetLevel(
+            nn.Sequential(conv(outer, inner, 3, 2, 1), nn.Sigmoid()),
+            nn.Sequential(conv(inner, below, 3, 2, 1), nn.Sigmoid(), up(below, inner, 2, 2)),
+            conv(2 * inner, inner, 3, 1, 1),
+        )
+        return nn.UNetLevel(
+            nn.Sequential(conv(2, outer, 3, 2, 1), nn.Sigmoid()),
+            nn.Sequential(deep, up(inner, below, 3, 2, 1, 1)),
+            conv(outer + below, 3, 1),
+        )
+
+    def theirs() -> torch.nn.Module:
+        t = torch.nn
+        deep = TorchUNetLevel(
+            t.Sequential(t.Conv2d(outer, inner, 3, 2, 1), t.Sigmoid()),
+            t.Sequential(
+                t.Conv2d(inner, below, 3, 2, 1),
+                t.Sigmoid(),
+                t.ConvTranspose2d(below, inner, 2, 2),
+            ),
+            t.Conv2d(2 * inner, inner, 3, 1, 1),
+        )
+        return TorchUNetLevel(
+            t.Sequential(t.Conv2d(2, outer, 3, 2, 1), t.Sigmoid()),
+            t.Sequential(deep, t.ConvTranspose2d(inner, below, 3, 2, 1, 1)),
+            t.Conv2d(outer + below, 3, 1),
+        )
+
+    network = ours()
+    randomise(network, dtype, seed=4)
+    x = random_tensor((batch, 2, 8 * size[0], 8 * size[1]), dtype, 1)
+    assert_parity(network, theirs(), x)
+
+
+LOSSES = {
+    "MSE": (nn.MSELoss, torch.nn.functional.mse_loss),
+    "L1": (nn.L1Loss, torch.nn.functional.l1_loss),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", LOSSES)
+@given(shape=shapes, layouts=layouts)
+@ladder
+def test_loss(
+    name: str, shape: tuple[int, ...], layouts: tuple[str, str], dtype: torch.dtype
+) -> None:
+    ours, theirs = LOSSES[name]
+    prediction, target = (random_tensor(shape, dtype, i, layouts[i]) for i in (0, 1))
+    kept = prediction.clone(), target.clone()
+    expected_at = prediction.double().clone().requires_grad_()
+    expected = theirs(expected_at, target.double())
+    expected.backward()
+    assert expected_at.grad is not None
+    with torch.inference_mode():
+        loss = ours()
+        value = loss(prediction, target)
+        gradient = loss.backward()
+    assert value.shape == ()
+    assert value.dtype == gradient.dtype == dtype
+    assert relative_error(value, expected) < TOLERANCE[dtype]
+    assert relative_error(gradient, expected_at.grad) < TOLERANCE[dtype]
+    assert torch.equal(prediction, kept[0]) and torch.equal(target, kept[1])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_of_a_perfect_prediction_is_flat(name: str) -> None:
+    loss = LOSSES[name][0]()
+    image = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    assert float(loss(image, image)) == 0.0
+    assert torch.equal(loss.backward(), torch.zeros_like(image))
+    with pytest.raises(AssertionError, match="needs a forward pass"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_refuses_shapes_that_would_broadcast(name: str) -> None:
+    with pytest.raises(ValueError, match=r"prediction \(2, 1\) and target \(2, 3\) differ"):
+        LOSSES[name][0]()(torch.zeros(2, 1), torch.zeros(2, 3))
