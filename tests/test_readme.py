@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+import typer.main
 
+from audio_denoising import cli
 from audio_denoising.training.checkpoint import shipped
 from benchmarks import tables
 from benchmarks.quality import weights_digest
@@ -51,6 +53,18 @@ def test_scripts_modules_and_inputs_of_the_commands_exist():
     for module in modules:
         path = Path(*module.split(".")).with_suffix(".py")
         assert (ROOT / path).is_file() or (ROOT / "src" / path).is_file(), module
+
+
+def test_the_command_line_knows_every_command_and_option_named():
+    command_line = typer.main.get_command(cli.app)
+    lines = [line.split("#")[0].split() for _, body in FENCES for line in body.splitlines()]
+    calls = [line[line.index("denoise") + 1 :] for line in lines if "denoise" in line]
+    calls += [["train", *line[2:]] for line in lines if line[:1] == ["python"] and "-m" not in line]
+    calls = [call for call in calls if call and call[0].isalpha()]
+    assert {call[0] for call in calls} == set(command_line.commands)
+    for name, *arguments in calls:
+        known = {option for each in command_line.commands[name].params for option in each.opts}
+        assert {word for word in arguments if word.startswith("-")} <= known, name
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
