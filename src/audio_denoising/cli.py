@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from . import __version__
 from .errors import UserError
 
 app = typer.Typer(
@@ -25,15 +26,9 @@ app = typer.Typer(
 console = Console(highlight=False)
 
 
-def version_message() -> str:
-    """What `--version` prints."""
-    from . import __version__
-
-    return f"audio-denoising {__version__}"
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def main_options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
@@ -42,8 +37,9 @@ def main_options(
     Example: [bold]denoise clean examples/noisy_street.wav[/bold]
     """
     if version:
-        console.print(version_message())
-        raise typer.Exit
+        console.print(f"audio-denoising {__version__}")
+    elif context.invoked_subcommand is None:
+        console.print(context.get_help())
 
 
 @app.command()

@@ -59,6 +59,9 @@ class Trainer:
         self.place = place
         self.reporter = reporter
         self.device = pick_device(place.device)
+        # Behind a saturated sigmoid gradients fall below 1e-38, where a CPU computes many times
+        # slower; they count as zero. Threads inherit this, so it comes before the first product.
+        torch.set_flush_denormal(True)
         self.last = place.out / "last.pth"
         if self.last.exists() and not place.resume:
             raise UserError(
