@@ -32,7 +32,9 @@ LAYERS: dict[str, Make] = {
     "UNetLevel": lambda k: nn.UNetLevel(
         nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1, kernels=k), nn.LeakyReLU(0.2)),
         nn.Sequential(
-            nn.Conv2d(4, 5, 3, 2, 1, kernels=k), nn.ReLU(), nn.ConvTranspose2d(5, 2, 2, 2, kernels=k)
+            nn.Conv2d(4, 5, 3, 2, 1, kernels=k),
+            nn.ReLU(),
+            nn.ConvTranspose2d(5, 2, 2, 2, kernels=k),
         ),
         nn.Sequential(nn.Conv2d(6, 2, 3, 1, 1, kernels=k), nn.Sigmoid()),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -168,12 +169,8 @@ def test_two_nested_unet_levels(
     outer, inner, below = channels
 
     def ours() -> nn.Module:
-        def conv(*arguments: int) -> nn.Module:
-            return nn.Conv2d(*arguments, kernels=kernels)
-
-        def up(*arguments: int) -> nn.Module:
-            return nn.ConvTranspose2d(*arguments, kernels=kernels)
-
+        conv = partial(nn.Conv2d, kernels=kernels)
+        up = partial(nn.ConvTranspose2d, kernels=kernels)
         deep = nn.UNetLevel(
             nn.Sequential(conv(outer, inner, 3, 2, 1), nn.Sigmoid()),
             nn.Sequential(conv(inner, below, 3, 2, 1), nn.Sigmoid(), up(below, inner, 2, 2)),

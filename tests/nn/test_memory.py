@@ -1,0 +1,177 @@
+"""The buffer pool: no buffer may serve two living tensors, and no two threads may share one."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from audio_denoising import nn
+from audio_denoising.nn import memory
+
+from .parity import KERNELS, random_tensor, randomise
+
+LARGE = memory.SMALL // 4  # float32 values of the smallest pooled buffer
+LIKE = torch.empty(0)
+
+
+def overlap(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors stand on the same memory."""
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+@pytest.fixture(autouse=True)
+def own_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool without the buffers of other tests."""
+    monkeypatch.setattr(memory, "_local", threading.local())
+
+
+def test_living_tensors_never_share_a_buffer() -> None:
+    alive = [memory.empty((LARGE,), LIKE) for _ in range(4)]
+    for i, tensor in enumerate(alive):
+        tensor.fill_(i)
+    assert [float(t.mean()) for t in alive] == [0.0, 1.0, 2.0, 3.0]
+    assert not any(overlap(a, b) for i, a in enumerate(alive) for b in alive[:i])
+
+
+@pytest.mark.parametrize("count", [LARGE, LARGE + 1, 5 * LARGE // 4])
+def test_a_buffer_is_used_again_once_nobody_holds_it(count: int) -> None:
+    first = memory.empty((5 * LARGE // 4,), LIKE)
+    address = first.data_ptr()
+    del first
+    assert memory.empty((count,), LIKE).data_ptr() == address
+
+
+@pytest.mark.parametrize(
+    "view_of",
+    [
+        lambda t: t[1:],
+        lambda t: t.view(-1, 4).T,
+        lambda t: t.detach(),
+        lambda t: t.view(torch.int32),
+        lambda t: t.numpy(),
+        lambda t: [t.split(100)[3]],
+    ],
+    ids=["slice", "transpose", "detach", "bytes", "numpy", "split"],
+)
+def test_a_view_keeps_its_buffer(view_of: object) -> None:
+    first = memory.empty((LARGE,), LIKE)
+    address = first.data_ptr()
+    view = view_of(first)  # type: ignore[operator]
+    del first
+    second = memory.empty((LARGE,), LIKE)
+    assert second.data_ptr() != address
+    del view
+    assert memory.empty((LARGE,), LIKE).data_ptr() == address
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_shape_type_and_layout(dtype: torch.dtype) -> None:
+    like = torch.empty(0, dtype=dtype)
+    for shape in ((3, 5), (7, LARGE), (0, 4), ()):
+        tensor = memory.empty(shape, like)
+        assert (tensor.shape, tensor.dtype) == (shape, dtype)
+        assert tensor.is_contiguous()
+    image = memory.empty_image((2, 16, 64, 65), like)
+    assert image.shape == (2, 16, 64, 65)
+    assert image.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_buffer_of_another_type_may_serve() -> None:
+    double = memory.empty((LARGE // 2,), LIKE.double())
+    address = double.data_ptr()
+    del double
+    single = memory.empty((LARGE,), LIKE)
+    assert single.data_ptr() == address
+    assert single.dtype == torch.float32
+
+
+def test_free_buffers_of_other_sizes_do_not_pile_up() -> None:
+    for factor in range(1, 9):
+        memory.empty((LARGE * 4**factor // 3,), LIKE)
+    assert len(memory._local.pool) == 1
+
+
+def test_a_buffer_serves_inside_and_outside_of_inference_mode() -> None:
+    with torch.inference_mode():
+        inside = memory.empty((LARGE,), LIKE).zero_()
+    inside.add_(1)  # torch refuses this for a tensor that belongs to inference mode
+    address = inside.data_ptr()
+    del inside
+    outside = memory.empty((LARGE,), LIKE)
+    assert outside.data_ptr() == address
+    assert not outside.is_inference()
+
+
+def test_the_work_area_is_one_and_grows() -> None:
+    small = memory.scratch((10, 3), LIKE)
+    assert small.shape == (10, 3) and small.is_contiguous()
+    assert overlap(small, memory.scratch((4,), LIKE))
+    large = memory.scratch((1000,), LIKE)
+    assert not overlap(small, large)
+    assert overlap(large, memory.scratch((10, 3), LIKE))
+    assert not overlap(large, memory.scratch((1000,), LIKE.double()))
+
+
+def test_threads_share_nothing() -> None:
+    def take() -> list[Tensor]:
+        return [memory.scratch((100,), LIKE), memory.empty((LARGE,), LIKE)]
+
+    mine = take()
+    with ThreadPoolExecutor(1) as other:
+        theirs = other.submit(take).result()
+    assert not any(overlap(a, b) for a in mine for b in theirs)
+
+
+def large_layer(kernels: str = "fast") -> nn.Module:
+    """Two convolutions whose images are large enough for the pool."""
+    layer = nn.Sequential(
+        nn.Conv2d(2, 16, 3, 1, 1, kernels=kernels),
+        nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(16, 8, 2, 2, kernels=kernels),
+    )
+    randomise(layer, torch.float32, seed=1)
+    return layer
+
+
+def image(seed: int) -> Tensor:
+    """(1, 2, 64, 72)."""
+    return random_tensor((1, 2, 64, 72), torch.float32, seed)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("training", [True, False])
+def test_results_of_two_passes_do_not_share_memory(training: bool, kernels: str) -> None:
+    layer = large_layer(kernels).train(training)
+    with torch.inference_mode():
+        first = layer(image(1))
+        kept = first.clone()
+        second = layer(image(2))
+        assert not overlap(first, second)
+        assert torch.equal(first, kept)
+        if training:
+            grad = layer.backward(torch.ones_like(second))
+            kept_grad = grad.clone()
+            third = layer(image(3))
+            layer.backward(torch.ones_like(third))
+            assert torch.equal(grad, kept_grad)
+            assert torch.equal(first, kept)
+
+
+def test_threads_compute_what_one_thread_computes() -> None:
+    def passes(seed: int) -> list[Tensor]:
+        layer = large_layer()
+        results = []
+        for i in range(5):
+            y = layer(image(seed + i))
+            results += [y, layer.backward(torch.full_like(y, 0.5))]
+        return results + [p.grad for p in layer.parameters()]
+
+    expected = [passes(seed) for seed in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        for found, wanted in zip(pool.map(passes, range(3)), expected, strict=True):
+            for a, b in zip(found, wanted, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,146 @@
+"""Modules as containers of parameters: names, saving, loading, moving, initial values."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from audio_denoising import nn
+from audio_denoising.nn.initialisation import he_normal
+
+from .parity import random_tensor
+
+
+def network() -> nn.Module:
+    """Parameters at two depths."""
+    inner = nn.Sequential(nn.Conv2d(4, 8, 3, 2, 1), nn.ReLU(), nn.ConvTranspose2d(8, 4, 2, 2))
+    level = nn.UNetLevel(nn.Conv2d(1, 4, 3, 1, 1), inner, nn.Conv2d(8, 2, 1, bias=False))
+    return nn.Sequential(level, nn.Sigmoid())
+
+
+NAMES = [
+    "0.encode.weight",
+    "0.encode.bias",
+    "0.inner.0.weight",
+    "0.inner.0.bias",
+    "0.inner.2.weight",
+    "0.inner.2.bias",
+    "0.decode.weight",
+]
+
+
+def test_names_and_order() -> None:
+    model = network()
+    assert list(model.state_dict()) == NAMES
+    assert [name for name, _ in model.named_parameters("net.")] == [f"net.{n}" for n in NAMES]
+    assert model.parameters() == [p for _, p in model.named_parameters()]
+    assert len(list(model.modules())) == 9  # two chains, a level, six layers
+
+
+def test_a_state_is_a_copy_both_ways() -> None:
+    model, other = network(), network()
+    state = model.state_dict()
+    kept = {name: tensor.clone() for name, tensor in state.items()}
+    model.parameters()[0].data.zero_()
+    assert torch.equal(state[NAMES[0]], kept[NAMES[0]])
+    other.load_state_dict(state)
+    other.parameters()[0].data.zero_()
+    assert torch.equal(state[NAMES[0]], kept[NAMES[0]])
+
+
+def test_loading_keeps_the_parameters_of_the_optimiser() -> None:
+    model = network()
+    held = [p.data for p in model.parameters()]
+    model.load_state_dict(network().state_dict())
+    assert all(p.data is tensor for p, tensor in zip(model.parameters(), held, strict=True))
+
+
+def test_a_half_precision_state_loads_into_single_precision() -> None:
+    model = network()
+    state = {name: tensor.half() for name, tensor in network().state_dict().items()}
+    model.load_state_dict(state)
+    for name, parameter in model.named_parameters():
+        assert parameter.data.dtype == torch.float32
+        assert torch.equal(parameter.data, state[name].float())
+
+
+@pytest.mark.parametrize("fault", ["missing", "unknown", "shape", "broadcastable shape"])
+def test_a_state_that_does_not_fit_changes_nothing(fault: str) -> None:
+    model = network()
+    before = model.state_dict()
+    state = network().state_dict()
+    if fault == "missing":
+        del state[NAMES[3]]
+    elif fault == "unknown":
+        state["0.inner.9.weight"] = torch.zeros(1)
+    else:  # of the last parameter, when all others would already be copied
+        state[NAMES[-1]] = torch.zeros(2, 8, 3, 3) if fault == "shape" else torch.zeros(1, 8, 1, 1)
+    expected: dict[str, tuple[type[Exception], str]] = {
+        "missing": (KeyError, "only one side has: 0.inner.0.bias"),
+        "unknown": (KeyError, "only one side has: 0.inner.9.weight"),
+        "shape": (ValueError, r"0.decode.weight is \(2, 8, 3, 3\), not \(2, 8, 1, 1\)"),
+        "broadcastable shape": (ValueError, r"0.decode.weight is \(1, 8, 1, 1\)"),
+    }
+    error, message = expected[fault]
+    with pytest.raises(error, match=message):
+        model.load_state_dict(state)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_to_moves_values_and_gradients() -> None:
+    model = network()
+    before = model.state_dict()
+    assert model.to(dtype=torch.float64) is model
+    for name, parameter in model.named_parameters():
+        assert parameter.data.dtype == parameter.grad.dtype == torch.float64
+        assert torch.equal(parameter.data, before[name].double())
+    x = random_tensor((1, 1, 6, 4), torch.float64, 1)
+    assert model(x).dtype == torch.float64
+    model.to("cpu", torch.float32)
+    assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
+    model.to("meta")
+    assert model(x.float().to("meta")).shape == (1, 2, 6, 4)
+
+
+def test_training_mode_reaches_every_module() -> None:
+    model = network()
+    assert all(m.training for m in model.modules())
+    assert model.eval() is model
+    assert not any(m.training for m in model.modules())
+    model.train()
+    assert all(m.training for m in model.modules())
+
+
+def test_zero_grad_clears_every_gradient() -> None:
+    model = network()
+    y = model(random_tensor((1, 1, 6, 4), torch.float32, 1))
+    model.backward(torch.ones_like(y))
+    assert all(p.grad.any() for p in model.parameters())
+    model.zero_grad()
+    assert not any(p.grad.any() for p in model.parameters())
+
+
+def test_he_initialisation_keeps_the_variance() -> None:
+    generator = torch.Generator().manual_seed(1)
+    for slope in (0.0, 0.2):
+        weight = he_normal((200, 100, 3, 3), 900, slope, generator)
+        expected = math.sqrt(2 / ((1 + slope**2) * 900))
+        assert float(weight.std()) == pytest.approx(expected, rel=0.01)
+        assert abs(float(weight.mean())) < 0.01 * expected
+    assert not nn.Conv2d(1, 3, 3).parameters()[1].data.any()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_signal_keeps_its_power_through_convolution_and_rectifier(transposed: bool) -> None:
+    torch.manual_seed(1)
+    layer = (
+        nn.ConvTranspose2d(64, 64, 2, 2, slope=0.2)
+        if transposed
+        else nn.Conv2d(64, 64, 3, 1, 1, slope=0.2)
+    )
+    x = random_tensor((2, 64, 32, 32), torch.float32, 1)
+    y = nn.LeakyReLU(0.2)(layer(x))
+    assert float(y.square().mean()) == pytest.approx(float(x.square().mean()), rel=0.15)

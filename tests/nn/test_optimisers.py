@@ -1,0 +1,252 @@
+"""Optimisers, schedules and clipping, step by step against torch in float64."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from audio_denoising import nn
+
+from .parity import random_tensor, relative_error
+
+SHAPES = [(4, 3, 3, 3), (4,), (1, 4, 1, 1), (1,)]
+STEPS = 20
+RATE = 0.05
+
+Ours = Callable[[list[nn.Parameter]], nn.Optimiser]
+Theirs = Callable[[list[Tensor]], torch.optim.Optimizer]
+
+PAIRS: dict[str, tuple[Ours, Theirs]] = {
+    "SGD": (lambda p: nn.SGD(p, RATE), lambda p: torch.optim.SGD(p, RATE)),
+    "SGD momentum": (
+        lambda p: nn.SGD(p, RATE, momentum=0.9),
+        lambda p: torch.optim.SGD(p, RATE, momentum=0.9),
+    ),
+    "SGD decay": (
+        lambda p: nn.SGD(p, RATE, weight_decay=0.1),
+        lambda p: torch.optim.SGD(p, RATE, weight_decay=0.1),
+    ),
+    "SGD momentum and decay": (
+        lambda p: nn.SGD(p, RATE, momentum=0.8, weight_decay=0.1),
+        lambda p: torch.optim.SGD(p, RATE, momentum=0.8, weight_decay=0.1),
+    ),
+    "Adam": (lambda p: nn.Adam(p, RATE), lambda p: torch.optim.Adam(p, RATE)),
+    "Adam betas": (
+        lambda p: nn.Adam(p, RATE, betas=(0.5, 0.9), epsilon=1e-3),
+        lambda p: torch.optim.Adam(p, RATE, betas=(0.5, 0.9), eps=1e-3),
+    ),
+    "Adam decay": (
+        lambda p: nn.Adam(p, RATE, weight_decay=0.1),
+        lambda p: torch.optim.Adam(p, RATE, weight_decay=0.1),
+    ),
+    "AdamW": (
+        lambda p: nn.Adam(p, RATE, weight_decay=0.1, decoupled=True),
+        lambda p: torch.optim.AdamW(p, RATE, weight_decay=0.1),
+    ),
+}
+names = pytest.mark.parametrize("name", PAIRS)
+
+
+def parameters(dtype: torch.dtype = torch.float64) -> list[nn.Parameter]:
+    """The same four parameters at every call."""
+    return [nn.Parameter(random_tensor(shape, dtype, i)) for i, shape in enumerate(SHAPES)]
+
+
+def gradients(step: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """The gradients of one step: of very different sizes, with an exact zero now and then."""
+    scales = [1.0, 1e3, 1e-6, 0.0 if step % 3 else 1.0]
+    return [
+        random_tensor(shape, dtype, 100 * step + i) * scales[i] for i, shape in enumerate(SHAPES)
+    ]
+
+
+def run(
+    optimiser: nn.Optimiser, own: list[nn.Parameter], steps: range, rates: dict[int, float] | None
+) -> None:
+    """Steps through the gradients of `steps`; `rates` changes the learning rate on the way."""
+    for step in steps:
+        if rates and step in rates:
+            optimiser.learning_rate = rates[step]
+        optimiser.zero_grad()
+        for parameter, gradient in zip(own, gradients(step, own[0].data.dtype), strict=True):
+            parameter.grad += gradient
+        optimiser.step()
+
+
+@names
+@pytest.mark.parametrize("rates", [None, {7: 0.3, 13: 1e-4}], ids=["steady", "scheduled"])
+def test_every_step_is_that_of_torch(name: str, rates: dict[int, float] | None) -> None:
+    own = parameters()
+    theirs = [p.data.clone().requires_grad_() for p in own]
+    optimiser, reference = PAIRS[name][0](own), PAIRS[name][1](theirs)
+    for step in range(STEPS):
+        with torch.inference_mode():
+            run(optimiser, own, range(step, step + 1), rates)
+        for group in reference.param_groups:
+            group["lr"] = optimiser.learning_rate
+        for expected, gradient in zip(theirs, gradients(step), strict=True):
+            expected.grad = gradient
+        reference.step()
+        for parameter, expected in zip(own, theirs, strict=True):
+            assert relative_error(parameter.data, expected) < 1e-12, f"step {step}"
+
+
+@names
+def test_single_precision_follows_double(name: str) -> None:
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        own = parameters(torch.float32)
+        for parameter in own:
+            parameter.to(None, dtype)
+        optimiser = PAIRS[name][0](own)
+        for step in range(STEPS):
+            for parameter, gradient in zip(own, gradients(step, torch.float32), strict=True):
+                parameter.grad.copy_(gradient)
+            optimiser.step()
+        results.append([p.data for p in own])
+    for single, double in zip(*results, strict=True):
+        assert single.dtype == torch.float32
+        assert relative_error(single, double) < 1e-6
+
+
+def saved_and_loaded(state: dict[str, Any]) -> dict[str, Any]:
+    """The state after a trip through a file, read the way checkpoints are."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+@names
+def test_a_restored_optimiser_goes_on_identically(name: str) -> None:
+    make = PAIRS[name][0]
+    whole = parameters()
+    straight = make(whole)
+    run(straight, whole, range(STEPS), {5: 0.01})
+
+    first = parameters()
+    interrupted = make(first)
+    run(interrupted, first, range(STEPS // 2), {5: 0.01})
+    state = saved_and_loaded(interrupted.state_dict())
+    # Going on with the old one must not reach into the saved state.
+    second = [nn.Parameter(p.data.clone()) for p in first]
+    run(interrupted, first, range(STEPS // 2, STEPS), None)
+    resumed = make(second)
+    resumed.load_state_dict(state)
+    assert resumed.learning_rate == 0.01
+    run(resumed, second, range(STEPS // 2, STEPS), None)
+    for one, other, third in zip(whole, first, second, strict=True):
+        assert torch.equal(one.data, other.data)
+        assert torch.equal(one.data, third.data)
+
+
+def test_a_restored_optimiser_does_not_change_what_it_was_restored_from() -> None:
+    own = parameters()
+    optimiser = nn.Adam(own, RATE)
+    run(optimiser, own, range(3), None)
+    state = optimiser.state_dict()
+    kept = saved_and_loaded(state)
+    other = parameters()
+    resumed = nn.Adam(other, RATE)
+    resumed.load_state_dict(state)
+    run(resumed, other, range(3, 6), None)
+    for name in ("mean", "square"):
+        assert all(torch.equal(a, b) for a, b in zip(state[name], kept[name], strict=True))
+
+
+def test_state_of_another_network_is_refused() -> None:
+    state = nn.Adam(parameters()[:2], RATE).state_dict()
+    with pytest.raises(ValueError):
+        nn.Adam(parameters(), RATE).load_state_dict(state)
+
+
+def test_a_negative_rate_is_refused() -> None:
+    with pytest.raises(ValueError, match="must not be negative, got -0.1"):
+        nn.SGD(parameters(), -0.1)
+
+
+def test_zero_grad_clears_in_place() -> None:
+    own = parameters()
+    held = own[0].grad
+    for parameter in own:
+        parameter.grad += 1
+    nn.SGD(own, RATE).zero_grad()
+    assert own[0].grad is held
+    assert not any(p.grad.any() for p in own)
+
+
+@pytest.mark.parametrize("maximum", [1e-3, 1.0, 5.0, 1e9])
+def test_clipping_is_that_of_torch(maximum: float) -> None:
+    own = parameters()
+    theirs = [p.data.clone().requires_grad_() for p in own]
+    for parameter, expected, gradient in zip(own, theirs, gradients(3), strict=True):
+        parameter.grad += gradient
+        expected.grad = gradient.clone()
+    norm = torch.nn.utils.clip_grad_norm_(theirs, maximum)
+    with torch.inference_mode():
+        ours = nn.clip_gradient_norm(own, maximum)
+    assert ours.shape == ()
+    assert relative_error(ours, norm) < 1e-12
+    for parameter, expected, gradient in zip(own, theirs, gradients(3), strict=True):
+        assert expected.grad is not None
+        assert relative_error(parameter.grad, expected.grad) < 1e-12
+        if maximum == 1e9:
+            assert torch.equal(parameter.grad, gradient)
+
+
+def test_clipping_leaves_zero_gradients_alone() -> None:
+    own = parameters()
+    assert float(nn.clip_gradient_norm(own, 1.0)) == 0.0
+    assert not any(p.grad.any() for p in own)
+
+
+def rates_of_torch(make: Callable[[torch.optim.Optimizer], Any], steps: int) -> list[float]:
+    """The learning rates of a torch schedule, base rate 1."""
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
+    scheduler = make(optimiser)
+    rates = []
+    for _ in range(steps):
+        rates.append(float(optimiser.param_groups[0]["lr"]))
+        optimiser.step()
+        scheduler.step()
+    return rates
+
+
+def test_cosine_schedule() -> None:
+    schedule = nn.Schedule("cosine", total_steps=50, floor=0.02)
+    expected = rates_of_torch(
+        lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 50, eta_min=0.02), 51
+    )
+    assert [schedule.factor(step) for step in range(51)] == pytest.approx(expected, rel=1e-9)
+    assert schedule.factor(1000) == pytest.approx(0.02)  # torch would rise again
+
+
+def test_warm_up_then_cosine() -> None:
+    schedule = nn.Schedule("cosine", total_steps=60, warmup_steps=10, floor=0.1)
+
+    def make(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.SequentialLR:
+        schedules = torch.optim.lr_scheduler
+        # Torch counts from the first factor to the last: nine steps from a tenth to one.
+        warm_up = schedules.LinearLR(optimiser, start_factor=0.1, total_iters=9)
+        cosine = schedules.CosineAnnealingLR(optimiser, 50, eta_min=0.1)
+        return schedules.SequentialLR(optimiser, [warm_up, cosine], milestones=[10])
+
+    expected = rates_of_torch(make, 61)
+    assert [schedule.factor(step) for step in range(61)] == pytest.approx(expected, rel=1e-9)
+
+
+def test_constant_schedule() -> None:
+    assert [nn.Schedule().factor(step) for step in (0, 1, 10_000)] == [1.0, 1.0, 1.0]
+    warm = nn.Schedule(warmup_steps=4)
+    assert [warm.factor(step) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_unknown_schedule_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown schedule 'step': use constant or cosine"):
+        nn.Schedule("step")
