@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Remove noise from speech with a U-Net written from scratch.",
 )
-console = Console(highlight=False)
+console = Console(highlight=False, emoji=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -69,7 +69,7 @@ def clean(
         check_output(output or default_output(input), force=force)
     denoiser = Denoiser.from_pretrained(model, device)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
         TimeRemainingColumn(),
@@ -82,7 +82,7 @@ def clean(
             force=force,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    console.print(f"[bold]{report.output}[/bold]", soft_wrap=True)
+    console.print(str(report.output), style="bold", markup=False, soft_wrap=True)
     console.print(
         f"{report.seconds:.1f} s of audio in {report.elapsed:.1f} s "
         f"(real-time factor {report.rtf:.3f}), model {report.model}, device {report.device}"
@@ -155,6 +155,8 @@ def train(
         seed=seed,
         start_from=str(start_from) if start_from else None,
     )
+    if threads < 0:
+        raise UserError("--threads must not be negative")
     if threads:
         torch.set_num_threads(threads)
     out = out or Path("runs") / f"{options.version}-{options.size}"
@@ -162,7 +164,9 @@ def train(
         place = RunPlace(speech, noise, out, device, workers, resume)
         finished = Trainer(options, place, display).run()
     if not finished:
-        console.print(f"Stopped and saved: go on with the same command and --resume ({out})")
+        console.print(
+            f"Stopped and saved: go on with the same command and --resume ({out})", markup=False
+        )
 
 
 @app.command()
@@ -202,17 +206,26 @@ def export(
     if output.exists() and not force:
         raise UserError(f"{output} exists: choose another name or add --force")
     checkpoints.export(checkpoints.load_checkpoint(checkpoint), output)
-    console.print(f"[bold]{output}[/bold] {output.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    megabytes = output.stat().st_size / 1e6
+    console.print(f"{output} {megabytes:.1f} MB", style="bold", markup=False, soft_wrap=True)
 
 
 def main() -> None:
-    """Entry point: a `UserError` becomes one sentence and exit code 2."""
+    """Entry point: a `UserError` becomes one sentence and exit code 2, any other error 1."""
     try:
         app()
-    except UserError as error:
-        if "--debug" in sys.argv[1:]:
-            raise
-        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"Error: {error}")
-        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv[1:]:
+            raise
+        expected = isinstance(error, UserError)
+        message = f"Error: {error}"
+        if not expected:
+            message = (
+                f"Error: {type(error).__name__}: {error}; this should not happen: "
+                "denoise --debug ... shows where it did"
+            )
+        console = Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+        console.print(message)
+        sys.exit(2 if expected else 1)

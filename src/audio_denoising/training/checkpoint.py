@@ -41,12 +41,8 @@ class Checkpoint:
     size: str
     model_state: dict[str, Tensor]
     history: list[dict[str, Any]]
+    steps: int  # of training, behind the weights
     content: dict[str, Any]  # everything, for a run that resumes
-
-    @property
-    def steps(self) -> int:
-        """Training steps behind the weights."""
-        return int(self.content.get("position", {}).get("step", 0))
 
 
 def describe(version: str, size: str) -> dict[str, Any]:
@@ -66,7 +62,7 @@ def save_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
-    temporary = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
@@ -86,6 +82,20 @@ def save_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Makes the folder where need be, so that a run fails before its first step, not after hours.
+
+    Raises:
+        UserError: results could not be saved there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error}): choose another --out") from error
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -109,10 +119,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             f"{path} is not a readable checkpoint (damaged, or it holds code, which is never run): "
             "use another copy or train again"
         ) from error
+    try:
+        return _checked(path, content)
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+        # Something of another type than this program writes, in a place where it writes something.
+        raise _foreign(path) from error
+
+
+def _checked(path: Path, content: Any) -> Checkpoint:
+    """The content of a file that `load_checkpoint` has read, or a UserError."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(
-            f"{path} is not a checkpoint of this program (format {FORMAT}): train one with it"
-        )
+        raise _foreign(path)
     version, size = content.get("version"), content.get("size")
     if version not in VERSIONS or size not in WIDTHS or content.get("widths") != list(WIDTHS[size]):
         raise UserError(
@@ -123,14 +140,19 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise UserError(f"{path} was trained with other signal settings: train it again")
     model = content.get("model")
     shapes = {name: p.data.shape for name, p in build(version, size).named_parameters()}
-    if not isinstance(model, dict) or shapes != {
-        name: value.shape for name, value in model.items() if isinstance(value, Tensor)
-    }:
+    if not isinstance(model, dict) or shapes != {k: v.shape for k, v in model.items()}:
         raise UserError(
             f"{path} does not hold the weights of {version}-{size}: use another copy or train again"
         )
-    history = content.get("history", [])
-    return Checkpoint(path, version, size, model, history, content)
+    history = [dict(row) for row in content.get("history", [])]
+    steps = int(content.get("position", {}).get("step", 0))
+    return Checkpoint(path, version, size, model, history, steps, content)
+
+
+def _foreign(path: Path) -> UserError:
+    return UserError(
+        f"{path} is not a checkpoint of this program (format {FORMAT}): train one with it"
+    )
 
 
 def shipped(version: str) -> Path:

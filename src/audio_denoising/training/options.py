@@ -9,6 +9,8 @@ from typing import Any
 from ..errors import UserError
 from ..models import VERSIONS, WIDTHS
 
+OPTIONS = {"learning_rate": "--lr", "warmup_steps": "--warmup"}  # names on the command line
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -51,9 +53,15 @@ class TrainingOptions:
             raise UserError(f"unknown size {self.size!r}: choose one of {', '.join(WIDTHS)}")
         if self.schedule not in ("constant", "cosine"):
             raise UserError(f"unknown schedule {self.schedule!r}: choose constant or cosine")
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"--{name.replace('_', '-')} must be above 0")
+        for name in ("epochs", "batch_size", "epoch_size", "learning_rate"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:  # so put, NaN is refused too
+                raise UserError(f"{_option(name)} must be above 0")
+        for name in ("warmup_steps", "momentum", "clip_norm", "seed"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{_option(name)} must not be negative")
+        if self.seed >= 2**63:
+            raise UserError("--seed must be below 2**63")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as checkpoints and histories store them."""
@@ -70,3 +78,11 @@ class RunPlace:
     device: str = "auto"
     workers: int = 1
     resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise UserError("--workers must not be negative: 0 decodes in the training process")
+
+
+def _option(name: str) -> str:
+    return OPTIONS.get(name, f"--{name.replace('_', '-')}")

@@ -8,6 +8,7 @@ from types import TracebackType
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..data.splits import Splits
@@ -53,7 +54,8 @@ class TrainingDisplay:
         self.steps = steps
         self.console.print(
             f"[bold]{options.version}-{options.size}[/bold] on {device}, {options.epochs} epochs "
-            f"of {steps} steps, batch {options.batch_size}, results in {self.out}"
+            f"of {steps} steps, batch {options.batch_size}, "
+            f"results in {escape(str(self.out))}"
         )
         for name, part in (("train", splits.train), ("validation", splits.validation)):
             speakers = len({r.group for r in part.speech})

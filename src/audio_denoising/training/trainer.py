@@ -7,6 +7,7 @@ and index alone, so a resumed run sees what an uninterrupted one would have seen
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -23,7 +24,13 @@ from ..device import pick_device
 from ..dsp.spectrum import image, stft
 from ..errors import UserError
 from ..nn import Schedule
-from .checkpoint import Checkpoint, describe, load_checkpoint, save_checkpoint
+from .checkpoint import (
+    Checkpoint,
+    describe,
+    load_checkpoint,
+    require_writable,
+    save_checkpoint,
+)
 from .history import Row, save_history
 from .learner import build_learner
 from .options import RunPlace, TrainingOptions
@@ -50,8 +57,8 @@ class Trainer:
     """One run. `run()` returns True when all epochs are done, False when it was interrupted.
 
     Raises:
-        UserError: no usable speech or noise, an unwritable folder, or a checkpoint that does not
-            belong to this run.
+        UserError: no usable speech or noise, an unwritable folder, a checkpoint that does not
+            belong to this run, or a loss that is not a number any more.
     """
 
     def __init__(self, options: TrainingOptions, place: RunPlace, reporter: Reporter) -> None:
@@ -94,6 +101,7 @@ class Trainer:
                 f"an epoch of {len(dataset)} mixtures does not fill one batch of "
                 f"{options.batch_size}: lower --batch-size or raise --epoch-size"
             )
+        require_writable(place.out)
         validation = Validation(splits.validation, options.batch_size, place.workers)
         schedule = Schedule(options.schedule, options.epochs * steps, options.warmup_steps)
         self.reporter.started(splits, self.device, steps, self.step)
@@ -124,6 +132,11 @@ class Trainer:
             loss, prediction = self.learner.step(source, target, rate)
             self.step += 1
             self.batch += 1
+            if not math.isfinite(float(loss)):
+                raise UserError(
+                    f"the loss at step {self.step} is not a number: start again in another --out "
+                    "with a lower --lr, or with --clip-norm 1"
+                )
             self.sums["loss"] += float(loss)
             self.sums["psnr"] += float(psnr(prediction, target))
             now = time.monotonic()
@@ -151,8 +164,11 @@ class Trainer:
             "train_seconds": self.sums["seconds"],
         }
         self.history.append(row)
-        is_best = row["validation_si_sdr"] > self.best
-        self.best = max(self.best, row["validation_si_sdr"])
+        # A network that went astray in the epoch's last step must not pass for the best one.
+        sane = math.isfinite(row["validation_loss"])
+        is_best = sane and row["validation_si_sdr"] > self.best
+        if is_best:
+            self.best = row["validation_si_sdr"]
         finished = self.epoch
         self.epoch, self.batch = self.epoch + 1, 0
         self.sums = dict.fromkeys(self.sums, 0.0)
@@ -202,12 +218,18 @@ class Trainer:
                 f"{self.last} was trained with another {', '.join(different)}: give the same "
                 "options to resume it, or choose another --out"
             )
-        self.learner.load_state_dict(content)
-        position = content["position"]
-        self.epoch, self.batch, self.step = (position[k] for k in ("epoch", "batch", "step"))
-        self.sums, self.best = content["sums"], content["best"]
-        self.history = content["history"]
-        torch.set_rng_state(content["rng"])
+        try:
+            self.learner.load_state_dict(content)
+            position = content["position"]
+            self.epoch, self.batch, self.step = (position[k] for k in ("epoch", "batch", "step"))
+            self.sums, self.best = dict(content["sums"]), content["best"]
+            self.history = checkpoint.history
+            torch.set_rng_state(content["rng"])
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{self.last} does not hold all that a run needs to go on (an exported checkpoint "
+                "does not): use its weights with --start-from and another --out"
+            ) from error
 
     def _check(self, splits: Splits) -> None:
         place = self.place
