@@ -1,0 +1,130 @@
+"""Tiny training runs on the tiny corpus, and how to compare two of them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audio_denoising.data.splits import Splits
+from audio_denoising.models import WIDTHS
+from audio_denoising.training import history, validation
+from audio_denoising.training.history import Row
+from audio_denoising.training.options import RunPlace, TrainingOptions
+from audio_denoising.training.trainer import Trainer
+
+TINY = Path(__file__).parent.parent / "data"
+SPEECH, NOISE = TINY / "LibriSpeech", TINY / "noise"
+# Widths where a test is about the loop, not about the network.
+NARROW = {"small": (2, 4, 8, 16, 32), "large": (4, 8, 16, 32, 64)}
+
+
+class Recorder:
+    """A reporter that remembers what it is told, and presses Ctrl-C after some step."""
+
+    def __init__(self, stop_after: int = 0, stop_signal: int = signal.SIGINT) -> None:
+        self.left = stop_after
+        self.stop_signal = stop_signal
+        self.resumed_at = -1
+        self.steps: list[tuple[int, int]] = []
+        self.rows: list[Row] = []
+        self.best: list[bool] = []
+
+    def started(self, splits: Splits, device: torch.device, steps: int, resumed_at: int) -> None:
+        self.resumed_at = resumed_at
+
+    def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
+        self.steps.append((epoch, step))
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(self.stop_signal)
+
+    def finished_epoch(self, row: Row, is_best: bool) -> None:
+        self.rows.append(row)
+        self.best.append(is_best)
+
+
+@contextmanager
+def quickly(narrow: bool) -> Iterator[pytest.MonkeyPatch]:
+    """Four validation mixtures, one thread; everything is back as it was at the end.
+
+    `narrow` makes the networks much narrower and leaves the curves empty.
+    """
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "VALIDATION_SIZE", 4)
+        if narrow:
+            for size, widths in NARROW.items():
+                patch.setitem(WIDTHS, size, widths)
+            patch.setattr(history, "_draw", lambda path, *_: path.touch())
+        torch.set_num_threads(1)
+        try:
+            yield patch
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+
+
+def options(version: str = "v4", **changes: Any) -> TrainingOptions:
+    """Two epochs of two steps, two mixtures each."""
+    settings: dict[str, Any] = {"size": "small", "epochs": 2, "batch_size": 2, "epoch_size": 4}
+    return TrainingOptions(version, **(settings | changes))
+
+
+def train(
+    out: Path,
+    version: str = "v4",
+    *,
+    narrow: bool = True,
+    resume: bool = False,
+    workers: int = 0,
+    recorder: Recorder | None = None,
+    speech: Path = SPEECH,
+    noise: Path = NOISE,
+    **changes: Any,
+) -> bool:
+    """One run; True when all of its epochs are done."""
+    place = RunPlace(speech, noise, out, "cpu", workers, resume)
+    with quickly(narrow):
+        return Trainer(options(version, **changes), place, recorder or Recorder()).run()
+
+
+def content(path: Path) -> dict[str, Any]:
+    """What a checkpoint file holds, without the seconds that were spent on it."""
+    found: dict[str, Any] = torch.load(path, weights_only=True)
+    found["sums"].pop("seconds")
+    for row in found["history"]:
+        row.pop("train_seconds")
+    return found
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """The history of a run, without its seconds."""
+    found: list[dict[str, Any]] = json.loads((folder / "history.json").read_text())["epochs"]
+    for row in found:
+        row.pop("train_seconds")
+    return found
+
+
+def differences(a: Any, b: Any, place: str = "") -> list[str]:
+    """Where two nested contents are not exactly (bit by bit) the same."""
+    if type(a) is not type(b):
+        return [place]
+    if isinstance(a, torch.Tensor):
+        return [] if a.dtype == b.dtype and torch.equal(a, b) else [place]
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return [f"{place} has other keys"]
+        return [d for key in a for d in differences(a[key], b[key], f"{place}/{key}")]
+    if isinstance(a, list | tuple):
+        if len(a) != len(b):
+            return [f"{place} has another length"]
+        pairs = enumerate(zip(a, b, strict=True))
+        return [d for i, (x, y) in pairs for d in differences(x, y, f"{place}/{i}")]
+    return [] if a == b else [place]

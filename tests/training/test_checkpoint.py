@@ -1,0 +1,336 @@
+"""A checkpoint is written whole or not at all, and read without trust; its weights travel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from audio_denoising.errors import UserError
+from audio_denoising.models import build
+from audio_denoising.models.unet_torch import build_twin
+from audio_denoising.training import checkpoint as checkpoints
+from audio_denoising.training.checkpoint import (
+    Checkpoint,
+    build_model,
+    describe,
+    export,
+    load_checkpoint,
+    save_checkpoint,
+    save_whole,
+)
+
+from .conftest import Trained
+from .runs import content, differences, quickly
+
+
+@pytest.fixture(scope="module")
+def image() -> torch.Tensor:
+    """Two images of a size that every version takes."""
+    return torch.rand(2, 1, 64, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def narrow() -> Any:
+    with quickly(narrow=True) as patch:
+        yield patch
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    """The content of a good checkpoint of a narrow v4 (under `narrow`), or of one with a fault."""
+    state = build("v4", "small").state_dict()
+    good = {**describe("v4", "small"), "model": state, "history": [], "position": {"step": 3}}
+    return {**good, **changes}
+
+
+# Writing
+
+
+def test_a_new_file_appears_whole_and_readable(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file.txt"
+    save_whole(path, lambda temporary: temporary.write_text("new"))
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 64 vs 0")]
+)
+def test_a_failing_write_leaves_the_old_file(failure: Exception, tmp_path: Path) -> None:
+    path = tmp_path / "last.pth"
+    path.write_bytes(b"old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_bytes(b"half of the new")
+        raise failure
+
+    with pytest.raises(UserError, match="cannot write .*last.pth.*free some space"):
+        save_whole(path, fail)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, pickle.PicklingError])
+def test_whatever_stops_a_write_the_old_file_stays(
+    failure: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pth"
+    save_checkpoint(path, {"a": 1})
+    before = path.read_bytes()
+
+    def fail(content: Any, temporary: Path) -> None:
+        temporary.write_bytes(b"half of the new")
+        raise failure
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(failure):
+        save_checkpoint(path, {"a": 2})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    path = tmp_path / "last.pth"
+
+    def write_to_a_full_disk(temporary: Path) -> None:
+        temporary.unlink()
+        temporary.symlink_to("/dev/full")
+        torch.save({"weights": torch.zeros(1000)}, temporary)
+
+    with pytest.raises(UserError, match="cannot write .*last.pth"):
+        save_whole(path, write_to_a_full_disk)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "last.pth").mkdir()
+    with pytest.raises(UserError, match="cannot write .*last.pth"):
+        save_checkpoint(tmp_path / "last.pth", {})
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pth"]
+
+
+# Reading
+
+
+def test_what_is_written_is_read(narrow: object, tmp_path: Path) -> None:
+    good = fields(history=[{"epoch": 1, "train_loss": 0.5}])
+    save_checkpoint(tmp_path / "good.pth", good)
+    found = load_checkpoint(str(tmp_path / "good.pth"))
+    assert (found.version, found.size, found.steps) == ("v4", "small", 3)
+    assert found.history == good["history"]
+    assert differences(found.model_state, good["model"]) == []
+
+
+class Payload:
+    """An object whose unpickling calls a function of the attacker's choice."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("how", ["pickle", "zip", "zip, deep inside", "old torch format"])
+@pytest.mark.parametrize("what", ["os.system", "eval", "Path.touch"])
+def test_a_file_that_holds_code_is_refused_and_the_code_not_run(
+    what: str, how: str, narrow: object, tmp_path: Path
+) -> None:
+    marker = tmp_path / "the code has run"
+    payload = {
+        "os.system": Payload(os.system, f"touch '{marker}'"),
+        "eval": Payload(eval, f"open({str(marker)!r}, 'w')"),
+        "Path.touch": Payload(Path.touch, marker),
+    }[what]
+    path = tmp_path / "hostile.pth"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(payload))
+    elif how == "zip, deep inside":
+        torch.save(fields(history=[{"epoch": payload}]), path)
+    else:
+        torch.save(payload, path, _use_new_zipfile_serialization=how == "zip")
+    with pytest.raises(UserError, match="hostile.pth is not a readable checkpoint.*never run"):
+        load_checkpoint(path)
+    assert not marker.exists()
+    with contextlib.suppress(RuntimeError):  # the trap was a real one
+        torch.load(path, weights_only=False)
+    assert marker.exists()
+
+
+def _damaged(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / "bad.pth"
+    save_checkpoint(path, fields())
+    whole = path.read_bytes()
+    if kind == "missing":
+        path.unlink()
+    elif kind == "folder":
+        path.unlink()
+        path.mkdir()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "truncated":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "text":
+        path.write_text("These are not weights.\n" * 100)
+    elif kind == "another zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "hello")
+    elif kind == "noise":
+        path.write_bytes(torch.randint(0, 256, (5000,), dtype=torch.uint8).numpy().tobytes())
+    elif kind == "tensor":
+        torch.save(torch.rand(10, 10), path)
+    elif kind == "bare weights":
+        torch.save(fields()["model"], path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("missing", "no checkpoint at"),
+        ("folder", "no checkpoint at"),
+        ("empty", "not a readable checkpoint"),
+        ("truncated", "not a readable checkpoint"),
+        ("text", "not a readable checkpoint"),
+        ("another zip", "not a readable checkpoint"),
+        ("noise", "not a readable checkpoint"),
+        ("tensor", "not a checkpoint of this program"),
+        ("bare weights", "not a checkpoint of this program"),
+    ],
+)
+def test_files_that_are_no_checkpoint(
+    kind: str, sentence: str, narrow: object, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        load_checkpoint(_damaged(tmp_path, kind))
+    assert "bad.pth" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+MANY = torch.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"format": 2}, "not a checkpoint of this program"),
+        ({"format": MANY}, "not a checkpoint of this program"),
+        ({"version": "v9"}, "version 'v9', size 'small'.*it knows v2, v3, v4, torch"),
+        ({"version": ["v4"]}, "not a checkpoint of this program"),
+        ({"version": None}, "version None"),
+        ({"size": "large"}, "version 'v4', size 'large'"),
+        ({"size": {}}, "not a checkpoint of this program"),
+        ({"widths": [1, 2, 3]}, "version 'v4', size 'small'"),
+        ({"widths": [MANY] * 5}, "not a checkpoint of this program"),
+        ({"signal": {}}, "other signal settings"),
+        ({"signal": {**checkpoints.SIGNAL, "hop": 128}}, "other signal settings"),
+        ({"signal": {**checkpoints.SIGNAL, "hop": MANY}}, "not a checkpoint of this program"),
+        ({"version": "v2"}, "does not hold the weights of v2-small"),
+        ({"model": None}, "does not hold the weights"),
+        ({"model": {}}, "does not hold the weights"),
+        ({"model": {"0.encode.0.weight": "text"}}, "not a checkpoint of this program"),
+        ({"history": 5}, "not a checkpoint of this program"),
+        ({"history": [5]}, "not a checkpoint of this program"),
+        ({"position": []}, "not a checkpoint of this program"),
+        ({"position": {"step": "many"}}, "not a checkpoint of this program"),
+    ],
+)
+def test_checkpoints_with_another_content(
+    changes: dict[str, Any], sentence: str, narrow: object, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "odd.pth", fields(**changes))
+    with pytest.raises(UserError, match=f"odd.pth.*{sentence}"):
+        load_checkpoint(tmp_path / "odd.pth")
+
+
+def test_one_weight_of_another_shape_or_name(narrow: object, tmp_path: Path) -> None:
+    for change in ("shape", "missing", "name"):
+        model = fields()["model"]
+        name, weight = next(iter(model.items()))
+        del model[name]
+        if change != "missing":
+            model[name if change == "shape" else "other"] = weight[:1]
+        save_checkpoint(tmp_path / "odd.pth", fields(model=model))
+        with pytest.raises(UserError, match="odd.pth does not hold the weights of v4-small"):
+            load_checkpoint(tmp_path / "odd.pth")
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    place=st.floats(0, 1), length=st.integers(1, 200), cut=st.booleans(), byte=st.integers(0, 255)
+)
+def test_no_damage_makes_anything_but_a_sentence(
+    narrow: object, tmp_path: Path, place: float, length: int, cut: bool, byte: int
+) -> None:
+    path = tmp_path / "good.pth"
+    if not path.exists():
+        save_checkpoint(path, fields())
+    data = bytearray(path.read_bytes())
+    start = int(place * len(data))
+    data[start : start + length] = b"" if cut else bytes([byte]) * len(data[start : start + length])
+    path.with_name("bad.pth").write_bytes(data)
+    try:
+        load_checkpoint(path.with_name("bad.pth"))  # damage within a weight goes unnoticed
+    except UserError as error:
+        assert "bad.pth" in str(error)
+
+
+# Weights travel
+
+
+def test_an_export_is_small_and_gives_the_same_answer(
+    v4: Checkpoint, image: torch.Tensor, tmp_path: Path
+) -> None:
+    export(v4, tmp_path / "half.pth")
+    assert (tmp_path / "half.pth").stat().st_size < 6e6
+    half = load_checkpoint(tmp_path / "half.pth")
+    assert {value.dtype for value in half.model_state.values()} == {torch.float16}
+    assert "optimiser" not in half.content and "rng" not in half.content
+    assert (half.steps, half.history) == (v4.steps, v4.history)
+    with torch.inference_mode():
+        a, b = (build_model(checkpoint, "cpu")(image) for checkpoint in (v4, half))
+    assert b.dtype == torch.float32
+    assert (a - b).abs().max() < 1e-2
+
+
+def test_the_engine_s_weights_run_in_its_twin(v4: Checkpoint, image: torch.Tensor) -> None:
+    twin = build_twin("v4", "small")
+    twin.load_state_dict(v4.model_state)
+    with torch.inference_mode():
+        assert torch.allclose(build_model(v4, "cpu")(image), twin(image), rtol=0, atol=1e-5)
+
+
+def test_the_twin_s_weights_run_in_the_engine(trained: Trained, image: torch.Tensor) -> None:
+    checkpoint = load_checkpoint(trained("torch") / "last.pth")
+    ours = build("v4", "small")
+    ours.load_state_dict(checkpoint.model_state)
+    with torch.inference_mode():
+        theirs = build_model(checkpoint, "cpu")(image)
+        assert isinstance(build_model(checkpoint, "cpu"), torch.nn.Module)
+        assert torch.allclose(ours.eval()(image), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("version", ["v2", "v3", "v4"])
+def test_a_loaded_model_has_the_weights_of_the_run(
+    version: str, trained: Trained, image: torch.Tensor
+) -> None:
+    path = trained(version) / "best.pth"
+    model = build_model(load_checkpoint(path), "cpu")
+    assert differences(model.state_dict(), content(path)["model"]) == []  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        answer = model(image)
+    assert answer.shape == image.shape
+    assert (answer >= 0).all() and (answer <= 1).all()

@@ -1,0 +1,174 @@
+"""A run that was interrupted and resumed ends exactly where an uninterrupted one does."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audio_denoising.errors import UserError
+from audio_denoising.training import trainer
+from audio_denoising.training.checkpoint import export, load_checkpoint
+
+from .conftest import Trained
+from .runs import Recorder, content, differences, quickly, rows, train
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Bit-identical weights, optimiser and random state; the same history."""
+    assert {path.name for path in a.iterdir()} == {path.name for path in b.iterdir()}
+    for name in ("last.pth", "best.pth"):
+        assert differences(content(a / name), content(b / name)) == []
+    assert rows(a) == rows(b)
+
+
+@pytest.mark.parametrize(
+    ("version", "stop_after"),
+    # An epoch has two steps: in the middle of one, after its last step, in the next one.
+    [("v4", 1), ("v4", 2), ("v4", 3), ("v2", 3), ("v3", 1), ("torch", 3)],
+)
+def test_resumed_equals_uninterrupted(
+    version: str, stop_after: int, straight: Trained, tmp_path: Path
+) -> None:
+    assert not train(tmp_path, version, recorder=Recorder(stop_after))
+    told = Recorder()
+    assert train(tmp_path, version, resume=True, recorder=told)
+    assert told.resumed_at == stop_after
+    assert len(told.steps) == 4 - stop_after
+    assert_same_run(tmp_path, straight(version))
+
+
+def test_stopped_by_sigterm_and_stopped_twice(straight: Trained, tmp_path: Path) -> None:
+    assert not train(tmp_path, recorder=Recorder(1, signal.SIGTERM))
+    assert not train(tmp_path, resume=True, recorder=Recorder(2))
+    assert train(tmp_path, resume=True)
+    assert_same_run(tmp_path, straight("v4"))
+
+
+def test_workers_change_nothing(straight: Trained, tmp_path: Path) -> None:
+    assert not train(tmp_path, workers=1, recorder=Recorder(1))
+    assert train(tmp_path, workers=1, resume=True)
+    assert_same_run(tmp_path, straight("v4"))
+
+
+def test_schedule_warmup_and_clipping_go_on_too(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"schedule": "cosine", "warmup_steps": 2, "clip_norm": 0.01}
+    assert train(tmp_path / "straight", **settings)
+    assert not train(tmp_path / "resumed", recorder=Recorder(3), **settings)
+    assert train(tmp_path / "resumed", resume=True, **settings)
+    assert_same_run(tmp_path / "straight", tmp_path / "resumed")
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_save(
+    straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerCut(Recorder):
+        def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
+            super().stepped(epoch, step, loss, image_psnr)
+            if len(self.steps) == 4:
+                raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "SAVE_SECONDS", 0.0)  # after every step
+        with pytest.raises(MemoryError):
+            train(tmp_path, recorder=PowerCut())
+    told = Recorder()
+    assert train(tmp_path, resume=True, recorder=told)
+    assert told.resumed_at == 3
+    assert_same_run(tmp_path, straight("v4"))
+
+
+def test_a_run_can_be_prolonged(straight: Trained, tmp_path: Path) -> None:
+    assert train(tmp_path, epochs=1)
+    assert train(tmp_path, epochs=2, resume=True)
+    prolonged, whole = content(tmp_path / "last.pth"), content(straight("v4") / "last.pth")
+    assert differences(prolonged, whole) == []
+    assert rows(tmp_path) == rows(straight("v4"))
+
+
+def test_resuming_a_finished_run_changes_nothing(straight: Trained, tmp_path: Path) -> None:
+    shutil.copytree(straight("v4"), tmp_path, dirs_exist_ok=True)
+    told = Recorder()
+    assert train(tmp_path, resume=True, recorder=told)
+    assert told.steps == []
+    assert_same_run(tmp_path, straight("v4"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"batch_size": 1}, "batch_size"),
+        ({"learning_rate": 0.1}, "learning_rate"),
+        ({"epoch_size": 6, "clip_norm": 1.0}, "epoch_size, clip_norm"),
+        ({"version": "v3"}, "version"),
+    ],
+)
+def test_other_options_are_refused(
+    changes: dict[str, Any], named: str, straight: Trained, tmp_path: Path
+) -> None:
+    shutil.copy(straight("v4") / "last.pth", tmp_path)
+    before = (tmp_path / "last.pth").read_bytes()
+    with pytest.raises(UserError, match=f"last.pth was trained with another .*{named}.*--out"):
+        train(tmp_path, **({"version": "v4"} | changes), resume=True)
+    assert (tmp_path / "last.pth").read_bytes() == before
+
+
+def test_another_size_is_refused(straight: Trained, tmp_path: Path) -> None:
+    shutil.copy(straight("v2") / "last.pth", tmp_path)
+    with pytest.raises(UserError, match="last.pth was trained with another size"):
+        train(tmp_path, "v2", size="large", resume=True)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint at .*last.pth"):
+        train(tmp_path / "nothing", resume=True)
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_an_exported_checkpoint_cannot_be_resumed(straight: Trained, tmp_path: Path) -> None:
+    with quickly(narrow=True):
+        export(load_checkpoint(straight("v4") / "last.pth"), tmp_path / "last.pth")
+    with pytest.raises(UserError, match="does not hold all.*--start-from"):
+        train(tmp_path, resume=True)
+
+
+def test_start_from_begins_with_the_weights_of_a_checkpoint(
+    straight: Trained, tmp_path: Path
+) -> None:
+    source = straight("v4") / "last.pth"
+    settings: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-30, "start_from": str(source)}
+    told = Recorder()
+    assert train(tmp_path, recorder=told, **settings)
+    assert (told.resumed_at, len(told.rows)) == (0, 1)
+    before, after = content(source), content(tmp_path / "last.pth")
+    assert differences(before["model"], after["model"]) == []  # so small a rate changes nothing
+    assert told.rows[0]["validation_loss"] == before["history"][-1]["validation_loss"]
+    assert after["position"]["step"] == 2
+    with pytest.raises(UserError, match="another start_from"):
+        train(tmp_path, resume=True, epochs=1, learning_rate=1e-30)
+
+
+def test_start_from_takes_an_exported_checkpoint(straight: Trained, tmp_path: Path) -> None:
+    with quickly(narrow=True):
+        export(load_checkpoint(straight("v2") / "last.pth"), tmp_path / "half.pth")
+    told = Recorder()
+    start = str(tmp_path / "half.pth")
+    assert train(tmp_path / "out", "v2", epochs=1, start_from=start, recorder=told)
+    after = content(tmp_path / "out" / "last.pth")["model"]
+    assert all(
+        value.dtype.is_floating_point and value.element_size() == 4 for value in after.values()
+    )
+
+
+def test_start_from_refuses_another_version_and_size(straight: Trained, tmp_path: Path) -> None:
+    source = straight("v2") / "last.pth"
+    with pytest.raises(UserError, match="last.pth holds v2-small, not v3-small"):
+        train(tmp_path, "v3", start_from=str(source))
+    with pytest.raises(UserError, match="last.pth holds v2-small, not v2-large"):
+        train(tmp_path, "v2", size="large", start_from=str(source))
+    with pytest.raises(UserError, match="no checkpoint at"):
+        train(tmp_path, "v2", start_from=str(tmp_path / "nothing.pth"))

@@ -1,0 +1,177 @@
+"""A run leaves what it promises: checkpoints, a history, two curves; and says what stops it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audio_denoising.errors import UserError
+from audio_denoising.models import VERSIONS
+from audio_denoising.training import trainer
+from audio_denoising.training.checkpoint import load_checkpoint
+
+from .conftest import Trained
+from .runs import NOISE, SPEECH, Recorder, content, options, train
+
+FIGURES = {
+    *("epoch", "step", "train_loss", "train_psnr", "train_seconds"),
+    *("validation_loss", "validation_psnr", "validation_si_sdr", "validation_si_sdr_gain"),
+}
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_trains_and_leaves_its_results(version: str, trained: Trained) -> None:
+    out = trained(version)
+    names = {path.name for path in out.iterdir()}
+    assert names == {"last.pth", "best.pth", "history.json", "loss_curve.png", "psnr_curve.png"}
+    for name in ("loss_curve.png", "psnr_curve.png"):
+        assert (out / name).read_bytes().startswith(PNG)
+    history = json.loads((out / "history.json").read_text())
+    assert history["options"] == options(version, epochs=1).as_dict()
+    (row,) = history["epochs"]
+    assert row.keys() == FIGURES
+    assert (row["epoch"], row["step"]) == (1, 2)
+    assert all(math.isfinite(value) for value in row.values())
+    assert 0 < row["train_loss"] < 1 and 0 < row["validation_loss"] < 1
+    for name in ("last.pth", "best.pth"):
+        checkpoint = load_checkpoint(out / name)
+        assert (checkpoint.version, checkpoint.size, checkpoint.steps) == (version, "small", 2)
+        assert checkpoint.history == [row]
+
+
+def test_every_fifth_epoch_is_kept_and_the_best_one_too(tmp_path: Path) -> None:
+    told = Recorder()
+    assert train(tmp_path, "v2", epochs=5, batch_size=1, epoch_size=1, recorder=told)
+    assert {path.name for path in tmp_path.glob("*.pth")} == {
+        *("last.pth", "best.pth", "epoch_005.pth")
+    }
+    rows = json.loads((tmp_path / "history.json").read_text())["epochs"]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows == told.rows
+    assert told.steps == [(epoch, 1) for epoch in range(1, 6)]
+    ratios = [row["validation_si_sdr"] for row in rows]
+    assert told.best == [r > max(ratios[:i], default=-math.inf) for i, r in enumerate(ratios)]
+    best = content(tmp_path / "best.pth")
+    assert best["history"][-1]["validation_si_sdr"] == max(ratios)
+    assert content(tmp_path / "last.pth")["model"].keys() == best["model"].keys()
+    assert content(tmp_path / "epoch_005.pth")["position"]["step"] == 5
+
+
+def test_a_checkpoint_says_all_about_itself(v4: object, trained: Trained) -> None:
+    found = torch.load(trained("v4") / "last.pth", weights_only=True)
+    assert (found["version"], found["size"]) == ("v4", "small")
+    assert found["widths"] == [16, 32, 64, 128, 256]
+    assert found["signal"] == {
+        "sample_rate": 16_000,
+        "fft_size": 512,
+        "hop": 160,
+        "bins": 256,
+        "frames": 256,
+        "floor_db": -80.0,
+    }
+    assert found["optimiser"]["steps"] == 2
+    assert len(found["optimiser"]["mean"]) == len(found["model"])
+    assert found["position"] == {"epoch": 2, "batch": 0, "step": 2}
+    assert found["rng"].dtype == torch.uint8
+    assert len(found["history"]) == 1
+
+
+def test_the_seed_decides_everything(tmp_path: Path) -> None:
+    runs = {"a": 0, "b": 0, "c": 1}
+    for name, seed in runs.items():
+        train(tmp_path / name, "v2", epochs=1, batch_size=1, epoch_size=1, seed=seed)
+    a, b, c = (content(tmp_path / name / "last.pth") for name in runs)
+    assert a["history"] == b["history"]
+    assert all(torch.equal(a["model"][key], b["model"][key]) for key in a["model"])
+    assert not any(torch.equal(a["model"][k], c["model"][k]) for k in a["model"] if "weight" in k)
+
+
+def test_a_run_in_the_way_is_not_overwritten(trained: Trained) -> None:
+    before = (trained("v2") / "last.pth").read_bytes()
+    with pytest.raises(UserError, match="last.pth exists.*--resume.*--out"):
+        train(trained("v2"), "v2", narrow=False)
+    assert (trained("v2") / "last.pth").read_bytes() == before
+
+
+def test_an_epoch_must_fill_a_batch(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="4 mixtures.*batch of 5.*--batch-size.*--epoch-size"):
+        train(tmp_path / "out", batch_size=5)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("what", ["speech", "noise"])
+def test_a_split_without_recordings(what: str, tmp_path: Path) -> None:
+    source = {"speech": SPEECH, "noise": NOISE}[what]
+    lonely = next(path for path in sorted(source.rglob("*.opus")))
+    (tmp_path / what).mkdir()
+    shutil.copy(lonely, tmp_path / what / "lonely.opus")
+    folders: dict[str, Any] = {what: tmp_path / what}
+    with pytest.raises(UserError, match=f"{what} leaves no {what} for the validation split"):
+        train(tmp_path / "out", **folders)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_folder_that_cannot_be_written_fails_before_the_first_step(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    told = Recorder()
+    with pytest.raises(UserError, match="cannot write to .*file.*--out"):
+        train(tmp_path / name, recorder=told)
+    assert told.steps == []
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_is_never_the_best(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a number.*--lr.*--clip-norm"):
+        train(tmp_path, learning_rate=1e30)
+    assert not (tmp_path / "last.pth").exists()
+    assert not (tmp_path / "best.pth").exists()
+
+
+def test_weights_ruined_in_the_last_step_of_an_epoch_are_not_the_best(tmp_path: Path) -> None:
+    told = Recorder()
+    assert train(tmp_path, learning_rate=1e30, epochs=1, batch_size=4, recorder=told)
+    assert math.isnan(told.rows[0]["validation_loss"])
+    assert told.best == [False]
+    assert not (tmp_path / "best.pth").exists()
+
+
+def test_signals_have_their_usual_effect_again_after_a_run(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert not train(tmp_path, recorder=Recorder(stop_after=1))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    class Impatient(Recorder):
+        def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, recorder=Impatient())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_long_epoch_is_saved_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+    saved: list[int] = []
+
+    class Watcher(Recorder):
+        def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
+            path = tmp_path / "last.pth"
+            saved.append(content(path)["position"]["step"] if path.exists() else 0)
+
+    assert train(tmp_path, epochs=1, batch_size=1, recorder=Watcher())
+    assert saved == [0, 1, 2, 3]

@@ -1,0 +1,67 @@
+"""Validation measures what it says, on the same mixtures every time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from audio_denoising.data.corpus import index_noise, index_speech
+from audio_denoising.data.splits import split
+from audio_denoising.training.validation import Validation, psnr
+
+from .runs import NOISE, SPEECH, quickly
+
+
+class Fixed:
+    """A learner whose network is a function; its loss is the L1 loss."""
+
+    device = torch.device("cpu")
+    model: Any = None
+
+    def __init__(self, predict: Any) -> None:
+        self.predict = predict
+
+    def loss(self, prediction: Tensor, clean: Tensor) -> Tensor:
+        return (prediction - clean).abs().mean()
+
+
+def run(predict: Any, batch_size: int = 2) -> dict[str, float]:
+    with quickly(narrow=False):
+        found = split(index_speech(SPEECH), index_noise(NOISE)).validation
+        learner: Any = Fixed(predict)
+        return Validation(found, batch_size, 0).run(learner)
+
+
+def test_psnr_is_the_mean_over_images_of_its_formula() -> None:
+    target = torch.rand(2, 1, 8, 8)
+    prediction = target.clone()
+    prediction[0] += 0.1
+    prediction[1] -= 0.01
+    assert float(psnr(prediction, target)) == pytest.approx((20 + 40) / 2, abs=1e-3)
+    assert float(psnr(target, target)) == pytest.approx(120)
+
+
+def test_a_network_that_changes_nothing_gains_nothing() -> None:
+    figures = run(lambda image: image)
+    assert figures["validation_si_sdr_gain"] == pytest.approx(0, abs=0.01)
+    assert 0 < figures["validation_si_sdr"] < 15  # mixtures are at 0 to 15 dB
+    assert figures["validation_loss"] > 0
+
+
+def test_the_figures_do_not_depend_on_the_batch_size() -> None:
+    def half(image: Tensor) -> Tensor:
+        return image / 2
+
+    a, b = run(half, batch_size=1), run(half, batch_size=3)  # of four mixtures: 3 and 1
+    assert a.keys() == b.keys()
+    assert all(a[name] == pytest.approx(b[name], rel=1e-4, abs=1e-4) for name in a)
+
+
+def test_a_network_that_silences_everything_is_not_a_perfect_one() -> None:
+    figures = run(torch.zeros_like)
+    assert all(math.isfinite(value) for value in figures.values())
+    assert figures["validation_si_sdr"] < run(lambda image: image)["validation_si_sdr"] + 0.5
