@@ -65,8 +65,9 @@ def clean(
     from .io.reading import AudioReader
     from .io.writing import check_output, default_output
 
-    with AudioReader(input):  # before the model is loaded: a wrong name should fail at once
+    with AudioReader(input) as reader:  # before the model: a wrong name should fail at once
         check_output(output or default_output(input), force=force)
+        seconds = reader.frames / reader.rate
     denoiser = Denoiser.from_pretrained(model, device)
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -75,7 +76,7 @@ def clean(
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(f"Cleaning {input.name}", total=None)
+        task = bar.add_task(f"Cleaning {input.name}", total=seconds)
         report = denoiser.denoise_file(
             input,
             output,

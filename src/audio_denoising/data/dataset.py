@@ -6,6 +6,7 @@ workers or none, straight through or resumed in the middle of an epoch, sees the
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -161,6 +162,12 @@ def _permutation(count: int, *coordinates: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(coordinates).permutation(count)
 
 
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; the parent decides when its workers stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def batches(
     dataset: MixtureDataset,
     *,
@@ -193,6 +200,7 @@ def batches(
         batch_sampler=plan,
         num_workers=workers,
         generator=torch.Generator().manual_seed(seed),
+        worker_init_fn=_leave_signals_to_the_parent,
     )
     try:
         for pair in loader:

@@ -125,7 +125,12 @@ def build(version: str, size: str | None = None, kernels: str = "fast") -> nn.Mo
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     for convolution in convolutions:
         convolution.use_kernels(kernels)
-    first = convolutions[0]
+    first, head = convolutions[0], convolutions[-1]
     assert isinstance(first, nn.Conv2d)
     first.input_gradient = False  # nothing is trained before it
+    # The first picture is an even, dim grey, as bright as clean speech is on average. Started
+    # at 1/2, all layers would rush to darken it and end on the sigmoid's flat side, for good.
+    assert head.bias is not None
+    head.weight.data *= 0.1
+    head.bias.data.fill_(-2.2)
     return model

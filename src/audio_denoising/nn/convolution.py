@@ -1,9 +1,11 @@
 """Convolution layers: local, shift-invariant linear maps of an image.
 
-Both layers are made of the same three operations, which `row_lowering.py` (fast) and `im2col.py`
-(readable) each provide: `correlate`, its `weight_gradient` and its `input_gradient` (and the pairs
-of them that a backward pass needs). A transposed convolution is the adjoint of a convolution, so
-it runs the convolution's backward pass forwards and its forward pass backwards.
+Both layers are made of the same three operations: `correlate`, its `weight_gradient` and its
+`input_gradient` (and the pairs of them that a backward pass needs). `im2col.py` has the readable
+form of all three. The fast ones are chosen by the layer's shape: `winograd.py` for 3x3 kernels and
+many channels, `stacked_planes.py` for very few, `row_lowering.py` for everything else. A transposed
+convolution is the adjoint of a convolution, so it runs the convolution's backward pass forwards
+and its forward pass backwards.
 """
 
 from __future__ import annotations
@@ -13,12 +15,12 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from . import im2col, row_lowering
+from . import im2col, row_lowering, stacked_planes, winograd
 from .geometry import Pair, pair, transposed_size
 from .initialisation import he_normal
 from .module import Module, Parameter
 
-KERNELS: dict[str, ModuleType] = {"fast": row_lowering, "reference": im2col}
+KERNELS = ("fast", "reference")
 
 
 class _Convolution(Module):
@@ -33,7 +35,8 @@ class _Convolution(Module):
         bias: bool,
         kernels: str,
     ) -> None:
-        self.weight = Parameter(weight)
+        # In memory the order is (K_f, K_t, C, C'), as the fast products read it.
+        self.weight = Parameter(weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1))
         self.bias = Parameter(torch.zeros(out_channels)) if bias else None
         self.kernel: Pair = (weight.shape[2], weight.shape[3])
         self.stride = pair(stride)
@@ -42,8 +45,18 @@ class _Convolution(Module):
         self.use_kernels(kernels)
 
     def use_kernels(self, name: str) -> None:
-        """Chooses the module that holds the three operations: "fast" or "reference"."""
-        self.operations = KERNELS[name]
+        """Chooses the operations: "fast" or "reference".
+
+        Raises:
+            ValueError: another name.
+        """
+        if name not in KERNELS:
+            raise ValueError(f"unknown kernels {name!r}: choose {' or '.join(KERNELS)}")
+        self.operations = im2col if name == "reference" else self._fast_operations()
+
+    def _fast_operations(self) -> ModuleType:
+        """The fastest way for this layer's shape."""
+        return row_lowering
 
     def _take_input(self, grad_output: Tensor) -> Tensor:
         """The stored input; adds up the bias gradient, dL/db = sum of dL/dy over N, F, T."""
@@ -84,6 +97,14 @@ class Conv2d(_Convolution):
         weight = he_normal((out_channels, in_channels, kf, kt), in_channels * kf * kt, slope)
         super().__init__(weight, out_channels, stride, padding, bias, kernels)
         self.input_gradient = input_gradient
+
+    def _fast_operations(self) -> ModuleType:
+        channels_out, channels_in = self.weight.data.shape[:2]
+        if stacked_planes.suits(self.kernel, channels_in):
+            return stacked_planes
+        if winograd.suits(self.kernel, self.stride, channels_in, channels_out):
+            return winograd
+        return row_lowering
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T')."""

@@ -42,10 +42,9 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
         return torch.empty(0, dtype=like.dtype).set_(storage, 0, shape)  # type: ignore[call-overload]
 
 
-def empty_image(shape: tuple[int, int, int, int], like: Tensor) -> Tensor:
-    """An uninitialised channels-last image of shape (N, C, F, T)."""
-    n, c, f, t = shape
-    return empty((n, f, t, c), like).permute(0, 3, 1, 2)
+def channels_last(x: Tensor) -> Tensor:
+    """(N, C, F, T) -> a contiguous (N, F, T, C) view, copied only if x lies otherwise."""
+    return x.permute(0, 2, 3, 1).contiguous()
 
 
 def scratch(shape: tuple[int, ...], like: Tensor) -> Tensor:

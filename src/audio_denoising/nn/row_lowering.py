@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from .geometry import Pair, output_size
-from .memory import empty, scratch
+from .memory import channels_last, empty, scratch
 
 SUM_BLOCK = 1024  # positions added up by one matrix-vector product
-FEW_CHANNELS = 4  # below this a lowered row is too short for a matrix product: see `_stacked`
 
 
 def _samples_at_once(x: Tensor) -> int:
@@ -32,27 +31,27 @@ def _samples_at_once(x: Tensor) -> int:
     return 1 if x.device.type == "cpu" else len(x)
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    """(N, C, F, T) -> a contiguous (N, F, T, C) view, copied only if it lies otherwise."""
-    return x.permute(0, 2, 3, 1).contiguous()
+def _lower(x: Tensor, columns: Tensor, offset: int, step: int) -> None:
+    """columns[n, f, q, k] = x[n, f, step q + offset + k], zero outside of x.
 
-
-def _lower(x: Tensor, columns: Tensor, offsets: range, step: int) -> None:
-    """columns[n, f, q, k] = x[n, f, step q + offsets[k]], zero outside of x.
-
-    x (N, F, T, C); columns (N, F, Q, K, C), any strides over F.
+    x (N, F, T, C), any strides over N and F; columns (N, F, Q, K, C). Inside the image the K
+    neighbours of a frame lie side by side already: they are one overlapping view, copied at once.
     """
-    t, q = x.shape[2], columns.shape[2]
-    for k, offset in enumerate(offsets):
-        first = min(q, max(0, -(offset // step)))  # the first q with step q + offset >= 0
-        last = max(first, min(q, (t - 1 - offset) // step + 1))
-        start = step * first + offset
-        column = columns[:, :, :, k]
-        if first:
-            column[:, :, :first] = 0
-        if last < q:
-            column[:, :, last:] = 0
-        column[:, :, first:last] = x[:, :, start : start + step * (last - first) : step]
+    (n, f, t, c), (q, k) = x.shape, columns.shape[2:4]
+    first = min(q, max(0, -(offset // step)))  # the first q whose window starts inside x
+    last = max(first, min(q, (t - k - offset) // step + 1))  # behind the last that ends inside
+    if last > first:
+        by_n, by_f, by_t, _ = x.stride()
+        start = x.storage_offset() + (step * first + offset) * by_t
+        windows = x.as_strided((n, f, last - first, k * c), (by_n, by_f, step * by_t, 1), start)
+        columns[:, :, first:last].flatten(3).copy_(windows)
+    for edge in (*range(first), *range(last, q)):
+        at = step * edge + offset
+        low, high = min(k, max(0, -at)), max(0, min(k, t - at))
+        column = columns[:, :, edge]
+        column[:, :, :low] = 0
+        column[:, :, high:] = 0
+        column[:, :, low:high] = x[:, :, at + low : at + high]
 
 
 def _multiply(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
@@ -98,7 +97,7 @@ class _Lowered:
             rows[:, :first] = 0
             rows[:, first + count :] = 0
             lowered = rows[:, first : first + count].unflatten(3, (kt, c))
-            _lower(x[:, start::sf], lowered, range(-pt, kt - pt), st)
+            _lower(x[:, start::sf], lowered, -pt, st)
 
     def slice(self, i: int) -> Tensor:
         """(n, F' T', K_t C): what kernel row i is multiplied with."""
@@ -114,19 +113,14 @@ def correlate(
     """y = W * x + b. x (N, C, F, T), weight (C', C, K_f, K_t), bias (C',) -> (N, C', F', T')."""
     co, ci, kf, kt = weight.shape
     fo, to = output_size((x.shape[2], x.shape[3]), (kf, kt), stride, padding)
-    x = _channels_last(x)
+    x = channels_last(x)
     y = empty((len(x), fo * to, co), x)
-    few = ci < FEW_CHANNELS and kf * kt > 1
     matrices = weight.permute(2, 3, 1, 0).reshape(kf, kt * ci, co)
     at_once = _samples_at_once(x)
     for n in range(0, len(x), at_once):
         samples = slice(n, n + at_once)
         out = y[samples]
         out.copy_(bias) if bias is not None else out.zero_()
-        if few:
-            rows = _stacked(x[samples], (kf, kt), stride, padding).transpose(1, 2)
-            _add_product(rows, matrices.flatten(0, 1), out)
-            continue
         lowered = _Lowered(x[samples], (kf, kt), stride, padding)
         for i in range(kf):
             _add_product(lowered.slice(i), matrices[i], out)
@@ -138,23 +132,18 @@ def weight_gradient(
 ) -> Tensor:
     """dL/dW[i] = sum over n of lowered(x)[i]^T . dL/dy, shape (C', C, K_f, K_t)."""
     (kf, kt), ci, co = kernel, x.shape[1], grad_output.shape[1]
-    x, g = _channels_last(x), _channels_last(grad_output).flatten(1, 2)
-    few = ci < FEW_CHANNELS and kf * kt > 1
+    x, g = channels_last(x), channels_last(grad_output).flatten(1, 2)
     grad = x.new_zeros(kf, kt * ci, co)
     at_once = _samples_at_once(x)
     for n in range(0, len(x), at_once):
         samples = slice(n, n + at_once)
-        if few:
-            rows = _stacked(x[samples], kernel, stride, padding)
-            _add_over_samples(grad.flatten(0, 1), rows, g[samples])
-            continue
         lowered = _Lowered(x[samples], kernel, stride, padding)
         for i in range(kf):
-            _add_over_samples(grad[i], lowered.slice(i).transpose(1, 2), g[samples])
+            add_over_samples(grad[i], lowered.slice(i).transpose(1, 2), g[samples])
     return grad.view(kf, kt, ci, co).permute(3, 2, 0, 1)
 
 
-def _add_over_samples(total: Tensor, left: Tensor, right: Tensor) -> None:
+def add_over_samples(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += sum over n of left[n] @ right[n].
 
     A single channel makes it a matrix-vector product, which BLAS adds up term after term: over
@@ -167,28 +156,6 @@ def _add_over_samples(total: Tensor, left: Tensor, right: Tensor) -> None:
     else:
         parts = zip(left[0].split(SUM_BLOCK, 1), right[0].split(SUM_BLOCK), strict=True)
         total.add_(torch.stack([a @ b for a, b in parts]).sum(0))
-
-
-def _stacked(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
-    """(n, F, T, C) -> (n, K_f K_t C, F' T'): whole shifted planes, for images of few channels.
-
-    With one channel a lowered row would be K_t values long. A stack of shifted planes is copied in
-    long runs instead, and its transpose is the left factor of the product.
-    """
-    n, f, t, c = x.shape
-    (kf, kt), (sf, st), (pf, pt) = kernel, stride, padding
-    fo, to = output_size((f, t), kernel, stride, padding)
-    planes = scratch((n, kf, kt, c, fo, to), x)
-    for i in range(kf):
-        first = min(fo, max(0, -((i - pf) // sf)))
-        last = max(first, min(fo, (f - 1 - i + pf) // sf + 1))
-        start = sf * first + i - pf
-        rows = x[:, start : start + sf * (last - first) : sf]
-        planes[:, i, :, :, :first] = 0
-        planes[:, i, :, :, last:] = 0
-        inside = planes[:, i, :, :, first:last].permute(0, 3, 4, 1, 2)
-        _lower(rows, inside, range(-pt, kt - pt), st)
-    return planes.view(n, kf * kt * c, fo * to)
 
 
 class _Phases:
@@ -207,7 +174,8 @@ class _Phases:
         # Taps that do not exist get zero weights.
         full = weight.new_zeros(co, ci, self.taps * self.sf, self.taps_t * st)
         full[:, :, : self.kf, :kt] = weight
-        matrices = full.view(co, ci, self.taps, self.sf, self.taps_t, st).permute(2, 3, 4, 0, 5, 1)
+        full = full.view(co, ci, self.taps, self.sf, self.taps_t, st)
+        matrices = full.flip(4).permute(2, 3, 4, 0, 5, 1)  # tap m looks m frames back
         self.matrices = matrices.reshape(self.taps, self.sf, self.width, st * ci)
         self.first_q = pt // st  # along time; the frames before t = 0 are cut off at the end
         self.frames = (pt + t - 1) // st - self.first_q + 1
@@ -229,7 +197,7 @@ class _Phases:
         rows[:, : self.top] = 0
         rows[:, self.top + f :] = 0
         inside = rows[:, self.top : self.top + f].unflatten(3, (self.taps_t, co))
-        _lower(g, inside, range(self.first_q, self.first_q - self.taps_t, -1), 1)
+        _lower(g, inside, self.first_q - self.taps_t + 1, 1)
         return rows
 
     def slice(self, rows: Tensor, m: int, q: int, count: int) -> Tensor:
@@ -260,7 +228,7 @@ def input_gradient(
     grad_output: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair
 ) -> Tensor:
     """dL/dx, shape (N, C, F, T) with (F, T) = `size`, as S_f stride-1 convolutions of dL/dy."""
-    g = _channels_last(grad_output)
+    g = channels_last(grad_output)
     phases = _Phases(g, weight, size, stride, padding)
     dx = empty((len(g), *size, weight.shape[1]), g)
     at_once = _samples_at_once(g)
@@ -282,7 +250,7 @@ def gradients(
         dx = input_gradient(grad_output, weight, size, stride, padding)
         return dx, weight_gradient(x, grad_output, kernel, stride, padding)
     (kf, kt), ci, co = kernel, weight.shape[1], weight.shape[0]
-    x, g = _channels_last(x), _channels_last(grad_output)
+    x, g = channels_last(x), channels_last(grad_output)
     phases = _Phases(g, weight, size, stride, padding)
     dx = empty((len(g), *size, ci), g)
     dw = g.new_zeros(kf, ci, kt * co)
@@ -293,8 +261,8 @@ def gradients(
         phases.spread(rows, dx[samples])
         pixels = x[samples].flatten(1, 2).transpose(1, 2)
         for i in range(kf):
-            _add_over_samples(dw[i], pixels, phases.slice(rows, i, padding[0], size[0]))
-    return dx.permute(0, 3, 1, 2), dw.view(kf, ci, kt, co).permute(3, 1, 0, 2)
+            add_over_samples(dw[i], pixels, phases.slice(rows, i, padding[0], size[0]))
+    return dx.permute(0, 3, 1, 2), dw.view(kf, ci, kt, co).flip(2).permute(3, 1, 0, 2)
 
 
 def transposed_gradients(
@@ -305,7 +273,7 @@ def transposed_gradients(
     x (N, C, F, T), grad_output (N, C', F', T'), weight (C, C', K_f, K_t).
     """
     c, co, kf, kt = weight.shape
-    g, x = _channels_last(grad_output), _channels_last(x)
+    g, x = channels_last(grad_output), channels_last(x)
     dx = empty(tuple(x.shape), g)
     dw = g.new_zeros(kf, kt * co, c)
     matrices = weight.permute(2, 3, 1, 0).reshape(kf, kt * co, c)
@@ -317,5 +285,5 @@ def transposed_gradients(
         for i in range(kf):
             rows = lowered.slice(i)
             (_add_product if i else _multiply)(rows, matrices[i], out)
-            _add_over_samples(dw[i], rows.transpose(1, 2), pixels)
+            add_over_samples(dw[i], rows.transpose(1, 2), pixels)
     return dx.permute(0, 3, 1, 2), dw.view(kf, kt, co, c).permute(3, 2, 0, 1)
