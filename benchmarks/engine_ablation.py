@@ -1,0 +1,264 @@
+"""What each trick of the fast convolution is worth: the same work with one trick taken away.
+
+python -m benchmarks.engine --ablation [--size small|large] [--batch N] [--threads N] [--json PATH]
+
+Every experiment compares the code as it ships with the same code (same layer, same batch) without
+one trick, in interleaved rounds. docs/fast_convolution.md tells why each trick works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor
+
+from audio_denoising import nn
+from audio_denoising.models import WIDTHS
+from audio_denoising.nn import activations, im2col, row_lowering, stacked_planes, winograd
+from benchmarks.engine_alternatives import columns_correlate, scatter_input_gradient
+from benchmarks.engine_rounds import interleaved, middle, ratio, timed
+
+Call = Callable[[], object]
+Patches = list[AbstractContextManager[Any]]
+
+SHIPPED, WITHOUT = "shipped", "without"
+ONE, SAME = (1, 1), (1, 1)  # stride 1; padding that keeps the size under a 3x3 kernel
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One trick on one layer. `without` says what is done instead."""
+
+    trick: str
+    layer: str
+    without: str
+    shipped_call: Call
+    without_call: Call
+
+
+def ablation(
+    size: str, batch: int, rounds: int, advance: Callable[[], object] = lambda: None
+) -> list[dict[str, Any]]:
+    """Runs every experiment; the ratio is the time without the trick over the time with it."""
+    rows = []
+    for experiment in experiments(WIDTHS[size], batch):
+        calls = {SHIPPED: experiment.shipped_call, WITHOUT: experiment.without_call}
+        trials = {name: timed("call", call) for name, call in calls.items()}
+        with torch.inference_mode():
+            series = interleaved(trials, rounds)["call"]
+        rows.append(
+            {
+                "trick": experiment.trick,
+                "layer": experiment.layer,
+                "without": experiment.without,
+                "milliseconds": {name: 1e3 * middle(series[name]) for name in calls},
+                "ratio": ratio(series, WITHOUT, SHIPPED),
+            }
+        )
+        advance()
+    return rows
+
+
+def experiments(widths: tuple[int, ...], batch: int) -> Iterator[Experiment]:
+    """All tricks, in the order of the document; each is made only when its turn comes."""
+    shallow, deep = (widths[0], 256), (widths[3], 32)
+    yield from _whole(shallow, batch)
+    yield from _whole(deep, batch)
+    yield from _row_lowering(shallow, batch)
+    yield from _strided(shallow, deep, batch)
+    yield from _one_channel(widths[0], batch)
+    yield from _winograd(deep, batch)
+    yield from _element_wise(shallow, batch)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # only the calling thread can change how it treats denormals
+    yield _denormals()
+    torch.set_num_threads(threads)
+
+
+def _whole(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
+    channels, edge = layer
+    x, g, w, b = _tensors(channels, channels, edge, edge, batch)
+    shipped = nn.Conv2d(channels, channels, 3, 1, 1).operations
+    yield Experiment(
+        "all of them",
+        f"conv 3×3, {channels} @ {edge}×{edge}",
+        "the readable im2col engine",
+        _both_ways(shipped, x, g, w, b),
+        _both_ways(im2col, x.contiguous(), g.contiguous(), w.contiguous(), b),
+    )
+
+
+def _row_lowering(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
+    channels, edge = layer
+    title = f"conv 3×3, {channels} @ {edge}×{edge}"
+    x, g, w, b = _tensors(channels, channels, edge, edge, batch)
+    ours = _both_ways(row_lowering, x, g, w, b)
+    turned = _both_ways(row_lowering, x.contiguous(), g.contiguous(), w, b)
+    yield Experiment(
+        "lower along time only",
+        f"{title}, forward",
+        "nine-fold columns, else with the same care",
+        lambda: row_lowering.correlate(x, w, b, ONE, SAME),
+        lambda: columns_correlate(x, w, b, SAME),
+    )
+    yield Experiment("channels last end to end", title, "NCHW between the layers", ours, turned)
+    yield Experiment(
+        "one sample at a time", title, "the whole batch at once", ours, _patched(ours, _batched)
+    )
+    yield Experiment("buffers used again", title, "fresh tensors", ours, _patched(ours, _fresh))
+    yield Experiment(
+        "one lowering, two gradients",
+        f"{title}, backward",
+        "each gradient lowers for itself",
+        lambda: row_lowering.gradients(x, g, w, ONE, SAME),
+        lambda: _gradients_apart(x, g, w),
+    )
+
+
+def _strided(shallow: tuple[int, int], deep: tuple[int, int], batch: int) -> Iterator[Experiment]:
+    channels, edge = shallow
+    _, g, w, _ = _tensors(channels, channels, edge, edge // 2, batch)
+    geometry = ((edge, edge), (2, 2), SAME)
+    yield Experiment(
+        "phases instead of scatter-add",
+        f"conv 3×3 stride 2, {channels} @ {edge}×{edge}, gradient at the input",
+        "product and nine shifted additions (col2im), else with the same care",
+        lambda: row_lowering.input_gradient(g, w, *geometry),
+        lambda: scatter_input_gradient(g, w, *geometry),
+    )
+    channels, edge = deep
+    x, _, w, b = _tensors(channels, channels, edge, edge // 2, batch)
+    as_in_torch = w.contiguous()
+    yield Experiment(
+        "weights lie as the products read them",
+        f"conv 3×3 stride 2, {channels} @ {edge}×{edge}, forward",
+        "weights in torch's order",
+        lambda: row_lowering.correlate(x, w, b, (2, 2), SAME),
+        lambda: row_lowering.correlate(x, as_in_torch, b, (2, 2), SAME),
+    )
+
+
+def _one_channel(channels: int, batch: int) -> Iterator[Experiment]:
+    x, g, w, b = _tensors(1, channels, 256, 256, batch)
+
+    def with_kernels(kernels: Any) -> Call:
+        def call() -> None:
+            kernels.correlate(x, w, b, ONE, SAME)
+            kernels.weight_gradient(x, g, (3, 3), ONE, SAME)
+
+        return call
+
+    yield Experiment(
+        "stacked planes for one channel",
+        f"conv 3×3, 1 @ 256×256 → {channels}, forward and weight gradient",
+        "lowered rows of three values",
+        with_kernels(stacked_planes),
+        with_kernels(row_lowering),
+    )
+
+
+def _winograd(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
+    channels, edge = layer
+    x, g, w, b = _tensors(channels, channels, edge, edge, batch)
+    yield Experiment(
+        "Winograd for many channels",
+        f"conv 3×3, {channels} @ {edge}×{edge}",
+        "row lowering",
+        _both_ways(winograd, x, g, w, b),
+        _both_ways(row_lowering, x, g, w, b),
+    )
+
+
+def _element_wise(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
+    channels, edge = layer
+    x, g, _, _ = _tensors(channels, channels, edge, edge, batch)
+    activation = nn.LeakyReLU(0.2)
+
+    def call() -> None:
+        activation.forward(x)
+        activation.backward(g)
+
+    def out_of_place() -> None:
+        y = torch.where(x > 0, x, 0.2 * x)
+        torch.where(y > 0, g, 0.2 * g)
+
+    title = f"LeakyReLU, {channels} @ {edge}×{edge}"
+    yield Experiment(
+        "in place, in blocks", title, "a fresh tensor for every term", call, out_of_place
+    )
+    whole = _patched(call, lambda: [patch.object(activations, "BLOCK", x.numel())])
+    yield Experiment("in blocks", title, "in place, the whole image at a time", call, whole)
+
+
+def _denormals() -> Experiment:
+    torch.set_flush_denormal(False)  # or there would be none
+    tiny, other = torch.full((128, 64), 1e-40), torch.rand(64, 128)
+    out = torch.empty(128, 128)
+
+    def product(flush: bool) -> None:
+        torch.set_flush_denormal(flush)
+        torch.mm(tiny, other, out=out)
+        torch.set_flush_denormal(True)
+
+    return Experiment(
+        "denormals flushed to zero",
+        "product of 128×64 values of 1e-40 with 64×128, one thread",
+        "denormals kept",
+        lambda: product(True),
+        lambda: product(False),
+    )
+
+
+def _gradients_apart(x: Tensor, g: Tensor, w: Tensor) -> None:
+    row_lowering.input_gradient(g, w, (x.shape[2], x.shape[3]), ONE, SAME)
+    row_lowering.weight_gradient(x, g, (3, 3), ONE, SAME)
+
+
+def _tensors(
+    channels_in: int, channels_out: int, edge: int, edge_out: int, batch: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x, dL/dy (both channels last), a 3x3 weight, a bias."""
+    x = torch.randn(batch, channels_in, edge, edge).contiguous(memory_format=torch.channels_last)
+    g = torch.randn(batch, channels_out, edge_out, edge_out)
+    layer = nn.Conv2d(channels_in, channels_out, 3)
+    assert layer.bias is not None
+    g = g.contiguous(memory_format=torch.channels_last)
+    return x, g, layer.weight.data, layer.bias.data
+
+
+def _both_ways(kernels: Any, x: Tensor, g: Tensor, w: Tensor, b: Tensor) -> Call:
+    """Forward, then both gradients, as a training step does."""
+
+    def call() -> None:
+        kernels.correlate(x, w, b, ONE, SAME)
+        kernels.gradients(x, g, w, ONE, SAME)
+
+    return call
+
+
+def _patched(call: Call, patches: Callable[[], Patches]) -> Call:
+    """The same call with parts of the engine exchanged while it runs."""
+
+    def changed() -> None:
+        with ExitStack() as stack:
+            for change in patches():
+                stack.enter_context(change)
+            call()
+
+    return changed
+
+
+def _fresh() -> Patches:
+    def allocate(shape: tuple[int, ...], like: Tensor) -> Tensor:
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+    return [patch.object(row_lowering, name, allocate) for name in ("empty", "scratch")]
+
+
+def _batched() -> Patches:
+    return [patch.object(row_lowering, "_samples_at_once", len)]

@@ -1,0 +1,100 @@
+"""How much memory three training steps of one side take, in a process of its own.
+
+python -m benchmarks.engine_memory --side ours --size small --batch 16
+
+Measured is the growth of the process: its largest resident set while the network is built and
+trained for three steps, minus its resident set just before, when torch, the code and the batch of
+images are loaded and the threads are running. The growth holds weights, gradients, the optimiser's
+state, activations and all work areas, and nothing else.
+
+The largest resident set is read from /proc/self/status (VmHWM) rather than from getrusage: on
+Linux the latter starts from what the *parent* process held. Elsewhere getrusage has to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.engine_sides import (
+    PRECISIONS,
+    SIDES,
+    first_weights,
+    make_side,
+    real_batch,
+    set_up,
+)
+
+STEPS = 3
+MIB = 2**20
+_STATUS = Path("/proc/self/status")
+
+
+def growth(side: str, size: str, batch: int, precision: str) -> dict[str, float]:
+    """Builds and trains one side in this process; MiB before, at the peak, and the difference."""
+    images = real_batch(batch)
+    warm = torch.rand(512, 512)
+    torch.nn.functional.conv2d((warm @ warm)[None, None], warm[None, None, :3, :3])  # libraries
+    gc.collect()
+    before = _resident("VmRSS")
+    contestant = make_side(side, size, precision, images, first_weights(size))
+    for _ in range(STEPS):
+        contestant.step()
+    peak = _resident("VmHWM")
+    return {"before_mib": before, "peak_mib": peak, "growth_mib": peak - before}
+
+
+def growth_in_fresh_process(
+    side: str, size: str, batch: int, precision: str, threads: int
+) -> dict[str, float]:
+    """`growth`, in a new process that has done nothing else.
+
+    Raises:
+        subprocess.CalledProcessError: the process failed; its message is on stderr.
+    """
+    options = {"side": side, "size": size, "batch": batch, "precision": precision}
+    command = [sys.executable, "-m", "benchmarks.engine_memory", "--threads", str(threads)]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+    )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def _resident(field: str) -> float:
+    """VmRSS (now) or VmHWM (largest so far) of this process in MiB."""
+    if _STATUS.exists():
+        match = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+        if match:
+            return int(match[1]) * 1024 / MIB
+    import resource
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest / (MIB if sys.platform == "darwin" else 1024)
+
+
+def main() -> None:
+    """Prints the measurement as one line of JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--side", choices=SIDES, required=True)
+    parser.add_argument("--size", choices=("small", "large"), default="small")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    parser.add_argument("--threads", type=int)
+    given = parser.parse_args()
+    set_up(given.threads)
+    print(json.dumps(growth(given.side, given.size, given.batch, given.precision)))
+
+
+if __name__ == "__main__":
+    main()

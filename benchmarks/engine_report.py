@@ -1,0 +1,130 @@
+"""Turns the results of `benchmarks.engine` into tables and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from benchmarks.engine_rounds import middle
+from benchmarks.engine_sides import CHANNELS_LAST, NCHW, OURS, REFERENCE, TWINS
+from benchmarks.markdown import markdown_table
+
+Results = Mapping[str, Any]
+
+TITLES = {
+    OURS: "ours",
+    NCHW: "torch.nn, NCHW",
+    CHANNELS_LAST: "torch.nn, channels last",
+    REFERENCE: "reference (im2col)",
+}
+_COLOURS = {OURS: "#d1495b", NCHW: "#8d99ae", CHANNELS_LAST: "#30638e"}
+_UNMEASURED = "–"
+
+
+def with_spread(ratio: Mapping[str, Any]) -> str:
+    """0.97 (0.95 to 0.99): the median and the quartiles."""
+    low, high = ratio["quartiles"]
+    return f"{ratio['median']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def engine_table(results: list[dict[str, Any]]) -> str:
+    """One row for each file of results: ours against the better layout of the twin."""
+    columns = ["network", "training step", "forward", "peak memory", "reference engine"]
+    rows = []
+    for each in sorted(results, key=lambda r: (r["settings"]["size"] != "small", _name(r))):
+        ratios, memory = each.get("ratios", {}), each.get("peak_memory_ratio")
+        cells = [
+            with_spread(ratios[name]) if name in ratios else _UNMEASURED
+            for name in ("train_step", "forward")
+        ]
+        cells.append(_UNMEASURED if memory is None else f"{memory:.2f}")
+        slow = ratios.get("reference")
+        cells.append(f"{slow['median']:.1f} times ours" if slow else _UNMEASURED)
+        rows.append([_name(each), *cells])
+    return markdown_table(columns, rows)
+
+
+def _name(results: Results) -> str:
+    settings = results["settings"]
+    return (
+        f"v4-{settings['size']}, batch {settings['batch']}, {settings['precision']}, "
+        f"{settings['threads']} threads"
+    )
+
+
+def sides_table(results: Results) -> str:
+    """Seconds and memory of every side."""
+    columns = ["side", "training step, s", "forward, s", "memory growth, MiB"]
+    seconds = results.get("seconds", {})
+    rows = []
+    for side, title in TITLES.items():
+        cells = [
+            f"{middle(seconds[phase][side]):.3f}" if phase in seconds else _UNMEASURED
+            for phase in ("train_step", "forward")
+        ]
+        grown = results.get("memory", {}).get(side)
+        cells.append(f"{grown['growth_mib']:.0f}" if grown else _UNMEASURED)
+        rows.append([title, *cells])
+    return markdown_table(columns, rows)
+
+
+def layer_table(results: Results) -> str:
+    """Every distinct layer: time of ours over the better torch layout, and GFLOP/s."""
+    columns = ["layer", "times", "forward, ms", "ratio", "GFLOP/s"]
+    columns += ["backward, ms", "ratio", "GFLOP/s", "product, GFLOP/s"]
+    rows = []
+    for row in results["layers"]:
+        cells = [row["layer"], str(row["count"])]
+        for phase in ("forward", "backward"):
+            found = row[phase]
+            cells.append(f"{1e3 * middle(found['seconds'][OURS]):.2f}")
+            cells.append(f"{found['ratio']['median']:.2f}")
+            cells.append(f"{found['gflops'][OURS]:.0f}" if "gflops" in found else _UNMEASURED)
+        cells.append(f"{row['gemm_gflops']:.0f}" if "gemm_gflops" in row else _UNMEASURED)
+        rows.append(cells)
+    return markdown_table(columns, rows) + (
+        f"\n\nThe largest matrix products reach {results['gemm_ceiling_gflops']:.0f} GFLOP/s here."
+    )
+
+
+def ablation_table(results: Results) -> str:
+    """What each trick is worth: the time without it over the time with it."""
+    columns = ["trick", "layer", "without it", "with, ms", "without, ms", "times slower without"]
+    rows = []
+    for row in results["ablation"]:
+        times = [f"{row['milliseconds'][name]:.2f}" for name in ("shipped", "without")]
+        rows.append([row["trick"], row["layer"], row["without"], *times, with_spread(row["ratio"])])
+    settings = results["settings"]
+    return markdown_table(columns, rows) + (
+        f"\n\nBatch {settings['batch']}, {settings['threads']} threads, "
+        f"{results['machine']['cpu']}, torch {results['machine']['packages']['torch']}."
+    )
+
+
+def draw_batches(results: Results, picture: Path) -> None:
+    """Time of a training step and of a forward pass against batch size, written whole."""
+    settings = results["settings"]
+    figure = Figure(figsize=(9.0, 3.6), dpi=100, layout="constrained")
+    axes = figure.subplots(1, 2)
+    for axis, (phase, title) in zip(
+        axes, (("train_step", "training step"), ("forward", "forward pass")), strict=True
+    ):
+        for side in (OURS, *TWINS):
+            sizes = [each["batch"] for each in results["batches"]]
+            seconds = [middle(each["seconds"][phase][side]) for each in results["batches"]]
+            axis.plot(sizes, seconds, marker="o", color=_COLOURS[side], label=TITLES[side])
+        axis.set_title(f"v4-{settings['size']}, {title}")
+        axis.set_xlabel("batch size")
+        axis.set_xticks([each["batch"] for each in results["batches"]])
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(f"seconds ({settings['precision']}, {settings['threads']} threads)")
+    axes[0].legend()
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    partial = picture.with_name(f".partial-{picture.name}")
+    figure.savefig(partial, metadata={"Software": "audio_denoising"})
+    partial.replace(picture)
