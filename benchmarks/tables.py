@@ -1,6 +1,6 @@
 """Writes the measured tables of the documents from the committed results, so no digit is typed.
 
-python -m benchmarks.tables            fills every marked block of README.md and MODEL_CARD.md
+python -m benchmarks.tables            fills every marked block of the documents below
 python -m benchmarks.tables --check    changes nothing; fails if a block is out of date
 
 A block stands between ``<!-- measured: NAME -->`` and ``<!-- end -->``. Its source is a file of
@@ -18,10 +18,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.engine_report import ablation_table, engine_table, layer_table
+from benchmarks.markdown import markdown_table
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results")
 HISTORIES = Path("src/audio_denoising/checkpoints")
-DOCUMENTS = ("README.md", "MODEL_CARD.md")
+DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/fast_convolution.md")
 
 _BLOCK = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _METRICS = {"si_sdr": ("SI-SDR, dB", 1), "pesq_wb": ("PESQ-WB", 2), "stoi": ("STOI", 3)}
@@ -43,7 +46,7 @@ def quality_table(results: Mapping[str, Any]) -> str:
             means = [fmean(by_level[snr]) for snr in levels]
             means.append(fmean(score for snr in levels for score in by_level[snr]))
             rows.append([title, name, *(f"{mean:.{digits}f}" for mean in means)])
-    return _markdown(columns, rows)
+    return markdown_table(columns, rows)
 
 
 def clean_table(results: Mapping[str, Any]) -> str:
@@ -53,7 +56,7 @@ def clean_table(results: Mapping[str, Any]) -> str:
     for name in names:
         ratios = [mixture["clean_through"][name] for mixture in results["mixtures"]]
         rows.append([name, f"{fmean(ratios):.1f}", f"{min(ratios):.1f}"])
-    return _markdown(["model", "mean SI-SDR, dB", "lowest, dB"], rows)
+    return markdown_table(["model", "mean SI-SDR, dB", "lowest, dB"], rows)
 
 
 def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
@@ -83,38 +86,43 @@ def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
                 f"{best['validation_si_sdr_gain']:.1f}",
             ]
         )
-    return _markdown(columns, rows)
+    return markdown_table(columns, rows)
 
 
-def _markdown(columns: list[str], rows: list[list[str]]) -> str:
-    numeric = [all(re.fullmatch(r"-?[\d.]+", row[i]) for row in rows) for i in range(len(columns))]
-    rule = ["---:" if right else "---" for right in numeric]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (columns, rule, *rows))
+def _one(table: Callable[[Mapping[str, Any]], str]) -> Callable[[list[Path]], str]:
+    return lambda files: table(json.loads(files[0].read_text(encoding="utf-8")))
 
 
-def _quality_source(table: Callable[[Mapping[str, Any]], str]) -> Callable[[Path], str]:
-    return lambda path: table(json.loads(path.read_text(encoding="utf-8")))
+def _all(table: Callable[[list[dict[str, Any]]], str]) -> Callable[[list[Path]], str]:
+    return lambda files: table([json.loads(path.read_text(encoding="utf-8")) for path in files])
 
 
-def _histories(folder: Path) -> str:
-    found = {
-        path.name.split(".")[0]: json.loads(path.read_text())
-        for path in sorted(folder.glob("*.json"))
-    }
-    return training_table(found)
+def _histories(files: list[Path]) -> str:
+    return training_table({path.name.split(".")[0]: json.loads(path.read_text()) for path in files})
 
 
-def _verbatim(path: Path) -> str:
-    return f"```\n{path.read_text(encoding='utf-8').rstrip()}\n```"
+def _verbatim(files: list[Path]) -> str:
+    return f"```\n{files[0].read_text(encoding='utf-8').rstrip()}\n```"
 
 
-SOURCES: dict[str, tuple[Path, Callable[[Path], str]]] = {
-    "quality": (RESULTS / "quality.json", _quality_source(quality_table)),
-    "clean-speech": (RESULTS / "quality.json", _quality_source(clean_table)),
+def _pictures(files: list[Path]) -> str:
+    names = [path.name for path in files]
+    return "\n\n".join(f"![Time of a training step against batch size](images/{n})" for n in names)
+
+
+SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
+    "quality": (RESULTS / "quality.json", _one(quality_table)),
+    "clean-speech": (RESULTS / "quality.json", _one(clean_table)),
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),
-    "training": (HISTORIES, _histories),
+    "training": (HISTORIES / "*.json", _histories),
+    "engine": (RESULTS / "engine_*.json", _all(engine_table)),
+    "engine-layers-small": (RESULTS / "engine_small.json", _one(layer_table)),
+    "engine-layers-large": (RESULTS / "engine_large.json", _one(layer_table)),
+    "engine-batches": (Path("docs/images/engine_*.png"), _pictures),
+    "ablation-small": (RESULTS / "ablation_small.json", _one(ablation_table)),
+    "ablation-large": (RESULTS / "ablation_large.json", _one(ablation_table)),
 }
-"""Block name -> (source below the repository's root, what turns it into Markdown)."""
+"""Block name -> (files below the repository's root, what turns them into Markdown)."""
 
 
 def fill(text: str, root: Path = ROOT) -> str:
@@ -125,9 +133,8 @@ def fill(text: str, root: Path = ROOT) -> str:
 
     def block(match: re.Match[str]) -> str:
         source, render = SOURCES[match[2]]
-        path = root / source
-        measured = any(path.glob("*.json")) if path.is_dir() else path.exists()
-        body = render(path) if measured else "*Not measured yet.*"
+        files = sorted(root.glob(str(source)))
+        body = render(files) if files else "*Not measured yet.*"
         return f"{match[1]}\n{body}\n\n{match[3]}"
 
     return _BLOCK.sub(block, text)
@@ -143,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
         text = path.read_text(encoding="utf-8")
         filled = fill(text)
         if filled != text:
-            stale.append(path.name)
+            stale.append(str(path.relative_to(ROOT)))
             if not check:
                 path.write_text(filled, encoding="utf-8")
     if check and stale:

@@ -29,7 +29,11 @@ def test_the_first_block_holds_exactly_the_two_commands():
 @pytest.mark.parametrize("document", tables.DOCUMENTS)
 def test_links_and_pictures_lead_somewhere(document):
     links = re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
-    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    missing = [
+        link
+        for link in links
+        if "://" not in link and not ((ROOT / document).parent / link).exists()
+    ]
     assert not missing
 
 
