@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `denoise --help` answers at on
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -213,6 +214,9 @@ def export(
 
 def main() -> None:
     """Entry point: a `UserError` becomes one sentence and exit code 2, any other error 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name may hold what the terminal's encoding does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

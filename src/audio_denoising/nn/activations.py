@@ -15,7 +15,7 @@ from torch import Tensor
 from .memory import scratch
 from .module import Module
 
-BLOCK = 1 << 17  # values: a block and its temporaries stay in the CPU's second-level cache
+BLOCK = 1 << 16  # values: a block and its temporaries stay in the second-level cache
 
 
 def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -172,10 +172,10 @@ class ConvTranspose2d(_Convolution):
         size = transposed_size(
             (x.shape[2], x.shape[3]), self.kernel, self.stride, self.padding, self.output_padding
         )
-        y = self.operations.input_gradient(x, self.weight.data, size, self.stride, self.padding)
-        if self.bias is not None:
-            y += self.bias.data[:, None, None]
-        return y
+        bias = None if self.bias is None else self.bias.data
+        return self.operations.input_gradient(
+            x, self.weight.data, size, self.stride, self.padding, bias
+        )
 
     # y = A^T x with A the convolution, so dL/dx = A dL/dy, and the weight meets the same pairs of
     # values as in A, with the roles of image and gradient exchanged.

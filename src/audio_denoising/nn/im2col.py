@@ -80,11 +80,20 @@ def weight_gradient(
 
 
 def input_gradient(
-    grad_output: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair
+    grad_output: Tensor,
+    weight: Tensor,
+    size: Pair,
+    stride: Pair,
+    padding: Pair,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """dL/dx = col2im(W^T . dL/dy), shape (N, C, F, T) with (F, T) = `size`."""
+    """dL/dx = col2im(W^T . dL/dy), shape (N, C, F, T) with (F, T) = `size`.
+
+    A bias (C,) is added when this serves as the forward pass of a transposed convolution.
+    """
     columns = weight.flatten(1).T @ grad_output.flatten(2)
-    return col2im(columns, size, (weight.shape[2], weight.shape[3]), stride, padding)
+    x = col2im(columns, size, (weight.shape[2], weight.shape[3]), stride, padding)
+    return x if bias is None else x + bias[:, None, None]
 
 
 def gradients(

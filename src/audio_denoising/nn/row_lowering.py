@@ -171,12 +171,15 @@ class _Phases:
         self.size, self.ci, self.st = size, ci, st
         self.taps, self.taps_t = -(-self.kf // self.sf), -(-kt // st)
         self.width = self.taps_t * co
-        # Taps that do not exist get zero weights.
-        full = weight.new_zeros(co, ci, self.taps * self.sf, self.taps_t * st)
-        full[:, :, : self.kf, :kt] = weight
-        full = full.view(co, ci, self.taps, self.sf, self.taps_t, st)
-        matrices = full.flip(4).permute(2, 3, 4, 0, 5, 1)  # tap m looks m frames back
-        self.matrices = matrices.reshape(self.taps, self.sf, self.width, st * ci)
+        # matrices[m, a] holds W[a + S m] with the phases along time side by side. Tap m looks m
+        # frames back, and frames lie in ascending order. Taps that do not exist stay zero.
+        matrices = weight.new_zeros(self.taps, self.sf, self.taps_t, co, st, ci)
+        for i in range(self.kf):
+            for j in range(kt):
+                m, phase = divmod(j, st)
+                place = matrices[i // self.sf, i % self.sf, self.taps_t - 1 - m]
+                place[:, phase] = weight[:, :, i, j]
+        self.matrices = matrices.view(self.taps, self.sf, self.width, st * ci)
         self.first_q = pt // st  # along time; the frames before t = 0 are cut off at the end
         self.frames = (pt + t - 1) // st - self.first_q + 1
         self.cut = pt - st * self.first_q
@@ -205,8 +208,8 @@ class _Phases:
         first = self.top + q - m
         return rows[:, first : first + count].reshape(len(rows), count * self.frames, self.width)
 
-    def spread(self, rows: Tensor, x: Tensor) -> None:
-        """Fills x (n, F, T, C) with the gradient."""
+    def spread(self, rows: Tensor, x: Tensor, bias: Tensor | None = None) -> None:
+        """Fills x (n, F, T, C) with the gradient, plus a bias (C,)."""
         f, t = self.size
         for phase in range(self.sf):
             q = -(-(self.pf - phase) // self.sf) if phase < self.pf else 0  # first q inside x
@@ -219,21 +222,32 @@ class _Phases:
             for m in range(1, self.taps):
                 if phase + self.sf * m < self.kf:
                     _add_product(self.slice(rows, m, q, count), self.matrices[m, phase], out)
-            if not whole:
-                phases = out.view(len(x), count, self.frames * self.st, self.ci)
-                x[:, row :: self.sf] = phases[:, :, self.cut : self.cut + t]
+            phases = out.view(len(x), count, self.frames * self.st, self.ci)
+            phases = phases[:, :, self.cut : self.cut + t]
+            if bias is not None:
+                torch.add(phases, bias, out=x[:, row :: self.sf])
+            elif not whole:
+                x[:, row :: self.sf] = phases
 
 
 def input_gradient(
-    grad_output: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair
+    grad_output: Tensor,
+    weight: Tensor,
+    size: Pair,
+    stride: Pair,
+    padding: Pair,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """dL/dx, shape (N, C, F, T) with (F, T) = `size`, as S_f stride-1 convolutions of dL/dy."""
+    """dL/dx, shape (N, C, F, T) with (F, T) = `size`, as S_f stride-1 convolutions of dL/dy.
+
+    A bias (C,) is added when this serves as the forward pass of a transposed convolution.
+    """
     g = channels_last(grad_output)
     phases = _Phases(g, weight, size, stride, padding)
     dx = empty((len(g), *size, weight.shape[1]), g)
     at_once = _samples_at_once(g)
     for n in range(0, len(g), at_once):
-        phases.spread(phases.lower(g[n : n + at_once]), dx[n : n + at_once])
+        phases.spread(phases.lower(g[n : n + at_once]), dx[n : n + at_once], bias)
     return dx.permute(0, 3, 1, 2)
 
 
