@@ -142,7 +142,7 @@ def test_rounds_rotate_and_the_slow_sit_out():
     series = interleaved(trials, 7, slow=("slow",))["phase"]
     assert series["a"] == [1.0] * 7
     assert [number for number, s in enumerate(series["slow"]) if s is not None] == [0, 3, 6]
-    assert order[6:12] == ["a", "b", "slow", "b", "a", "a"]
+    assert order[3:10] == ["a", "b", "slow", "b", "a", "a", "b"]  # after the warm-up
     found = ratio(series, "slow", "b")
     assert found["median"] == 15.0 and found["rounds"] == FEW
 
