@@ -61,7 +61,9 @@ def assemble(layers: Any, version: Version, widths: tuple[int, ...]) -> Any:
 
     An encoder is two 3x3 convolutions and a down-sampling by two; its output is what the skip
     connection carries. A decoder gets the up-sampled level below next to the skip of its own
-    shape. Every convolution but the last is followed by the activation.
+    shape. Every convolution but the last is followed by the activation. The sigmoid's image is a
+    mask on the input image: the skips start at half resolution, so a network that painted the
+    clean image itself could not repeat the fine lines of speech that it means to keep.
     """
 
     def activation() -> Any:
@@ -101,11 +103,13 @@ def assemble(layers: Any, version: Version, widths: tuple[int, ...]) -> Any:
         decode = layers.Sequential(*double_conv(2 * channels, channels))
         return layers.UNetLevel(encoder(channels_in, channels), inner, decode)
 
-    return layers.Sequential(
-        level(1, widths[0], widths[1:]),
-        *up(widths[0], widths[0]),
-        layers.Conv2d(widths[0], 1, 1),
-        layers.Sigmoid(),
+    return layers.Mask(
+        layers.Sequential(
+            level(1, widths[0], widths[1:]),
+            *up(widths[0], widths[0]),
+            layers.Conv2d(widths[0], 1, 1),
+            layers.Sigmoid(),
+        )
     )
 
 
@@ -128,9 +132,9 @@ def build(version: str, size: str | None = None, kernels: str = "fast") -> nn.Mo
     first, head = convolutions[0], convolutions[-1]
     assert isinstance(first, nn.Conv2d)
     first.input_gradient = False  # nothing is trained before it
-    # The first picture is an even, dim grey, as bright as clean speech is on average. Started
-    # at 1/2, all layers would rush to darken it and end on the sigmoid's flat side, for good.
+    # Training starts from a mask of 0.9, close to "change nothing". Started at 1/2, all layers
+    # would rush to darken the picture and end on the sigmoid's flat side, for good.
     assert head.bias is not None
     head.weight.data *= 0.1
-    head.bias.data.fill_(-2.2)
+    head.bias.data.fill_(2.2)
     return model

@@ -28,6 +28,18 @@ class UNetLevel(torch.nn.Module):
         return cast(Tensor, self.decode(torch.cat((skip, self.inner(skip)), dim=1)))
 
 
+class Mask(torch.nn.Module):
+    """`x * inner(x)`, as in our engine."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, F, T) -> the same shape."""
+        return cast(Tensor, x * self.inner(x))
+
+
 def _activation_in_place(slope: float = 0.0) -> torch.nn.Module:
     """The fastest form of the library's activation: what a user who cares for speed would write."""
     return torch.nn.LeakyReLU(slope, inplace=True) if slope else torch.nn.ReLU(inplace=True)
@@ -42,6 +54,7 @@ LAYERS = SimpleNamespace(
     Sigmoid=torch.nn.Sigmoid,
     Sequential=torch.nn.Sequential,
     UNetLevel=UNetLevel,
+    Mask=Mask,
 )
 
 

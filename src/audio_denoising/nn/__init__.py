@@ -14,7 +14,7 @@ Images are (N, C, F, T). In memory they are channels-last between the fast layer
 
 from .activations import LeakyReLU, ReLU, Sigmoid
 from .clipping import clip_gradient_norm
-from .containers import Sequential, UNetLevel
+from .containers import Mask, Sequential, UNetLevel
 from .convolution import Conv2d, ConvTranspose2d
 from .gradient_check import gradient_check
 from .losses import L1Loss, Loss, MSELoss
@@ -32,6 +32,7 @@ __all__ = [
     "LeakyReLU",
     "Loss",
     "MSELoss",
+    "Mask",
     "MaxPool2d",
     "Module",
     "Optimiser",

@@ -1,4 +1,4 @@
-"""Modules made of modules: a chain, and one level of a U-Net.
+"""Modules made of modules: a chain, one level of a U-Net, and a mask on the input.
 
 The containers compose the backward passes of what they hold, so no model ever has to spell its
 own backward pass out.
@@ -68,3 +68,34 @@ class UNetLevel(Module):
         grad_skip, grad_up = grad.split((self.skip_channels, grad.shape[1] - self.skip_channels), 1)
         grad_up = grad_up.contiguous(memory_format=torch.channels_last)
         return self.encode.backward(self.inner.backward(grad_up).add_(grad_skip))
+
+
+class Mask(Module):
+    """y = x * inner(x): `inner` does not paint the output, it dims the input.
+
+    With an `inner` that ends in a sigmoid no pixel gets brighter, and where nothing is to be done
+    every detail of the input passes. `inner` must return the shape of x.
+    """
+
+    def __init__(self, inner: Module) -> None:
+        self.inner = inner
+        self.input: Tensor | None = None
+        self.mask: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, F, T) -> the same shape."""
+        mask = self.inner(x)
+        self.input, self.mask = (x, mask) if self.training else (None, None)
+        return x * mask
+
+    # y = x m(x):  dL/dm = x dL/dy, which goes on through `inner`;  dL/dx = m dL/dy + inner's.
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Gradient at x; empty if `inner` does not compute one."""
+        assert self.input is not None, "backward needs a forward pass in training mode"
+        assert self.mask is not None
+        grad = self.inner.backward(grad_output * self.input)
+        if grad.numel():
+            grad = grad + grad_output * self.mask
+        self.input = self.mask = None
+        return grad
