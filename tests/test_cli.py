@@ -1,0 +1,523 @@
+"""The command line: what it prints, what it exits with, and what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audio_denoising import __version__, cli
+from audio_denoising.cli import main
+from audio_denoising.denoiser import Denoiser
+from audio_denoising.models import VERSIONS, build
+from audio_denoising.training import checkpoint as checkpoints
+from audio_denoising.training import trainer
+from audio_denoising.training.checkpoint import describe, export, load_checkpoint, save_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+CORPUS = ROOT / "tests" / "data"
+COMMANDS = ("clean", "train", "models", "export")
+
+
+class Result:
+    """Exit code, standard output and standard error, without colours."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out, self.err = (re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text) for text in (out, err))
+
+    @property
+    def sentence(self) -> str:
+        """The one line on standard error, after its "Error: "."""
+        (line,) = self.err.splitlines()
+        assert line.startswith("Error: ")
+        return line.removeprefix("Error: ")
+
+
+def denoise(*arguments: object) -> Result:
+    """Runs the `denoise` command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["denoise", *map(str, arguments)])
+        patch.setattr(torch, "set_num_threads", lambda count: None)
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as end,
+        ):
+            main()
+    return Result(int(end.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def python(*arguments: object, cwd: Path = ROOT) -> Result:
+    """Runs Python in a process of its own, on one thread."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={**environment, "COLUMNS": "150"},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def listing(folder: Path) -> dict[str, int]:
+    """Names and sizes of all that lies in a folder."""
+    return {path.name: path.stat().st_size for path in folder.iterdir()}
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    """A checkpoint of an untrained v4-small."""
+    position = {"epoch": 2, "batch": 0, "step": 7}
+    good = {**describe("v4", "small"), "history": [], "position": position}
+    return {"model": build("v4", "small").state_dict(), **good, **changes}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported checkpoint, untrained."""
+    folder = tmp_path_factory.mktemp("model")
+    save_checkpoint(folder / "full.pth", content())
+    export(load_checkpoint(folder / "full.pth"), folder / "tiny.pth")
+    return folder / "tiny.pth"
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    """Half a second of noise, stereo, in a folder of its own."""
+    samples = 0.1 * np.random.default_rng(0).standard_normal((22_050, 2))
+    path = tmp_path / "in" / "street.wav"
+    path.parent.mkdir()
+    soundfile.write(path, samples, 44_100)
+    return path
+
+
+# Help and version
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    result = denoise(command, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert "Usage" in result.out
+    assert f"denoise {command}" in result.out
+    overview = denoise("--help")
+    assert overview.code == 0 and command in overview.out
+
+
+def test_train_lists_its_options() -> None:
+    told = denoise("train", "--help").out
+    options = "speech noise size epochs batch-size lr seed device resume out workers threads"
+    assert not [name for name in options.split() if f"--{name}" not in told]
+
+
+def test_no_command_shows_the_help() -> None:
+    result = denoise()
+    assert all(command in result.out for command in COMMANDS)
+
+
+def test_version() -> None:
+    result = denoise("--version")
+    assert (result.code, result.out.strip()) == (0, f"audio-denoising {__version__}")
+
+
+def test_help_is_there_before_torch_is() -> None:
+    program = """
+import sys
+from audio_denoising.cli import main
+for arguments in (["--help"], ["--version"], ["clean", "--help"], ["train", "--help"]):
+    sys.argv = ["denoise", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, arguments
+heavy = {"torch", "numpy", "scipy", "matplotlib", "soundfile", "soxr"}
+print("loaded:", sorted(heavy & sys.modules.keys()))
+"""
+    result = python("-c", program)
+    assert result.out.splitlines()[-1] == "loaded: []", result.err
+
+
+# Refusals
+
+
+def _train(*arguments: object) -> tuple[object, ...]:
+    small = ("--speech", CORPUS / "LibriSpeech", "--noise", CORPUS / "noise", "--size", "small")
+    return ("train", "v4", *small, "--workers", 0, "--device", "cpu", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("train", "v9"), r"unknown version 'v9': choose one of v2, v3, v4, torch"),
+        (("train", "v4", "--size", "huge"), r"unknown size 'huge'"),
+        (("train", "v4", "--epochs", "-1"), r"--epochs must be above 0"),
+        (("train", "v4", "--batch-size", "0"), r"--batch-size must be above 0"),
+        (("train", "v4", "--lr", "-1"), r"--lr must be above 0"),
+        (("train", "v4", "--seed", "-1"), r"--seed must not be negative"),
+        (("train", "v4", "--threads", "-1"), r"--threads must not be negative"),
+        (("train", "v4", "--workers", "-1"), r"--workers must not be negative"),
+        (_train("--device", "foo"), r"no device foo here"),
+        (_train("--device", "cuda:99"), r"no device cuda:99 here"),
+        (_train("--start-from", "nothing.pth"), r"no checkpoint at nothing.pth"),
+        (_train("--resume"), r"no checkpoint at .*last.pth"),
+        (_train("--epoch-size", 2, "--batch-size", 3), r"does not fill one batch of 3"),
+        (_train("--speech", "nowhere"), r"nowhere does not exist.*--speech"),
+        (_train("--noise", "nowhere"), r"nowhere does not exist.*--noise"),
+        (_train("--speech", ROOT / "src"), r"No speech was found in .*src.*--speech"),
+        (_train("--speech", ROOT / "README.md"), r"README.md is a file.*folder"),
+        (("clean", "nothing.wav"), r"nothing.wav does not exist"),
+        (("clean", CORPUS), r"data is a folder"),
+        (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
+    ],
+)
+def test_a_refusal_is_one_sentence_and_leaves_nothing(
+    arguments: tuple[object, ...],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = denoise(*arguments)
+    assert result.code == 2
+    assert re.search(sentence, result.sentence)
+    assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bogus",),
+        ("clean",),
+        ("train", "v4", "--epochs", "many"),
+        ("train", "v4", "--no-such-option"),
+        ("models", "surplus"),
+    ],
+)
+def test_wrong_usage_is_explained(arguments: tuple[str, ...]) -> None:
+    result = denoise(*arguments)
+    assert result.code == 2
+    assert "Usage" in result.err and "Traceback" not in result.err
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        result = denoise(*_train("--speech", closed, "--out", tmp_path / "out"))
+    finally:
+        closed.chmod(0o755)
+    assert result.code == 2 and "closed" in result.sentence
+
+
+# Cleaning
+
+
+@pytest.mark.parametrize("name", ["street.wav", "street.flac", "street.ogg", "street.mp3"])
+def test_clean_keeps_length_rate_and_channels(name: str, wav: Path, model: Path) -> None:
+    samples, rate = soundfile.read(wav)
+    source = wav.with_name(name)
+    soundfile.write(source, samples, rate)
+    result = denoise("clean", source, "--model", model)
+    assert (result.code, result.err) == (0, "")
+    before, after = (soundfile.info(p) for p in (source, wav.with_name("street_denoised.wav")))
+    for name in ("frames", "samplerate", "channels"):
+        assert getattr(before, name) == getattr(after, name)
+    assert "street_denoised.wav" in result.out
+    assert "model v4-small" in result.out and "device" in result.out
+    assert re.search(r"0\.5 s of audio in .* s \(real-time factor \d", result.out)
+
+
+def test_clean_into_a_named_file(wav: Path, model: Path) -> None:
+    output = wav.with_name("out.flac")
+    assert denoise("clean", wav, "-o", output, "--model", model, "--device", "cpu").code == 0
+    assert soundfile.info(output).format == "FLAC"
+    assert listing(wav.parent).keys() == {"street.wav", "out.flac"}
+
+
+def test_clean_never_overwrites_without_force(wav: Path, model: Path) -> None:
+    output = wav.with_name("street_denoised.wav")
+    output.write_text("precious")
+    result = denoise("clean", wav, "--model", model)
+    assert result.code == 2
+    assert re.search("street_denoised.wav exists already.*--force", result.sentence)
+    assert output.read_text() == "precious"
+    assert denoise("clean", wav, "--model", model, "--force").code == 0
+    assert soundfile.info(output).frames == soundfile.info(wav).frames
+
+
+@pytest.mark.parametrize("name", ["a [bold] song.wav", "a [ song] [.wav", ":car:.wav", "ü é.wav"])
+def test_names_are_printed_as_they_are(name: str, wav: Path, model: Path) -> None:
+    source = wav.rename(wav.with_name(name))
+    result = denoise("clean", source, "--model", model)
+    output = source.with_name(f"{source.stem}_denoised.wav")
+    assert result.code == 0 and output.exists()
+    assert str(output) in result.out
+    assert str(output) in denoise("clean", source, "--model", model).sentence
+
+
+def test_a_terminal_that_cannot_show_a_name(
+    wav: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    source = wav.rename(wav.with_name("caf\xe9.wav"))
+    result = python("-m", "audio_denoising", "clean", source, "--model", model)
+    assert (result.code, result.err) == (0, "")
+    assert r"caf\xe9_denoised.wav" in result.out
+
+
+def _not_finite(value: float) -> Callable[[Path], object]:
+    samples = np.zeros(1000, np.float32)
+    samples[500] = value
+    return lambda path: soundfile.write(path, samples, 16_000, subtype="FLOAT")
+
+
+def _truncated_flac(path: Path) -> None:
+    samples = 0.1 * np.random.default_rng(0).standard_normal(40_000)
+    soundfile.write(path, samples, 16_000, format="FLAC")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+BAD_INPUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "missing": ("a.wav", lambda path: None, "does not exist"),
+    "folder": ("a.wav", lambda path: path.mkdir(), "is a folder"),
+    "empty": ("a.wav", lambda path: path.write_bytes(b""), "is empty"),
+    "text": ("a.wav", lambda path: path.write_text("no sound\n" * 999), "not an audio file"),
+    "truncated": ("a.flac", _truncated_flac, "truncated or corrupt"),
+    "no samples": ("a.wav", lambda path: soundfile.write(path, np.zeros(0), 16_000), "no samples"),
+    "NaN": ("a.wav", _not_finite(np.nan), "not numbers"),
+    "infinite": ("a.wav", _not_finite(np.inf), "not numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_INPUTS)
+def test_bad_input_is_one_sentence_that_names_the_file(
+    kind: str, tmp_path: Path, model: Path
+) -> None:
+    name, make, sentence = BAD_INPUTS[kind]
+    path = tmp_path / name
+    make(path)
+    before = listing(tmp_path)
+    result = denoise("clean", path, "--model", model)
+    assert result.code == 2
+    assert str(path) in result.sentence and sentence in result.sentence
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        ("nowhere/out.wav", "there is no folder"),
+        ("out.xyz", "known audio format"),
+        ("out", "known audio format"),
+        (".", "is a folder"),
+    ],
+)
+def test_bad_output(output: str, sentence: str, wav: Path, model: Path) -> None:
+    result = denoise("clean", wav, "-o", wav.parent / output, "--model", model)
+    assert result.code == 2
+    assert sentence in result.sentence
+    assert listing(wav.parent).keys() == {"street.wav"}
+
+
+class Payload:
+    """Unpickling this makes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+@pytest.mark.parametrize("kind", ["hostile", "truncated", "text", "missing", "tensor", "NaN"])
+def test_bad_checkpoint(kind: str, wav: Path, model: Path, tmp_path: Path) -> None:
+    path, marker = tmp_path / "bad.pth", tmp_path / "the code has run"
+    if kind == "hostile":
+        path.write_bytes(pickle.dumps(Payload(marker)))
+    elif kind == "truncated":
+        path.write_bytes(model.read_bytes()[:100_000])
+    elif kind == "text":
+        path.write_text("no weights")
+    elif kind == "tensor":
+        torch.save(torch.rand(3), path)
+    elif kind == "NaN":
+        state = {name: value * float("nan") for name, value in content()["model"].items()}
+        save_checkpoint(path, content(model=state))
+    result = denoise("clean", wav, "--model", path)
+    assert result.code == 2
+    assert ("v4-small" if kind == "NaN" else "bad.pth") in result.sentence
+    assert not marker.exists()
+    assert listing(wav.parent).keys() == {"street.wav"}
+    if kind != "NaN":
+        assert "bad.pth" in denoise("export", path, tmp_path / "out.pth").sentence
+        assert not (tmp_path / "out.pth").exists()
+    assert not marker.exists()
+
+
+def test_an_unknown_model(wav: Path) -> None:
+    result = denoise("clean", wav, "--model", "v9")
+    assert result.code == 2
+    assert "no version v9: choose one of v2, v3, v4, torch" in result.sentence
+
+
+def test_ctrl_c_leaves_nothing(wav: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Denoiser, "_clean_windows", interrupt)
+    result = denoise("clean", wav, "--model", model)
+    assert result.code == 130
+    assert "Traceback" not in result.err
+    assert listing(wav.parent).keys() == {"street.wav"}
+
+
+# Errors and tracebacks, in a real process
+
+
+def test_a_traceback_only_with_debug(tmp_path: Path) -> None:
+    short = python("-m", "audio_denoising", "clean", tmp_path / "nothing.wav")
+    assert (short.code, short.out) == (2, "")
+    assert "nothing.wav does not exist" in short.sentence
+    long = python("-m", "audio_denoising", "--debug", "clean", tmp_path / "nothing.wav")
+    assert long.code != 0
+    assert "Traceback" in long.err and "nothing.wav does not exist" in long.err
+
+
+def test_a_fault_of_the_program_says_so(
+    wav: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Denoiser, "denoise_file", fail)
+    result = denoise("clean", wav, "--model", model)
+    assert result.code == 1
+    assert re.search("ZeroDivisionError: division by zero.*--debug", result.sentence)
+    with pytest.raises(ZeroDivisionError), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["denoise", "--debug", "clean", str(wav), "--model", str(model)])
+        main()
+
+
+# Models and export
+
+
+def test_models_lists_versions_sizes_parameters_and_weights(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path)
+    (tmp_path / "v4-small.pth").symlink_to(model)
+    monkeypatch.setattr(cli.console, "width", 200)
+    told = denoise("models")
+    assert (told.code, told.err) == (0, "")
+    rows = [line.split() for line in told.out.splitlines()]
+    for version in VERSIONS:
+        for size in ("small", "large"):
+            (row,) = (row for row in rows if row[:2] == [version, size])
+            count = sum(p.data.numel() for p in build(version, size).parameters())
+            assert row[2] == f"{count:,}"
+            shipped = (version, size) == ("v4", "small")
+            assert " ".join(row).endswith("7 steps, 5.5 MB" if shipped else " -")
+
+
+def test_export(model: Path, tmp_path: Path) -> None:
+    full, output = model.with_name("full.pth"), tmp_path / "half.pth"
+    result = denoise("export", full, output)
+    assert (result.code, result.err) == (0, "")
+    assert "half.pth 5.5 MB" in result.out
+    assert load_checkpoint(output).steps == 7
+    before = output.read_bytes()
+    refusal = denoise("export", full, output)
+    assert refusal.code == 2 and re.search("half.pth exists.*--force", refusal.sentence)
+    assert output.read_bytes() == before
+    assert denoise("export", full, output, "--force").code == 0
+
+
+# Training
+
+
+def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    class Stub:
+        def __init__(self, options: Any, place: Any, reporter: object) -> None:
+            given.update(options=options, place=place)
+
+        def run(self) -> bool:
+            return False
+
+    monkeypatch.setattr(trainer, "Trainer", Stub)
+    line = "train v2 --speech s --noise n --out o --size large --epochs 3 --batch-size 4 "
+    line += "--epoch-size 8 --lr 0.5 --schedule cosine --warmup 2 --momentum 0.8 --clip-norm 1 "
+    line += "--seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth --resume"
+    result = denoise(*line.split())
+    assert (result.code, result.err) == (0, "")
+    assert "Stopped and saved: go on with the same command and --resume (o)" in result.out
+    assert given["options"].as_dict() == {
+        "version": "v2",
+        "size": "large",
+        "epochs": 3,
+        "batch_size": 4,
+        "epoch_size": 8,
+        "learning_rate": 0.5,
+        "schedule": "cosine",
+        "warmup_steps": 2,
+        "momentum": 0.8,
+        "clip_norm": 1.0,
+        "seed": 7,
+        "start_from": "w.pth",
+    }
+    place = given["place"]
+    assert [str(path) for path in (place.speech, place.noise, place.out)] == ["s", "n", "o"]
+    assert (place.device, place.workers, place.resume) == ("cpu", 2, True)
+    denoise("train", "v3")
+    assert str(given["place"].out) == str(Path("runs/v3-large"))
+    assert given["options"].batch_size == 16 and not given["place"].resume
+
+
+# Runs a script with a short validation; all else is as a user has it.
+SCRIPT = """
+import runpy, sys
+from audio_denoising.training import validation
+validation.VALIDATION_SIZE = 2
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("version", ["v4", "torch"])
+def test_the_documented_scripts_train(version: str, tmp_path: Path) -> None:
+    script = ROOT / f"train_{version}.py"
+    arguments = _train("--epochs", 1, "--epoch-size", 2, "--batch-size", 2, "--threads", 1)[2:]
+    result = python("-c", SCRIPT, script, *arguments, "--out", tmp_path / "run")
+    assert (result.code, result.err) == (0, ""), result.err
+    assert f"{version}-small on cpu, 1 epochs of 1 steps" in result.out
+    assert re.search(r"epoch +1 +train loss 0\.\d", result.out)
+    checkpoint = load_checkpoint(tmp_path / "run" / "best.pth")
+    assert (checkpoint.version, checkpoint.steps) == (version, 1)
+
+
+def test_the_documented_scripts_take_the_options_of_train() -> None:
+    def options(text: str) -> set[str]:
+        return set(re.findall(r"--[a-z-]+", text))
+
+    expected = options(denoise("train", "--help").out)
+    assert len(expected) > 15
+    for version in ("v4", "torch"):
+        result = python(ROOT / f"train_{version}.py", "--help")
+        assert (result.code, options(result.out)) == (0, expected)

@@ -1,0 +1,62 @@
+"""Ctrl-C in a real process: the run saves itself, leaves cleanly and goes on from there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .runs import NARROW, NOISE, SPEECH, Recorder, content, train
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+PROGRAM = f"""
+from audio_denoising.models import WIDTHS
+from audio_denoising.training import trainer, validation
+from audio_denoising.cli import main
+
+WIDTHS.update({NARROW})
+trainer.SAVE_SECONDS = 0.0  # after every step: the test sees how far the run is
+validation.VALIDATION_SIZE = 2
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
+def test_ctrl_c_saves_and_leaves_cleanly(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = ["train", "v2", "--size", "small", "--epochs", "1", "--batch-size", "1"]
+    command += ["--epoch-size", "2000", "--workers", "1", "--threads", "1", "--device", "cpu"]
+    command += ["--speech", str(SPEECH), "--noise", str(NOISE), "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *command],
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that the workers get the signal too, as from a terminal
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "last.pth").exists() and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        told, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, errors) == (0, "")
+    assert "Stopped and saved: go on with the same command and --resume" in told
+    assert [path.name for path in out.iterdir()] == ["last.pth"]
+    steps = content(out / "last.pth")["position"]["step"]
+    assert 1 <= steps < 2000
+    recorder = Recorder(stop_after=2)
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 1, "epoch_size": 2000}
+    assert not train(out, "v2", resume=True, recorder=recorder, **settings)
+    assert recorder.resumed_at == steps
+    assert recorder.steps == [(1, steps + 1), (1, steps + 2)]
