@@ -19,7 +19,7 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)  # the only sure test that it is there
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, device=device).item()  # the only sure test that it is there and computes
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise UserError(f"there is no device {name} here: choose auto, cpu or cuda") from error
     return device

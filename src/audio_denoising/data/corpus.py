@@ -147,7 +147,7 @@ def _header(path: Path) -> tuple[int, int] | None:
     """Returns (frames, rate in Hz), or None for a file that holds no readable audio."""
     try:
         info = soundfile.info(str(path))
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):  # ValueError: a name that is not valid Unicode
         return None
     audible = info.frames * SAMPLE_RATE >= info.samplerate  # at least one sample at 16 kHz
     return (info.frames, info.samplerate) if audible else None

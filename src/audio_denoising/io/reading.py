@@ -39,8 +39,9 @@ class AudioReader:
         _require_file(self.path)
         try:
             self._file = soundfile.SoundFile(self.path)
-        except (soundfile.SoundFileError, OSError, TypeError) as error:
+        except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
             # TypeError: headerless .raw, which soundfile opens only with its rate given.
+            # ValueError: a file name that is not valid Unicode.
             raise UserError(
                 f"{self.path} is not an audio file that can be read here, or it is damaged: give a "
                 f"WAV, FLAC, OGG, Opus, MP3 or AIFF file, or convert it first, for example with "

@@ -65,6 +65,7 @@ def build_twin(version: str = "torch", size: str | None = None) -> torch.nn.Modu
         KeyError: unknown version or size.
     """
     row = VERSIONS[version]
+    first_weights = build(version, size).state_dict()  # before torch.nn draws its own
     twin = cast(torch.nn.Module, assemble(LAYERS, row, WIDTHS[size or row.size]))
-    twin.load_state_dict(build(version, size).state_dict())
+    twin.load_state_dict(first_weights)
     return twin
