@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_denoising import nn
+from audio_denoising.nn import row_lowering, stacked_planes, winograd
 from audio_denoising.nn.geometry import output_size, transposed_size
 
 from .parity import (
@@ -44,15 +46,23 @@ class Case:
         extra = {"output_padding": self.output_padding} if transposed else {}
         return {"stride": self.stride, "padding": self.padding, "bias": self.bias, **extra}
 
-    def ours(self, kernels: str, dtype: torch.dtype, transposed: bool) -> nn.Module:
-        """Our layer with random parameters."""
+    def ours(
+        self, kernels: str | ModuleType, dtype: torch.dtype, transposed: bool
+    ) -> nn.Conv2d | nn.ConvTranspose2d:
+        """Our layer with random parameters. `kernels` is a name, or a module to be forced on it."""
         kind = nn.ConvTranspose2d if transposed else nn.Conv2d
         arguments = self.arguments(transposed)
-        layer = kind(self.shape[1], self.channels, self.kernel, kernels=kernels, **arguments)  # type: ignore[arg-type]
+        layer = kind(self.shape[1], self.channels, self.kernel, **arguments)  # type: ignore[arg-type]
+        if isinstance(kernels, str):
+            layer.use_kernels(kernels)
+        else:
+            layer.operations = kernels
         randomise(layer, dtype, seed=5)
         return layer
 
-    def check(self, kernels: str, dtype: torch.dtype, transposed: bool = False) -> None:
+    def check(
+        self, kernels: str | ModuleType, dtype: torch.dtype, transposed: bool = False
+    ) -> None:
         """Compares the layer with torch."""
         kind = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
         arguments = self.arguments(transposed)
@@ -109,6 +119,22 @@ def test_transposed_convolution(case: Case, dtype: torch.dtype, kernels: str) ->
     case.check(kernels, dtype, transposed=True)
 
 
+# "fast" picks one of these by the layer's shape; here each is tried on small and odd shapes too.
+FAST = {m.__name__.rsplit(".", 1)[1]: m for m in (row_lowering, stacked_planes, winograd)}
+
+
+@pytest.mark.parametrize("module", FAST)
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(case=cases())
+@ladder
+def test_each_fast_way_whatever_the_shape(case: Case, dtype: torch.dtype, module: str) -> None:
+    if module == "winograd":
+        n, c, *size = case.shape
+        f, t = (max(s, 3 - 2 * p) for s, p in zip(size, case.padding, strict=True))
+        case = replace(case, kernel=(3, 3), stride=(1, 1), shape=(n, c, f, t))
+    case.check(FAST[module], dtype)
+
+
 CHANNELS_LAST = ("channels last", "channels last")
 
 # What the U-Net uses, in sizes large enough for buffers of the pool in nn/memory.py.
@@ -118,7 +144,8 @@ UNET_CASES = {
     "down": Case((2, 16, 64, 72), 16, (3, 3), (2, 2), (1, 1), layouts=CHANNELS_LAST),
     "odd down": Case((1, 16, 33, 47), 24, (3, 3), (2, 2), (1, 1)),
     "last": Case((2, 16, 64, 72), 1, (1, 1), (1, 1), (0, 0), layouts=CHANNELS_LAST),
-    "bottleneck": Case((2, 64, 2, 2), 64, (3, 3), (1, 1), (1, 1)),
+    "deep": Case((2, 128, 12, 10), 64, (3, 3), (1, 1), (1, 1), layouts=CHANNELS_LAST),
+    "bottleneck": Case((2, 128, 3, 2), 128, (3, 3), (1, 1), (1, 1)),
 }
 UNET_TRANSPOSED_CASES = {
     "up 2x2": Case((2, 32, 32, 36), 16, (2, 2), (2, 2), (0, 0), layouts=CHANNELS_LAST),
@@ -221,7 +248,7 @@ def test_sizes_that_do_not_fit_are_refused(kernels: str) -> None:
         nn.Conv2d(1, 1, 5, padding=(1, 0), kernels=kernels)(torch.zeros(1, 1, 2, 9))
     with pytest.raises(ValueError, match="smaller than the stride"):
         nn.ConvTranspose2d(1, 1, 3, stride=2, output_padding=(1, 2), kernels=kernels)
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="unknown kernels 'fastest': choose fast or reference"):
         nn.Conv2d(1, 1, 3, kernels="fastest")
 
 

@@ -38,6 +38,7 @@ LAYERS: dict[str, Make] = {
         ),
         nn.Sequential(nn.Conv2d(6, 2, 3, 1, 1, kernels=k), nn.Sigmoid()),
     ),
+    "Mask": lambda k: nn.Mask(nn.Sequential(nn.Conv2d(3, 3, 3, 1, 1, kernels=k), nn.Sigmoid())),
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_denoising import nn
+from audio_denoising.models.unet_torch import Mask as TorchMask
 from audio_denoising.models.unet_torch import UNetLevel as TorchUNetLevel
 
 from .parity import (
@@ -112,6 +113,7 @@ def a_layer_of_each_kind() -> list[nn.Module]:
         nn.Sigmoid(),
         nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()),
         nn.UNetLevel(nn.Conv2d(4, 3, 1), nn.Sigmoid(), nn.Conv2d(6, 4, 1)),
+        nn.Mask(nn.Conv2d(4, 4, 1)),
     ]
 
 
@@ -203,6 +205,44 @@ def test_two_nested_unet_levels(
     randomise(network, dtype, seed=4)
     x = random_tensor((batch, 2, 8 * size[0], 8 * size[1]), dtype, 1)
     assert_parity(network, theirs(), x)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@given(shape=shapes, layouts=layouts, inside=st.integers(1, 6))
+@ladder
+def test_mask(
+    shape: tuple[int, int, int, int],
+    layouts: tuple[str, str],
+    inside: int,
+    dtype: torch.dtype,
+    kernels: str,
+) -> None:
+    channels = shape[1]
+    ours = nn.Mask(
+        nn.Sequential(
+            nn.Conv2d(channels, inside, 3, 1, 1, kernels=kernels),
+            nn.Sigmoid(),
+            nn.Conv2d(inside, channels, 1, kernels=kernels),
+            nn.Sigmoid(),
+        )
+    )
+    theirs = TorchMask(
+        torch.nn.Sequential(
+            torch.nn.Conv2d(channels, inside, 3, 1, 1),
+            torch.nn.Sigmoid(),
+            torch.nn.Conv2d(inside, channels, 1),
+            torch.nn.Sigmoid(),
+        )
+    )
+    randomise(ours, dtype, seed=3)
+    assert_parity(ours, theirs, random_tensor(shape, dtype, 1), layouts)
+
+
+def test_mask_of_a_network_without_a_gradient_at_its_input() -> None:
+    mask = nn.Mask(nn.Conv2d(2, 2, 1, input_gradient=False))
+    y = mask(random_tensor((1, 2, 3, 4), torch.float32, 1))
+    assert mask.backward(torch.ones_like(y)).numel() == 0
 
 
 LOSSES = {

@@ -69,15 +69,12 @@ def test_a_view_keeps_its_buffer(view_of: object) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-def test_shape_type_and_layout(dtype: torch.dtype) -> None:
+def test_shape_and_type(dtype: torch.dtype) -> None:
     like = torch.empty(0, dtype=dtype)
     for shape in ((3, 5), (7, LARGE), (0, 4), ()):
         tensor = memory.empty(shape, like)
         assert (tensor.shape, tensor.dtype) == (shape, dtype)
         assert tensor.is_contiguous()
-    image = memory.empty_image((2, 16, 64, 65), like)
-    assert image.shape == (2, 16, 64, 65)
-    assert image.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_buffer_of_another_type_may_serve() -> None:
