@@ -20,6 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from audio_denoising import models, nn
+from audio_denoising.training.learner import build_learner
+from audio_denoising.training.options import TrainingOptions
 
 from .parity import KERNELS, random_tensor
 
@@ -108,6 +110,23 @@ def test_a_training_step_dispatches_no_forbidden_operator(
     assert bool(torch.isfinite(loss))
     changed = [n for n, p in model.named_parameters() if not torch.equal(p.data, before[n])]
     assert changed == list(before)
+
+
+@pytest.mark.parametrize("version", ["v2", "v3", "v4", "torch"])
+def test_the_step_of_the_training_loop_does_neither(version: str) -> None:
+    """What `denoise train` runs; the baseline in torch.nn shows what the recorder would find."""
+    options = TrainingOptions(version, size="small", clip_norm=1.0)
+    learner = build_learner(options, torch.device("cpu"))
+    noisy, clean = (random_tensor((2, 1, 32, 32), torch.float32, seed).abs() for seed in (1, 2))
+    with Recorder() as recorder:
+        learner.step(noisy, clean, 1e-3)
+        learner.predict(noisy)
+    if version == "torch":
+        assert {"convolution", "convolution_backward"} <= set(forbidden(recorder.operators))
+        assert recorder.on_autograd != set()
+    else:
+        assert forbidden(recorder.operators) == []
+        assert recorder.on_autograd == set()
 
 
 class LibraryConv2d(nn.Conv2d):
