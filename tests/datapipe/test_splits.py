@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from audio_denoising.data.corpus import Recording
 from audio_denoising.data.splits import Splits, split
+from audio_denoising.errors import UserError
 
 NAMES = ("train", "validation", "test")
 
@@ -137,6 +138,43 @@ def test_who_validates_does_not_depend_on_the_company():
     few, many = (groups(split(speakers(count), NOISE), "speech") for count in (100, 200))
     for name in NAMES:
         assert few[name] == {g for g in many[name] if int(g.removeprefix("speaker/")) < 100}
+
+
+def test_speakers_are_held_out_by_name_and_no_others_are_drawn():
+    speech = [*speakers(60), recording("speaker/north/anna")]
+    splits = split(speech, NOISE, hold_out=["7", "north/anna", "speaker/3"])
+    assert_whole_and_apart(splits, speech, NOISE)
+    held = {"speaker/7", "speaker/north/anna", "speaker/3"}
+    assert groups(splits, "speech")["validation"] == held
+    assert split(speech, NOISE, hold_out=["anna"]).validation.speech == [speech[-1]]
+
+
+def test_a_folder_is_held_out_with_whole_groups(tiny_speech, tiny_noise):
+    folder = next(r for r in tiny_noise if r.split_hint == "fold1").path.parent
+    splits = split(tiny_speech, tiny_noise, hold_out=[str(folder)])
+    assert_whole_and_apart(splits, tiny_speech, tiny_noise)
+    held = {r.group for r in tiny_noise if r.split_hint == "fold1"}
+    assert held <= groups(splits, "noise")["validation"]
+    assert splits.train.speech == split(tiny_speech, tiny_noise).train.speech
+
+
+def test_held_out_noise_beside_a_tree_without_fold_9():
+    noise = [recording(f"freesound/{number}", f"fold{number % 3 + 1}") for number in range(30)]
+    splits = split(speakers(9), noise, hold_out=["freesound/4"])
+    assert groups(splits, "noise")["validation"] == {"freesound/4"}
+    assert len(splits.train.noise) == 29
+
+
+def test_a_dev_subset_validates_beside_what_is_held_out():
+    speech = [*speakers(50, "train"), recording("librispeech/1", "validation")]
+    splits = split(speech, NOISE, hold_out=["speaker/5"])
+    assert groups(splits, "speech")["validation"] == {"librispeech/1", "speaker/5"}
+
+
+@pytest.mark.parametrize("name", ["nobody", "", "eaker/5"])
+def test_a_name_that_holds_out_nothing_is_refused(name):
+    with pytest.raises(UserError, match="Nothing to hold out is called"):
+        split(speakers(50), NOISE, hold_out=[name])
 
 
 hints = st.sampled_from([None, "train", "validation", "test"])

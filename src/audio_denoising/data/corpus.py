@@ -65,6 +65,28 @@ class Recording:
         return self.frames / self.rate
 
 
+@dataclass(frozen=True)
+class Scan:
+    """All audio files below ``root``, sorted by path: those with sound in them and the others.
+
+    ``unreadable`` says why a file is left out, in a few words.
+    """
+
+    root: Path
+    recordings: list[Recording]
+    unreadable: dict[Path, str]
+
+
+def scan_speech(folder: str | os.PathLike[str]) -> Scan:
+    """Like `index_speech`, but an empty result is no error and nothing is logged."""
+    return _scan(Path(folder), "speech", _describe_speech)
+
+
+def scan_noise(folder: str | os.PathLike[str]) -> Scan:
+    """Like `index_noise`, but an empty result is no error and nothing is logged."""
+    return _scan(Path(folder), "noise", _describe_noise)
+
+
 def index_speech(folder: str | os.PathLike[str]) -> list[Recording]:
     """Lists the speech below ``folder``, grouped by speaker and sorted by path.
 
@@ -73,7 +95,7 @@ def index_speech(folder: str | os.PathLike[str]) -> list[Recording]:
 
     Raises UserError if the folder cannot be read or holds no speech.
     """
-    return _index(Path(folder), "speech", _describe_speech)
+    return _found(scan_speech(folder), folder, "speech")
 
 
 def index_noise(folder: str | os.PathLike[str]) -> list[Recording]:
@@ -85,7 +107,7 @@ def index_noise(folder: str | os.PathLike[str]) -> list[Recording]:
 
     Raises UserError if the folder cannot be read or holds no noise.
     """
-    return _index(Path(folder), "noise", _describe_noise)
+    return _found(scan_noise(folder), folder, "noise")
 
 
 def _describe_speech(root: Path, path: Path) -> tuple[str, str | None]:
@@ -108,9 +130,9 @@ def _describe_noise(root: Path, path: Path) -> tuple[str, str | None]:
     return f"file/{path.with_suffix('').as_posix()}", hint
 
 
-def _index(
+def _scan(
     folder: Path, what: str, describe: Callable[[Path, Path], tuple[str, str | None]]
-) -> list[Recording]:
+) -> Scan:
     if not folder.exists():
         raise UserError(
             f"The {what} folder {folder} does not exist; check the path given to --{what}."
@@ -122,35 +144,50 @@ def _index(
     # Reading a header is mostly waiting for the disk: threads hide that wait.
     with ThreadPoolExecutor(max_workers=8) as pool:
         headers = list(pool.map(_header, (root / path for path in paths)))
-    recordings, unreadable = [], []
+    recordings: list[Recording] = []
+    unreadable: dict[Path, str] = {}
     for path, header in zip(paths, headers, strict=True):
-        if header is None:
-            unreadable.append(path)
+        if isinstance(header, str):
+            unreadable[root / path] = header
             continue
         group, hint = describe(root, path)
         recordings.append(Recording(root / path, group, *header, split_hint=hint))
-    if unreadable:
+    return Scan(root, recordings, unreadable)
+
+
+def _found(scan: Scan, folder: str | os.PathLike[str], what: str) -> list[Recording]:
+    """The recordings of a scan; a warning names what is left out."""
+    count = len(scan.recordings) + len(scan.unreadable)
+    if scan.unreadable:
+        first = next(iter(scan.unreadable)).relative_to(scan.root)
         _log.warning(
             "%d of %d files in %s are empty or cannot be read and are left out; the first is %s.",
-            *(len(unreadable), len(paths), folder, unreadable[0]),
+            *(len(scan.unreadable), count, folder, first),
         )
-    if not recordings:
-        found = f"none of its {len(paths)} audio files can be read" if paths else "no audio files"
-        kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
-        raise UserError(
-            f"No {what} was found in {folder} ({found}); point --{what} at a folder of {kinds}."
-        )
-    return recordings
+    if not scan.recordings:
+        raise UserError(nothing_found(scan, folder, what))
+    return scan.recordings
 
 
-def _header(path: Path) -> tuple[int, int] | None:
-    """Returns (frames, rate in Hz), or None for a file that holds no readable audio."""
+def nothing_found(scan: Scan, folder: str | os.PathLike[str], what: str) -> str:
+    """The sentence for a folder without a single recording in it."""
+    count = len(scan.unreadable)
+    found = f"none of its {count} audio files can be read" if count else "no audio files"
+    kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
+    return f"No {what} was found in {folder} ({found}); point --{what} at a folder of {kinds}."
+
+
+def _header(path: Path) -> tuple[int, int] | str:
+    """Returns (frames, rate in Hz), or a few words on why the file holds no readable audio."""
     try:
+        if path.stat().st_size == 0:
+            return "empty (0 bytes)"
         info = soundfile.info(str(path))
-    except (OSError, RuntimeError, ValueError):  # ValueError: a name that is not valid Unicode
-        return None
+    except (OSError, RuntimeError, ValueError) as error:
+        # ValueError: a name that is not valid Unicode.
+        return getattr(error, "strerror", None) or "not readable as audio"
     audible = info.frames * SAMPLE_RATE >= info.samplerate  # at least one sample at 16 kHz
-    return (info.frames, info.samplerate) if audible else None
+    return (info.frames, info.samplerate) if audible else "no samples in it"
 
 
 def _audio_files(root: Path) -> Iterator[Path]:

@@ -10,7 +10,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from ..errors import UserError
 from .corpus import Recording
 
 SPEAKER_SHARE = 0.05  # of training speakers lent to validation where a tree has no dev subset
@@ -39,7 +41,9 @@ class Splits:
     test: Split
 
 
-def split(speech: Sequence[Recording], noise: Sequence[Recording]) -> Splits:
+def split(
+    speech: Sequence[Recording], noise: Sequence[Recording], *, hold_out: Sequence[str] = ()
+) -> Splits:
     """Divides what `index_speech` and `index_noise` found.
 
     Speech: LibriSpeech subsets named train-*, dev-* and test-* are honoured, everything else
@@ -50,9 +54,25 @@ def split(speech: Sequence[Recording], noise: Sequence[Recording]) -> Splits:
     recordings of the last training fold validate. A source met in several folds goes where its
     most protected clip goes (test, then validation). Loose noise beside a fold tree goes 90/10 to
     training and validation; without any fold tree noise is divided 80/10/10.
+
+    ``hold_out`` names speakers, noise sources or folders that validate, whatever the rules above
+    say: ``"anna"``, ``"librispeech/1272"`` or the path of a folder. They hold out whole groups.
+    Where speech is held out, no other speech is drawn to validate (a dev-* subset still does);
+    likewise noise.
+
+    Raises UserError if a name of ``hold_out`` fits nothing.
     """
+    fits = [(name, _held_out(name, speech), _held_out(name, noise)) for name in hold_out]
+    for name, *found in fits:
+        if not any(found):
+            raise UserError(
+                f"Nothing to hold out is called {name!r}; give the name of a speaker or of a "
+                "noise source as the corpus has it, or the path of a folder inside the corpus."
+            )
+    held = {path for _, *found in fits for paths in found for path in paths}
     speech, noise = _divisible(speech), _divisible(noise)
-    spoken, noisy = _split_speech(speech), _split_noise(noise)
+    spoken = _split_speech(speech, {r.group for r in speech if r.path in held})
+    noisy = _split_noise(noise, {r.group for r in noise if r.path in held})
     train, validation, test = (
         Split(
             [recording for recording in speech if spoken[recording.group] == name],
@@ -70,12 +90,25 @@ def _divisible(recordings: Sequence[Recording]) -> Sequence[Recording]:
     return [replace(recording, group=f"file/{recording.path.name}") for recording in recordings]
 
 
-def _split_speech(recordings: Sequence[Recording]) -> dict[str, str]:
-    """Returns the split of every group of speech."""
+def _held_out(name: str, recordings: Sequence[Recording]) -> set[Path]:
+    """The files that ``name`` holds out: below a folder, or of a group called so."""
+    if not name:
+        return set()
+    folder = Path(name).resolve()
+    return {
+        recording.path
+        for recording in recordings
+        if folder in recording.path.parents or f"/{recording.group}".endswith(f"/{name}")
+    }
+
+
+def _split_speech(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:
+    """Returns the split of every group of speech; the groups in ``held`` validate."""
     hints = _hints(recordings)
     if not any(hints.values()):
-        return _split_plain(recordings)
+        return _split_plain(recordings, held)
     assignment = {group: _most_protected(found) for group, found in hints.items()}
+    assignment.update(dict.fromkeys(held, "validation"))
     if "validation" not in assignment.values():
         training = {group for group, name in assignment.items() if name == "train"}
         for group in _pick(_small(recordings, training), 0.0, SPEAKER_SHARE):
@@ -83,20 +116,22 @@ def _split_speech(recordings: Sequence[Recording]) -> dict[str, str]:
     return assignment
 
 
-def _split_noise(recordings: Sequence[Recording]) -> dict[str, str]:
-    """Returns the split of every group of noise."""
+def _split_noise(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:
+    """Returns the split of every group of noise; the groups in ``held`` validate."""
     folds = {
         group: {int(hint.removeprefix("fold")) for hint in found}
         for group, found in _hints(recordings).items()
     }
     if not any(folds.values()):
-        return _split_plain(recordings)
+        return _split_plain(recordings, held)
     assignment = {}
     for group, numbers in folds.items():
         if TEST_FOLD in numbers:
             assignment[group] = "test"
         else:
             assignment[group] = "validation" if VALIDATION_FOLD in numbers else "train"
+    if held:
+        return {**assignment, **dict.fromkeys(held, "validation")}
     if not any(VALIDATION_FOLD in numbers for numbers in folds.values()):
         training = {group for group in folds if folds[group] and assignment[group] == "train"}
         last = max((fold for group in training for fold in folds[group]), default=0)
@@ -109,10 +144,13 @@ def _split_noise(recordings: Sequence[Recording]) -> dict[str, str]:
     return assignment
 
 
-def _split_plain(recordings: Sequence[Recording]) -> dict[str, str]:
+def _split_plain(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:
     """Divides groups 80/10/10; few groups serve training first, test last."""
     assignment = {recording.group: "train" for recording in recordings}
+    assignment.update(dict.fromkeys(held, "validation"))
     for position, name in enumerate(("validation", "test")):
+        if held and name == "validation":
+            continue
         training = {group for group, split_name in assignment.items() if split_name == "train"}
         share = (position * PLAIN_SHARE, (position + 1) * PLAIN_SHARE)
         for group in _pick(_small(recordings, training), *share):
