@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from audio_denoising.data.corpus import Recording, index_noise, index_speech
+from tests.datapipe.misbehaving_server import MisbehavingServer, running_server
 
 TINY = Path(__file__).parent.parent / "data"
 
@@ -49,3 +50,11 @@ def write(tmp_path: Path) -> Writer:
         return path
 
     return make
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MisbehavingServer]:
+    """A server on this machine, reached directly whatever proxy the environment names."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with running_server() as running:
+        yield running
