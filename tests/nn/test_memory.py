@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -26,7 +25,7 @@ def overlap(a: Tensor, b: Tensor) -> bool:
 @pytest.fixture(autouse=True)
 def own_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool without the buffers of other tests."""
-    monkeypatch.setattr(memory, "_local", threading.local())
+    monkeypatch.setattr(memory, "_local", type(memory._local)())
 
 
 def test_living_tensors_never_share_a_buffer() -> None:
