@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +78,26 @@ def power(waveform: npt.ArrayLike) -> float:
     return float(np.mean(samples * samples)) if samples.size else 0.0
 
 
+@dataclass(frozen=True)
+class DetailedMix:
+    """A mixture and how it came about: ``noisy = scale · (speech + noise_gain · noise)``.
+
+    ``clean`` and ``noisy`` are float32 ``(L,)`` within [-1, 1].
+    """
+
+    clean: Waveform
+    noisy: Waveform
+    noise_gain: float
+    scale: float
+
+
 def mix(speech: npt.ArrayLike, noise: npt.ArrayLike, snr_db: float) -> tuple[Waveform, Waveform]:
+    """``(clean, noisy)`` of `detailed_mix`, both float32 ``(L,)`` within [-1, 1]."""
+    mixed = detailed_mix(speech, noise, snr_db)
+    return mixed.clean, mixed.noisy
+
+
+def detailed_mix(speech: npt.ArrayLike, noise: npt.ArrayLike, snr_db: float) -> DetailedMix:
     """Adds noise to speech so that their mean powers over the whole stretch differ by ``snr_db``.
 
     Where the sum would exceed full scale, speech and mixture are scaled down together, which
@@ -88,18 +108,18 @@ def mix(speech: npt.ArrayLike, noise: npt.ArrayLike, snr_db: float) -> tuple[Wav
         speech: ``(L,)``.
         noise: ``(L,)``, scaled here.
         snr_db: 10·log10(speech power / noise power) of the result.
-
-    Returns:
-        ``(clean, noisy)``, both float32 ``(L,)`` within [-1, 1].
     """
     clean = np.asarray(speech, dtype=np.float64)
     added = np.asarray(noise, dtype=np.float64)
     if clean.shape != added.shape:
         raise ValueError(f"speech {clean.shape} and noise {added.shape} differ in length")
     speech_power, noise_power = power(clean), power(added)
+    gain = 1.0
     if speech_power > 0 and noise_power > 0:
-        added = added * math.sqrt(speech_power / (noise_power * 10 ** (snr_db / 10)))
-    noisy = clean + added
+        gain = math.sqrt(speech_power / (noise_power * 10 ** (snr_db / 10)))
+    noisy = clean + added * gain
     peak = max(np.abs(clean).max(initial=0.0), np.abs(noisy).max(initial=0.0))
     scale = 1.0 / peak if peak > 1 else 1.0
-    return (clean * scale).astype(np.float32), (noisy * scale).astype(np.float32)
+    return DetailedMix(
+        (clean * scale).astype(np.float32), (noisy * scale).astype(np.float32), gain, scale
+    )

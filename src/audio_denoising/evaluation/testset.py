@@ -10,22 +10,17 @@ drawn and draws such a list from any other corpus.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-import numpy as np
-
 from ..data.corpus import Recording
-from ..data.mixing import SILENCE, Waveform, mix, power, read_segment
-from ..dsp.spectrum import SAMPLE_RATE
+from ..data.frozen_set import LONGEST as LONGEST
+from ..data.frozen_set import SHORTEST_NOISE, SHORTEST_SPEECH, Choice, draw, long_enough, render
+from ..data.mixing import Waveform
 from ..errors import UserError
 
 SNRS_DB = (0, 5, 10, 15)
-LONGEST = 8 * SAMPLE_RATE  # samples of an utterance that are used
-SHORTEST_SPEECH = 3 * SAMPLE_RATE  # PESQ and STOI need a few words
-SHORTEST_NOISE = 2 * SAMPLE_RATE  # shorter clips would be repeated too often
 
 
 @dataclass(frozen=True)
@@ -67,9 +62,8 @@ def draw_list(
     Raises:
         UserError: fewer speakers than wanted, or no noise that is long enough.
     """
-    rng = np.random.default_rng(seed)
-    voices = _groups(speech, SHORTEST_SPEECH)
-    sources = _groups(noise, SHORTEST_NOISE, audible=True)
+    voices = long_enough(speech, SHORTEST_SPEECH)
+    sources = long_enough(noise, SHORTEST_NOISE, audible=True)
     if len(voices) < speakers:
         raise UserError(
             f"The test list needs {speakers} held-out speakers with utterances of 3 s or more, "
@@ -80,23 +74,17 @@ def draw_list(
             "No held-out noise clip of 2 s or more was found for the test list; "
             "point --noise at a tree with fold10 in it."
         )
-    source_order = rng.permutation(sorted(sources))
-    mixtures: list[Mixture] = []
-    for speaker in rng.permutation(sorted(voices))[:speakers]:
-        utterances = rng.permutation([recording.path.stem for recording in voices[speaker]])
-        for position, snr_db in enumerate(SNRS_DB):
-            clips = sources[source_order[len(mixtures) % len(source_order)]]
-            clip = clips[int(rng.integers(len(clips)))]
-            mixtures.append(
-                Mixture(
-                    speaker=str(speaker),
-                    utterance=str(utterances[position % len(utterances)]),
-                    noise=clip.path.stem,
-                    offset=int(rng.integers(clip.samples)),
-                    snr_db=snr_db,
-                )
-            )
-    return mixtures
+    choices = draw(voices, sources, count=speakers * len(SNRS_DB), snrs_db=SNRS_DB, seed=seed)
+    return [
+        Mixture(
+            speaker=choice.speech.group,
+            utterance=choice.speech.path.stem,
+            noise=choice.noise.path.stem,
+            offset=choice.offset,
+            snr_db=int(choice.snr_db),
+        )
+        for choice in choices
+    ]
 
 
 def load(
@@ -117,23 +105,8 @@ def load(
 
 
 def _render(mixture: Mixture, speech: Recording, noise: Recording) -> tuple[Waveform, Waveform]:
-    clean = read_segment(speech, 0, LONGEST)
-    clip = read_segment(noise, 0, noise.samples)
-    return mix(clean, np.resize(np.roll(clip, -mixture.offset), clean.shape), mixture.snr_db)
-
-
-def _groups(
-    recordings: Sequence[Recording], shortest: int, *, audible: bool = False
-) -> dict[str, list[Recording]]:
-    """Recordings of at least ``shortest`` samples, by group and in the order of their names."""
-    groups: dict[str, list[Recording]] = defaultdict(list)
-    for recording in sorted(recordings, key=lambda recording: recording.path.stem):
-        if recording.samples < shortest:
-            continue
-        if audible and power(read_segment(recording, 0, recording.samples)) < SILENCE:
-            continue
-        groups[recording.group].append(recording)
-    return dict(groups)
+    mixed = render(Choice(speech, noise, mixture.offset, mixture.snr_db))
+    return mixed.clean, mixed.noisy
 
 
 def _require(missing: set[str], what: str, option: str) -> None:
