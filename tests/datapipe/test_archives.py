@@ -127,7 +127,7 @@ def test_a_folder_appears_whole_with_its_companions(tmp_path: Path) -> None:
     )
     destination = tmp_path / "data" / "LibriSpeech" / "dev"
     killed = destination.parent / ".dev.unpacking"
-    (killed / "old").mkdir(parents=True)
+    (killed / "LibriSpeech" / "dev" / "half").mkdir(parents=True)
     unpack_folder(archive, "LibriSpeech/dev", destination)
     assert everything_below(tmp_path / "data") == {
         "LibriSpeech",

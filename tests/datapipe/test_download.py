@@ -86,6 +86,7 @@ def test_the_command_fetches_everything_and_prints_the_licences(
     assert result.exit_code == 0, result.output
     for text in ("CC BY 4.0", "CC BY-NC 3.0", "NON-COMMERCIAL USE ONLY"):
         assert text in result.output
+    assert "To fetch: dev-clean, UrbanSound8K, 0.00 GB in all" in result.output
     for folder in ("LibriSpeech/dev-clean", "noise_datasets/UrbanSound8K"):
         assert str(root / folder) in result.output
     audio = root / "noise_datasets/UrbanSound8K/audio"
@@ -97,7 +98,7 @@ def test_the_command_fetches_everything_and_prints_the_licences(
     requests = len(server.requests)
     again = invoke("--root", str(root))
     assert again.exit_code == 0
-    assert again.output.count("complete, nothing to fetch") == 2
+    assert again.output.count("complete already, nothing to fetch") == 2
     assert "NON-COMMERCIAL" in again.output
     assert len(server.requests) == requests == 2
 
@@ -144,8 +145,27 @@ def test_a_checksum_wrong_twice_is_one_sentence(server, archives, tmp_path: Path
     with pytest.raises(UserError, match="wrong checksum .* nothing was unpacked"):
         download([archive], tmp_path)
     assert len(server.requests) == 2
-    assert list((tmp_path / "archives").iterdir()) == []
+    assert [p.name for p in (tmp_path / "archives").iterdir()] == [".lock"]
     assert not (tmp_path / archive.folder).exists()
+
+
+def test_two_runs_do_not_work_in_one_folder(archives, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+
+    class Second(Watcher):
+        def begin(self, label: str, total: int, done: int = 0) -> None:
+            if label.startswith("Unpacking"):
+                download(archives, tmp_path)
+
+    with pytest.raises(UserError, match="Another run is at work in .*archives"):
+        download(archives, tmp_path, Second())
+    download(archives, tmp_path)
+
+
+def test_a_root_that_cannot_be_written_is_one_sentence(archives, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(UserError, match="archives cannot be written .* name another folder"):
+        download(archives, tmp_path / "data")
 
 
 def test_an_archive_put_there_by_hand_is_used(server, archives, tmp_path: Path) -> None:
@@ -189,6 +209,7 @@ def test_an_incomplete_folder_is_not_touched(server, archives, tmp_path: Path) -
     mine = tmp_path / archives[0].folder / "1" / "mine.flac"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
+    (mine.parent / "._mine.flac").write_bytes(b"")  # what a Mac leaves beside it is no recording
     with pytest.raises(UserError, match="holds 1 of the 4 recordings .* move it away"):
         download(archives, tmp_path)
     assert server.requests == []

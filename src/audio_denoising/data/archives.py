@@ -20,7 +20,7 @@ from .watching import Watcher
 
 _BLOCK = 1 << 20
 # Not valid in names on Windows, where they would reach another drive, stream or folder.
-_FOREIGN = re.compile(r"[\\:\x00-\x1f]")
+_FOREIGN = re.compile(r"[\\:\x00]")
 
 
 def unpack(archive: Path, target: Path, watcher: Watcher | None = None) -> None:
@@ -34,8 +34,8 @@ def unpack(archive: Path, target: Path, watcher: Watcher | None = None) -> None:
     """
     watcher = watcher or Watcher()
     watcher.begin(f"Unpacking {archive.name}", archive.stat().st_size)
-    target.mkdir(parents=True, exist_ok=True)
     try:
+        target.mkdir(parents=True, exist_ok=True)
         with (
             archive.open("rb") as packed,
             gzip.GzipFile(fileobj=packed) as plain,

@@ -20,6 +20,7 @@ from ..errors import UserError
 from .archives import unpack_folder
 from .catalogue import CORPORA, Archive, Corpus
 from .corpus import EXTENSIONS
+from .single_run import single_run
 from .transfer import Transfer
 from .watching import Watcher
 
@@ -64,25 +65,32 @@ def download(
     Returns the folders, in the order of ``archives``; nothing is fetched for complete ones.
 
     Raises:
-        UserError: a folder is there but incomplete, the disk has no room, no server could deliver
-            an archive, or an archive is not what its publisher describes.
+        UserError: a folder is there but incomplete, the disk has no room, another run is at work
+            in ``root``, no server could deliver an archive, or an archive is not what its
+            publisher describes.
     """
     watcher = watcher or Watcher()
     missing = []
     for archive in archives:
         if is_complete(archive, root):
-            watcher.say(f"{root / archive.folder} is complete, nothing to fetch")
+            watcher.say(f"{root / archive.folder} was complete already, nothing to fetch")
         else:
             missing.append(archive)
-    _check_room(missing, root)
-    for archive in missing:
-        packed = _fetch(archive, root / "archives", watcher, sleep)
-        destination = root / archive.folder
-        unpack_folder(packed, archive.inside, destination, watcher)
-        packed.unlink()
-        watcher.say(f"{destination} is complete")
-    with contextlib.suppress(OSError):  # absent, or other archives are still in it
-        (root / "archives").rmdir()
+    if missing:
+        _check_room(missing, root)
+        names = ", ".join(archive.name for archive in missing)
+        size = sum(archive.size for archive in missing)
+        watcher.say(f"To fetch: {names}, {size / 1e9:.2f} GB in all")
+        transit = root / "archives"
+        with single_run(transit):
+            for archive in missing:
+                packed = _fetch(archive, transit, watcher, sleep)
+                destination = root / archive.folder
+                unpack_folder(packed, archive.inside, destination, watcher)
+                packed.unlink()
+                watcher.say(f"{destination} is complete")
+        with contextlib.suppress(OSError):  # other archives are still in it
+            transit.rmdir()
     return [root / archive.folder for archive in archives]
 
 

@@ -16,7 +16,7 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -24,11 +24,6 @@ from typing import IO
 from .. import __version__
 from ..errors import UserError
 from .watching import Watcher
-
-try:
-    import fcntl
-except ImportError:  # Windows, where two runs at once are not told apart
-    fcntl = None  # type: ignore[assignment]
 
 _BLOCK = 1 << 18
 _TRY_AGAIN = frozenset({408, 416, 425, 429})  # of the 4xx answers; every 5xx is one too
@@ -83,11 +78,16 @@ class Transfer:
         """Fetches the file; on return ``target`` exists with the right size.
 
         Raises:
-            UserError: no address could deliver the file, the disk is full, or another run is
-                fetching it. Whatever has arrived stays in ``part``.
+            UserError: no address could deliver the file, or the disk is full. Whatever has
+                arrived stays in ``part``.
         """
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        with _open_part(self.part) as part:
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered, so that every byte that arrived survives an interruption.
+            part = self.part.open("r+b" if self.part.exists() else "w+b", buffering=0)
+        except OSError as error:
+            raise UserError(f"{self.part} cannot be written ({error.strerror}).") from error
+        with part:
             self.watcher.begin(f"Fetching {self.target.name}", self.size, self._have())
             self._persist(part)
         self.part.replace(self.target)
@@ -165,7 +165,7 @@ class Transfer:
                 ) from error
         except (OSError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise _Failed(f"the connection broke ({reason or type(reason).__name__})") from error
+            raise _Failed(f"the connection failed ({reason or type(reason).__name__})") from error
 
     def _request(self, url: str, have: int) -> urllib.request.Request:
         headers = {"User-Agent": f"audio-denoising/{__version__}", "Accept-Encoding": "identity"}
@@ -236,23 +236,3 @@ def _full(part: Path, error: OSError) -> str:
 
 def _seconds(retry_after: str | None) -> float:
     return float(retry_after) if retry_after and retry_after.isdigit() else 0.0
-
-
-@contextlib.contextmanager
-def _open_part(path: Path) -> Iterator[IO[bytes]]:
-    """The part, unbuffered so that every byte that arrived survives, and locked for this run."""
-    try:
-        part = path.open("r+b" if path.exists() else "w+b", buffering=0)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}).") from error
-    with part:
-        if fcntl is not None:
-            try:
-                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"Another run is fetching {path}; wait for it or stop it."
-                ) from error
-            except OSError:  # a file system without locks
-                pass
-        yield part
