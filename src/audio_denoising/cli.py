@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from . import __version__
+from .cli_data import data_app
 from .errors import UserError
 
 app = typer.Typer(
@@ -25,6 +26,9 @@ app = typer.Typer(
     help="Remove noise from speech with a U-Net written from scratch.",
 )
 console = Console(highlight=False, emoji=False)
+
+
+app.add_typer(data_app, name="data")
 
 
 @app.callback(invoke_without_command=True)

@@ -12,7 +12,7 @@ adjoint of its forward one: A for A^T, B for B^T, G^T for G.
 
 Winograd, "Arithmetic complexity of computations", 1980; Lavin and Gray, "Fast algorithms for
 convolutional neural networks", CVPR 2016 (arXiv:1509.09308), section 4.1. Rounding errors are a
-few times larger than those of a direct convolution: up to 1e-5 relative in float32.
+few times larger than those of a direct convolution, and still below 1e-6 relative in float32.
 """
 
 from __future__ import annotations
