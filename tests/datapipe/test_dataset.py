@@ -201,8 +201,12 @@ def test_when_nothing_can_be_decoded_the_sentence_is_clean(constants, workers):
     speech, noise = constants
     for recording in speech:
         recording.path.write_bytes(b"RIFF")
-    with pytest.raises(UserError, match=r"^None of 8 recordings.*\.wav.*copy them again\.$"):
+    sentence = r"^None of 8 recordings.*\.wav.*copy them again\.$"
+    with pytest.raises(UserError, match=sentence) as caught:
         collect(MixtureDataset(speech, noise), workers=workers)
+    # Whoever keeps the error must not keep the workers: the interpreter would wait for them.
+    assert caught.value.__context__ is None
+    assert not multiprocessing.active_children()
 
 
 def test_an_empty_split_says_what_to_do(tiny_noise):

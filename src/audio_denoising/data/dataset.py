@@ -205,7 +205,11 @@ def batches(
     try:
         for pair in loader:
             yield pair[0], pair[1]
+        return
     except UserError as error:
         # Out of a worker the message comes wrapped in its traceback; the sentence is the last line.
         sentence = str(error).strip().splitlines()[-1]
-        raise UserError(sentence.split("UserError: ", 1)[-1]) from error
+        # A kept traceback, or an error chained to it, would keep the workers. They are deaf to
+        # SIGTERM, and the interpreter would wait for them at its end, for ever.
+        error.__traceback__ = None
+    raise UserError(sentence.split("UserError: ", 1)[-1])
