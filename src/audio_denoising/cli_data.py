@@ -53,6 +53,52 @@ def download(
 
 
 @data_app.command()
+def check(
+    speech: Annotated[
+        Path, typer.Option(help="Folder of clean speech: LibriSpeech or any folder.")
+    ] = Path("data/LibriSpeech"),
+    noise: Annotated[
+        Path, typer.Option(help="Folder of noise: UrbanSound8K or any folder.")
+    ] = Path("data/noise_datasets/UrbanSound8K"),
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Speaker, noise source or folder that validates; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Read headers only: seconds, not minutes.")
+    ] = False,
+    name_all: Annotated[bool, typer.Option("--all", help="Name every faulty file.")] = False,
+) -> None:
+    """Look at speech and noise as training would; exit with 1 if it could not run.
+
+    Says what was found, what is unusable and why, who trains, validates and tests, and how fast
+    mixtures can be made. Decodes every file.
+
+    Example: [bold]denoise data check --speech my/voices --noise my/noise --hold-out anna[/bold]
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from .data.check import check as look
+    from .data.check_report import print_check
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Looking for files", total=None)
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.update(task, description=f"Decoding {what}", completed=done, total=total)
+
+        report = look(speech, noise, hold_out=hold_out or (), quick=quick, progress=progress)
+    print_check(console, report, name_all=name_all)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@data_app.command()
 def mix(
     count: Annotated[int, typer.Option(help="Mixtures to write.", min=1)] = 40,
     snr: Annotated[str, typer.Option(help="Levels in dB, separated by commas.")] = "0,5,10,15",

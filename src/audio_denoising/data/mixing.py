@@ -20,7 +20,7 @@ SILENCE = 1e-6  # mean power (-60 dB re full scale) below which a stretch carrie
 # The resampler needs a little signal on both sides of the stretch, or its ends would ring.
 _MARGIN = 320  # samples at 16 kHz
 # Compressed formats may promise a little more than they hold; a longer gap is a damaged file.
-_TOLERANCE_SECONDS = 0.25
+TOLERANCE_SECONDS = 0.25
 
 
 class DamagedRecording(Exception):
@@ -61,7 +61,7 @@ def read_segment(recording: Recording, start: int, length: int) -> Waveform:
             frames = file.read(wanted, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise DamagedRecording(f"{recording.path}: {error}") from error
-    if len(frames) < wanted - _TOLERANCE_SECONDS * rate:
+    if len(frames) < wanted - TOLERANCE_SECONDS * rate:
         raise DamagedRecording(f"{recording.path}: it ends early, after {first + len(frames)}")
     mono: Waveform = frames.mean(axis=1, dtype=np.float32)
     if rate != SAMPLE_RATE:
