@@ -76,6 +76,13 @@ def test_a_big_unlabelled_folder_is_not_spent_on_validation():
         assert "speaker/collection" in groups(split(speech, NOISE), "speech")["train"]
 
 
+def test_one_short_file_among_long_ones_does_not_prevent_validation():
+    noise = [*(recording(f"file/{name}", seconds=60) for name in "abcd"), recording("file/click")]
+    splits = split(speakers(9), noise)
+    assert_whole_and_apart(splits, speakers(9), noise)
+    assert splits.train.noise and splits.validation.noise
+
+
 @pytest.mark.parametrize("count", [2, 3, 5, 10, 300])
 def test_plain_folders_are_divided_and_training_is_never_empty(count):
     speech = speakers(count)

@@ -23,6 +23,7 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
     for corpus in report.corpora:
         console.print(f"[bold]{corpus.what:<8}[/bold]{escape(str(corpus.folder))}", soft_wrap=True)
     if report.corpora:
+        console.print()
         console.print(_contents(report.corpora))
     unusable = [(c, [f for f in c.findings if f.fault in UNUSABLE]) for c in report.corpora]
     doubtful = [(c, [f for f in c.findings if f.fault not in UNUSABLE]) for c in report.corpora]
@@ -52,7 +53,7 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
 
 
 def _contents(corpora: Sequence[Corpus]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False, title=" ")
+    table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("")
     for corpus in corpora:
         table.add_column(corpus.what, overflow="fold", ratio=1)

@@ -173,7 +173,7 @@ def _most_protected(hints: Collection[str]) -> str:
 
 
 def _small(recordings: Sequence[Recording], groups: Collection[str]) -> set[str]:
-    """Those of ``groups`` that are not a big part of the corpus (all of them, if none is small).
+    """Those of ``groups`` that are not a big part of the corpus (all, if fewer than two are small).
 
     One big folder is usually a single-voice corpus or many unlabelled voices: as a validation
     split it would say little about new speakers, and training would miss it.
@@ -182,7 +182,8 @@ def _small(recordings: Sequence[Recording], groups: Collection[str]) -> set[str]
     for recording in recordings:
         seconds[recording.group] += recording.seconds
     largest = LARGEST_SHARE * sum(seconds.values())
-    return {group for group in groups if seconds[group] <= largest} or set(groups)
+    small = {group for group in groups if seconds[group] <= largest}
+    return small if len(small) > 1 else set(groups)
 
 
 def _pick(groups: Collection[str], low: float, high: float) -> set[str]:
