@@ -74,8 +74,7 @@ def check(
 ) -> None:
     """Look at speech and noise as training would; exit with 1 if it could not run.
 
-    Says what was found, what is unusable and why, who trains, validates and tests, and how fast
-    mixtures can be made. Decodes every file.
+    Decodes every file; names what is unusable, and says who trains and how fast batches come.
 
     Example: [bold]denoise data check --speech my/voices --noise my/noise --hold-out anna[/bold]
     """
@@ -128,8 +127,7 @@ def mix(
 ) -> None:
     """Freeze a test set on disk: clean/, noisy/ and manifest.csv with every choice made.
 
-    Each speaker is heard once at every level, then comes the next. The same seed and recordings
-    give the same bytes.
+    A speaker is heard once at every level, then comes the next. Same seed, same bytes.
 
     Example: [bold]denoise data mix --count 40 --snr 0,5,10,15 --seed 7 --out data/test_set[/bold]
     """

@@ -22,14 +22,15 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
     """Prints the report; ``name_all`` names every faulty file, else the first five of a kind."""
     for corpus in report.corpora:
         console.print(f"[bold]{corpus.what:<8}[/bold]{escape(str(corpus.folder))}", soft_wrap=True)
-    if report.corpora:
+    filled = [corpus for corpus in report.corpora if corpus.scan.recordings]
+    if filled:
         console.print()
-        console.print(_contents(report.corpora))
+        console.print(_contents(filled))
     unusable = [(c, [f for f in c.findings if f.fault in UNUSABLE]) for c in report.corpora]
     doubtful = [(c, [f for f in c.findings if f.fault not in UNUSABLE]) for c in report.corpora]
     if not report.decoded:
         console.print("\nOnly headers were read: damage, silence and clipping are not known.")
-    elif report.corpora and not any(found for _, found in unusable):
+    elif filled and not any(found for _, found in unusable):
         console.print("\nEvery file found can be used.")
     _faults(console, "Unusable, passed over by training", unusable, name_all)
     _faults(console, "Used by training, but worth a look", doubtful, name_all)
@@ -56,7 +57,7 @@ def _contents(corpora: Sequence[Corpus]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("")
     for corpus in corpora:
-        table.add_column(corpus.what, overflow="fold", ratio=1)
+        table.add_column(corpus.what, overflow="fold")
     found = [corpus.scan.recordings for corpus in corpora]
     table.add_row("files", *(f"{len(recordings):,}" for recordings in found))
     table.add_row("hours", *(f"{_hours(recordings):.2f}" for recordings in found))
