@@ -95,14 +95,15 @@ def test_an_earlier_set_is_replaced_only_by_force_and_anything_else_never(tmp_pa
     out.mkdir()
     mix(out, "--count", "1")  # an empty folder is free
     before = contents(out)
-    with pytest.raises(UserError, match="not empty.*--force"):
+    with pytest.raises(UserError, match="holds a set.*--force"):
         mix(out, "--count", "2")
     assert contents(out) == before
     mix(out, "--count", "2", "--force")
     assert len(rows(out)) == 2
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"notes\.txt.*another --out"):
-        mix(out, "--count", "1", "--force")
+    for options in ((), ("--force",)):
+        with pytest.raises(UserError, match=r"notes\.txt.*never replaced"):
+            mix(out, "--count", "1", *options)
     assert (out / "notes.txt").exists() and len(rows(out)) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 

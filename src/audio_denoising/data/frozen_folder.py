@@ -39,14 +39,13 @@ def require_free(folder: Path, *, force: bool) -> None:
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not found:
         return
-    if not force:
-        raise UserError(f"{folder} is not empty: choose another --out, or replace it by --force")
     if found != _PARTS:
-        strange = min(found - _PARTS or _PARTS)
         raise UserError(
-            f"{folder} is not a set that this command wrote (see {strange}), so --force does not "
-            "replace it: choose another --out"
+            f"{folder} holds something else than a set that this command wrote (see "
+            f"{min(found ^ _PARTS)}) and is never replaced: choose another --out"
         )
+    if not force:
+        raise UserError(f"{folder} holds a set: choose another --out, or replace it by --force")
 
 
 def write_frozen(
