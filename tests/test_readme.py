@@ -66,8 +66,14 @@ def test_the_command_line_knows_every_command_and_option_named():
     calls += [["train", *line[2:]] for line in lines if line[:1] == ["python"] and "-m" not in line]
     calls = [call for call in calls if call and call[0].isalpha()]
     assert {call[0] for call in calls} == set(command_line.commands)
+    assert {call[1] for call in calls if call[0] == "data"} == set(
+        command_line.commands["data"].commands
+    )
     for name, *arguments in calls:
-        known = {option for each in command_line.commands[name].params for option in each.opts}
+        command = command_line.commands[name]
+        if name == "data":
+            command = command.commands[arguments.pop(0)]
+        known = {option for each in command.params for option in each.opts}
         assert {word for word in arguments if word.startswith("-")} <= known, name
 
 

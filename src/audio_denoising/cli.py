@@ -135,6 +135,10 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option(help="Checkpoint whose weights to start from (fine-tuning).")
     ] = None,
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Speaker, noise source or folder that validates; may be repeated."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Train a version on speech mixed with noise on the fly.
@@ -160,6 +164,7 @@ def train(
         clip_norm=clip_norm,
         seed=seed,
         start_from=str(start_from) if start_from else None,
+        hold_out=hold_out,
     )
     if threads < 0:
         raise UserError("--threads must not be negative")

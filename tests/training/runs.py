@@ -35,9 +35,12 @@ class Recorder:
         self.steps: list[tuple[int, int]] = []
         self.rows: list[Row] = []
         self.best: list[bool] = []
+        self.damaged: list[Path] | None = None
+        self.splits: Splits | None = None
 
     def started(self, splits: Splits, device: torch.device, steps: int, resumed_at: int) -> None:
         self.resumed_at = resumed_at
+        self.splits = splits
 
     def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
         self.steps.append((epoch, step))
@@ -48,6 +51,9 @@ class Recorder:
     def finished_epoch(self, row: Row, is_best: bool) -> None:
         self.rows.append(row)
         self.best.append(is_best)
+
+    def finished(self, damaged: list[Path]) -> None:
+        self.damaged = damaged
 
 
 @contextmanager

@@ -175,3 +175,24 @@ def test_a_long_epoch_is_saved_now_and_then(
 
     assert train(tmp_path, epochs=1, batch_size=1, recorder=Watcher())
     assert saved == [0, 1, 2, 3]
+
+
+def test_held_out_speakers_validate_and_never_train(tmp_path: Path) -> None:
+    recorder = Recorder()
+    train(tmp_path, epochs=1, hold_out=["26"], recorder=recorder)
+    assert recorder.splits is not None
+    train_speakers, held = (
+        {r.group.rsplit("/", 1)[1] for r in part.speech}
+        for part in (recorder.splits.train, recorder.splits.validation)
+    )
+    assert "26" in held and "26" not in train_speakers
+
+
+def test_damaged_files_are_passed_over_and_named_at_the_end(tmp_path: Path) -> None:
+    speech = tmp_path / "LibriSpeech"
+    shutil.copytree(SPEECH, speech)
+    flac = next((speech / "train-clean-100").rglob("*.flac"))
+    flac.write_bytes(flac.read_bytes()[:4000] + bytes(40000))  # the header promises more
+    recorder = Recorder()
+    assert train(tmp_path / "run", speech=speech, epochs=1, epoch_size=16, recorder=recorder)
+    assert recorder.damaged == [flac]

@@ -24,6 +24,7 @@ class TrainingOptions:
         momentum: of SGD. clip_norm: largest joint norm of the gradients, 0 for no limit.
         seed: decides first weights, order and mixtures.
         start_from: a checkpoint whose weights are the first weights, instead of random ones.
+        hold_out: speakers, noise sources or folders that validate instead of training.
     """
 
     version: str
@@ -38,6 +39,7 @@ class TrainingOptions:
     clip_norm: float = 0.0
     seed: int = 0
     start_from: str | None = None
+    hold_out: list[str] | None = None
 
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:

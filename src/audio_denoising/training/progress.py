@@ -92,3 +92,14 @@ class TrainingDisplay:
             f"SI-SDR {row['validation_si_sdr']:.2f} dB ({row['validation_si_sdr_gain']:+.2f})"
             f"{'  best' if is_best else ''}"
         )
+
+    def finished(self, damaged: list[Path]) -> None:
+        """Names the files that training passed over."""
+        if damaged:
+            names = ", ".join(str(path) for path in damaged[:5])
+            more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+            self.console.print(
+                f"{len(damaged)} files could not be decoded and were passed over: {names}{more}",
+                markup=False,
+                soft_wrap=True,
+            )

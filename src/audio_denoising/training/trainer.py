@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -52,6 +53,9 @@ class Reporter(Protocol):
     def finished_epoch(self, row: Row, is_best: bool) -> None:
         """After validation."""
 
+    def finished(self, damaged: list[Path]) -> None:
+        """After the last epoch; the files that could not be decoded and were passed over."""
+
 
 class Trainer:
     """One run. `run()` returns True when all epochs are done, False when it was interrupted.
@@ -87,7 +91,9 @@ class Trainer:
     def run(self) -> bool:
         """Trains until the last epoch is done or somebody stops it."""
         options, place = self.options, self.place
-        splits = split(index_speech(place.speech), index_noise(place.noise))
+        splits = split(
+            index_speech(place.speech), index_noise(place.noise), hold_out=options.hold_out or ()
+        )
         self._check(splits)
         dataset = MixtureDataset(
             splits.train.speech,
@@ -111,6 +117,7 @@ class Trainer:
                     self._save()
                     return False
                 self._finish_epoch(steps, validation)
+        self.reporter.finished(dataset.damaged)
         return True
 
     def _train_epoch(self, dataset: MixtureDataset, schedule: Schedule, stopped: list[int]) -> bool:
