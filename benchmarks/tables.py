@@ -72,12 +72,18 @@ def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
     for name, history in histories.items():
         epochs = history["epochs"]
         best = max(epochs, key=lambda row: row["validation_si_sdr"])
-        hours = sum(row["train_seconds"] for row in epochs) / 3600
+        before = [run for run in history.get("earlier", []) if run["epochs"]]
+        rows_run = [*epochs, *(row for run in before for row in run["epochs"])]
+        hours = sum(row["train_seconds"] for row in rows_run) / 3600
+        steps = best["step"] + sum(run["epochs"][-1]["step"] for run in before)
+        mixtures = best["step"] * history["options"]["batch_size"] + sum(
+            run["epochs"][-1]["step"] * run["options"]["batch_size"] for run in before
+        )
         rows.append(
             [
                 name,
-                f"{best['step']}",
-                f"{best['step'] * history['options']['batch_size']}",
+                f"{steps}",
+                f"{mixtures}",
                 f"{hours:.1f}",
                 f"{best['epoch']} of {epochs[-1]['epoch']}",
                 f"{best['train_loss']:.4f}",

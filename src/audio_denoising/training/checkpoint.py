@@ -148,7 +148,8 @@ def _checked(path: Path, content: Any) -> Checkpoint:
             f"{path} does not hold the weights of {version}-{size}: use another copy or train again"
         )
     history = [dict(row) for row in content.get("history", [])]
-    steps = int(content.get("position", {}).get("step", 0))
+    before = [run["epochs"][-1]["step"] for run in content.get("earlier", []) if run["epochs"]]
+    steps = int(content.get("position", {}).get("step", 0)) + sum(before)
     return Checkpoint(path, version, size, model, history, steps, content)
 
 
@@ -171,6 +172,7 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
         "options": checkpoint.content.get("options", {}),
         "position": checkpoint.content.get("position", {}),
         "history": checkpoint.history,
+        "earlier": checkpoint.content.get("earlier", []),
     }
     save_checkpoint(path, content)
 

@@ -11,9 +11,15 @@ from .checkpoint import save_whole
 Row = dict[str, Any]
 
 
-def save_history(folder: Path, options: dict[str, Any], rows: list[Row]) -> None:
-    """Writes `history.json`, `loss_curve.png` and `psnr_curve.png`, each whole or not at all."""
-    text = json.dumps({"options": options, "epochs": rows}, indent=1) + "\n"
+def save_history(
+    folder: Path, options: dict[str, Any], rows: list[Row], earlier: list[dict[str, Any]]
+) -> None:
+    """Writes `history.json`, `loss_curve.png` and `psnr_curve.png`, each whole or not at all.
+
+    `earlier` holds the options and rows of the runs that this one started from.
+    """
+    content = {"options": options, "epochs": rows, "earlier": earlier}
+    text = json.dumps(content, indent=1) + "\n"
     save_whole(folder / "history.json", lambda path: path.write_text(text))
     title = f"{options['version']}-{options['size']}"
     _draw(folder / "loss_curve.png", rows, "loss", "loss", title)

@@ -80,6 +80,7 @@ class Trainer:
             )
         self.learner = build_learner(options, self.device)
         self.history: list[Row] = []
+        self.earlier: list[dict[str, Any]] = []  # the runs behind --start-from
         self.epoch, self.batch, self.step = 1, 0, 0
         self.sums = {"loss": 0.0, "psnr": 0.0, "seconds": 0.0}
         self.best = float("-inf")
@@ -184,7 +185,7 @@ class Trainer:
             save_checkpoint(self.place.out / "best.pth", self._content())
         if finished % KEEP_EVERY == 0:
             save_checkpoint(self.place.out / f"epoch_{finished:03d}.pth", self._content())
-        save_history(self.place.out, self.options.as_dict(), self.history)
+        save_history(self.place.out, self.options.as_dict(), self.history, self.earlier)
         self.reporter.finished_epoch(row, is_best)
 
     def _content(self) -> dict[str, Any]:
@@ -197,6 +198,7 @@ class Trainer:
             "sums": dict(self.sums),
             "best": self.best,
             "history": list(self.history),
+            "earlier": self.earlier,
             "rng": torch.get_rng_state(),
         }
 
@@ -213,6 +215,8 @@ class Trainer:
         self.learner.model.load_state_dict(
             {name: value.float() for name, value in checkpoint.model_state.items()}
         )
+        run = {"options": checkpoint.content.get("options", {}), "epochs": checkpoint.history}
+        self.earlier = [*checkpoint.content.get("earlier", []), run]
 
     def _restore(self) -> None:
         checkpoint = load_checkpoint(self.last)
@@ -231,6 +235,7 @@ class Trainer:
             self.epoch, self.batch, self.step = (position[k] for k in ("epoch", "batch", "step"))
             self.sums, self.best = dict(content["sums"]), content["best"]
             self.history = checkpoint.history
+            self.earlier = list(content.get("earlier", []))
             torch.set_rng_state(content["rng"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
