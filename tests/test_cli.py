@@ -467,7 +467,8 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "Trainer", Stub)
     line = "train v2 --speech s --noise n --out o --size large --epochs 3 --batch-size 4 "
     line += "--epoch-size 8 --lr 0.5 --schedule cosine --warmup 2 --momentum 0.8 --clip-norm 1 "
-    line += "--seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth --resume"
+    line += "--seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth --resume "
+    line += "--hold-out anna --hold-out ben"
     result = denoise(*line.split())
     assert (result.code, result.err) == (0, "")
     assert "Stopped and saved: go on with the same command and --resume (o)" in result.out
@@ -484,6 +485,7 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
         "clip_norm": 1.0,
         "seed": 7,
         "start_from": "w.pth",
+        "hold_out": ["anna", "ben"],
     }
     place = given["place"]
     assert [str(path) for path in (place.speech, place.noise, place.out)] == ["s", "n", "o"]

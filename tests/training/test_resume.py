@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -162,6 +163,18 @@ def test_start_from_takes_an_exported_checkpoint(straight: Trained, tmp_path: Pa
     assert all(
         value.dtype.is_floating_point and value.element_size() == 4 for value in after.values()
     )
+
+
+def test_the_history_tells_of_the_run_it_started_from(straight: Trained, tmp_path: Path) -> None:
+    source = straight("v2") / "last.pth"
+    train(tmp_path / "fine", "v2", epochs=1, start_from=str(source))
+    (earlier,) = json.loads((tmp_path / "fine" / "history.json").read_text())["earlier"]
+    with quickly(narrow=True):
+        before, tuned = (load_checkpoint(p) for p in (source, tmp_path / "fine" / "last.pth"))
+        export(tuned, tmp_path / "small.pth")
+        shared = load_checkpoint(tmp_path / "small.pth")
+    assert (earlier["options"], earlier["epochs"]) == (before.content["options"], before.history)
+    assert tuned.steps == shared.steps == before.steps + 2
 
 
 def test_start_from_refuses_another_version_and_size(straight: Trained, tmp_path: Path) -> None:
