@@ -165,11 +165,17 @@ def shipped(version: str) -> Path:
 
 
 def export(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes only what cleaning needs, in half precision: a few MB, to ship and to share."""
+    """Writes only what cleaning needs, in half precision: a few MB, to ship and to share.
+
+    Of the file that training started from only the name stays: folders are private.
+    """
+    options = dict(checkpoint.content.get("options", {}))
+    if options.get("start_from"):
+        options["start_from"] = Path(options["start_from"]).name
     content = {
         **describe(checkpoint.version, checkpoint.size),
         "model": {name: value.half() for name, value in checkpoint.model_state.items()},
-        "options": checkpoint.content.get("options", {}),
+        "options": options,
         "position": checkpoint.content.get("position", {}),
         "history": checkpoint.history,
         "earlier": checkpoint.content.get("earlier", []),
