@@ -16,6 +16,7 @@ from rich.table import Table
 
 from . import __version__
 from .cli_data import data_app
+from .cli_options import NOISE, SPEECH, HoldOut, Noise, Speech
 from .errors import UserError
 
 app = typer.Typer(
@@ -98,12 +99,8 @@ def clean(
 @app.command()
 def train(
     version: Annotated[str, typer.Argument(help="v2, v3, v4 or torch.")],
-    speech: Annotated[
-        Path, typer.Option(help="Folder of clean speech: LibriSpeech or any folder.")
-    ] = Path("data/LibriSpeech"),
-    noise: Annotated[
-        Path, typer.Option(help="Folder of noise: UrbanSound8K or any folder.")
-    ] = Path("data/noise_datasets/UrbanSound8K"),
+    speech: Speech = SPEECH,
+    noise: Noise = NOISE,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: runs/VERSION-SIZE")
     ] = None,
@@ -135,10 +132,7 @@ def train(
     start_from: Annotated[
         Path | None, typer.Option(help="Checkpoint whose weights to start from (fine-tuning).")
     ] = None,
-    hold_out: Annotated[
-        list[str] | None,
-        typer.Option(help="Speaker, noise source or folder that validates; may be repeated."),
-    ] = None,
+    hold_out: HoldOut = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Train a version on speech mixed with noise on the fly.

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from .cli_options import NOISE, SPEECH, HoldOut, Noise, Speech
+
 data_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -54,19 +56,9 @@ def download(
 
 @data_app.command()
 def check(
-    speech: Annotated[
-        Path, typer.Option(help="Folder of clean speech: LibriSpeech or any folder.")
-    ] = Path("data/LibriSpeech"),
-    noise: Annotated[
-        Path, typer.Option(help="Folder of noise: UrbanSound8K or any folder.")
-    ] = Path("data/noise_datasets/UrbanSound8K"),
-    hold_out: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Speaker, noise source or folder that validates; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    speech: Speech = SPEECH,
+    noise: Noise = NOISE,
+    hold_out: HoldOut = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Read headers only: seconds, not minutes.")
     ] = False,
@@ -106,19 +98,9 @@ def mix(
         str, typer.Option("--split", help="test, validation, train, or all of the recordings.")
     ] = "test",
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("data/test_set"),
-    speech: Annotated[
-        Path, typer.Option(help="Folder of clean speech: LibriSpeech or any folder.")
-    ] = Path("data/LibriSpeech"),
-    noise: Annotated[
-        Path, typer.Option(help="Folder of noise: UrbanSound8K or any folder.")
-    ] = Path("data/noise_datasets/UrbanSound8K"),
-    hold_out: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Speaker, noise source or folder that validates; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    speech: Speech = SPEECH,
+    noise: Noise = NOISE,
+    hold_out: HoldOut = None,
     shortest: Annotated[float, typer.Option(help="Seconds an utterance must last.")] = 3.0,
     shortest_noise: Annotated[float, typer.Option(help="Seconds a noise must last.")] = 2.0,
     longest: Annotated[float, typer.Option(help="Seconds of an utterance that are used.")] = 8.0,

@@ -38,10 +38,12 @@ class Validation:
                 drop_last=False,
             )
         )
+        pairs = [pair for batch in self.batches for pair in zip(*batch, strict=True)]
+        self.noisy_si_sdr = float(np.mean([_ratio(noisy, clean) for clean, noisy in pairs]))
 
     def run(self, learner: Learner) -> dict[str, float]:
         """Loss, PSNR (dB), SI-SDR (dB) and its gain over the noisy input, means over mixtures."""
-        sums = np.zeros(4)
+        sums = np.zeros(3)
         count = 0
         for clean, noisy in self.batches:
             spectra = stft(noisy.to(learner.device))
@@ -49,17 +51,16 @@ class Validation:
             prediction = learner.predict(image(spectra).unsqueeze(1))
             cleaned = istft(apply_image(spectra, prediction[:, 0]), SEGMENT).cpu()
             scores = [_ratio(c, s) for c, s in zip(cleaned, clean, strict=True)]
-            before = [_ratio(x, s) for x, s in zip(noisy, clean, strict=True)]
             loss = float(learner.loss(prediction, target))
-            means = (loss, float(psnr(prediction, target)), np.mean(scores), np.mean(before))
+            means = (loss, float(psnr(prediction, target)), np.mean(scores))
             sums += len(clean) * np.array(means)
             count += len(clean)
-        loss, image_psnr, ratio, ratio_before = sums / count
+        loss, image_psnr, ratio = sums / count
         return {
             "validation_loss": float(loss),
             "validation_psnr": float(image_psnr),
             "validation_si_sdr": float(ratio),
-            "validation_si_sdr_gain": float(ratio - ratio_before),
+            "validation_si_sdr_gain": float(ratio) - self.noisy_si_sdr,
         }
 
 

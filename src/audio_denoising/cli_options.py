@@ -1,0 +1,21 @@
+"""Options that several commands share, declared once so that they read alike everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Speech = Annotated[Path, typer.Option(help="Folder of clean speech: LibriSpeech or any folder.")]
+Noise = Annotated[Path, typer.Option(help="Folder of noise: UrbanSound8K or any folder.")]
+HoldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Speaker, noise source or folder that validates; may be repeated.",
+        show_default=False,
+    ),
+]
+
+SPEECH = Path("data/LibriSpeech")
+NOISE = Path("data/noise_datasets/UrbanSound8K")
