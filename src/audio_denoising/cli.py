@@ -123,6 +123,9 @@ def train(
     warmup: Annotated[int, typer.Option(help="Steps of rising learning rate.")] = 0,
     momentum: Annotated[float, typer.Option(help="Of SGD (v2 and v3).")] = 0.9,
     clip_norm: Annotated[float, typer.Option(help="Largest gradient norm; 0: no limit.")] = 0.0,
+    precision: Annotated[
+        str, typer.Option(help="fp32, or bf16: faster where the processor has units for it.")
+    ] = "fp32",
     seed: Annotated[int, typer.Option(help="Decides weights, order and mixtures.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that decode audio.")] = 1,
@@ -156,6 +159,7 @@ def train(
         warmup_steps=warmup,
         momentum=momentum,
         clip_norm=clip_norm,
+        precision=precision,
         seed=seed,
         start_from=str(start_from) if start_from else None,
         hold_out=hold_out,

@@ -35,6 +35,7 @@ def test_defaults(version: str, size: str, rate: float, epochs: int) -> None:
         ({"version": "v9"}, "unknown version 'v9': choose one of v2, v3, v4, torch"),
         ({"size": "huge"}, "unknown size 'huge': choose one of small, large"),
         ({"schedule": "steps"}, "unknown schedule 'steps': choose constant or cosine"),
+        ({"precision": "fp16"}, "unknown precision 'fp16': choose fp32 or bf16"),
         ({"epochs": -1}, "--epochs must be above 0"),
         ({"batch_size": 0}, "--batch-size must be above 0"),
         ({"epoch_size": 0}, "--epoch-size must be above 0"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from audio_denoising.errors import UserError
 from audio_denoising.training import trainer
@@ -105,6 +106,7 @@ def test_resuming_a_finished_run_changes_nothing(straight: Trained, tmp_path: Pa
         ({"batch_size": 1}, "batch_size"),
         ({"learning_rate": 0.1}, "learning_rate"),
         ({"epoch_size": 6, "clip_norm": 1.0}, "epoch_size, clip_norm"),
+        ({"precision": "bf16"}, "precision"),
         ({"version": "v3"}, "version"),
     ],
 )
@@ -122,6 +124,15 @@ def test_another_size_is_refused(straight: Trained, tmp_path: Path) -> None:
     shutil.copy(straight("v2") / "last.pth", tmp_path)
     with pytest.raises(UserError, match="last.pth was trained with another size"):
         train(tmp_path, "v2", size="large", resume=True)
+
+
+def test_a_run_from_before_an_option_existed_goes_on(straight: Trained, tmp_path: Path) -> None:
+    whole = torch.load(straight("v4") / "last.pth", weights_only=True)
+    del whole["options"]["precision"]
+    torch.save(whole, tmp_path / "last.pth")
+    told = Recorder()
+    assert train(tmp_path, resume=True, recorder=told)
+    assert told.resumed_at == 4
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..models import VERSIONS, WIDTHS
 
+PRECISIONS = ("fp32", "bf16")
 OPTIONS = {"learning_rate": "--lr", "warmup_steps": "--warmup"}  # names on the command line
 
 
@@ -22,6 +23,8 @@ class TrainingOptions:
             every speech recording.
         learning_rate: the peak rate; schedule "constant" or "cosine" and `warmup_steps` shape it.
         momentum: of SGD. clip_norm: largest joint norm of the gradients, 0 for no limit.
+        precision: "fp32", or "bf16" for products of bfloat16 numbers added up in float32; weights,
+            gradients, optimiser and loss are float32 in both.
         seed: decides first weights, order and mixtures.
         start_from: a checkpoint whose weights are the first weights, instead of random ones.
         hold_out: speakers, noise sources or folders that validate instead of training.
@@ -37,6 +40,7 @@ class TrainingOptions:
     warmup_steps: int = 0
     momentum: float = 0.9
     clip_norm: float = 0.0
+    precision: str = "fp32"
     seed: int = 0
     start_from: str | None = None
     hold_out: list[str] | None = None
@@ -55,6 +59,10 @@ class TrainingOptions:
             raise UserError(f"unknown size {self.size!r}: choose one of {', '.join(WIDTHS)}")
         if self.schedule not in ("constant", "cosine"):
             raise UserError(f"unknown schedule {self.schedule!r}: choose constant or cosine")
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"unknown precision {self.precision!r}: choose {' or '.join(PRECISIONS)}"
+            )
         for name in ("epochs", "batch_size", "epoch_size", "learning_rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:  # so put, NaN is refused too

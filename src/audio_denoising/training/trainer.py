@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -221,9 +222,11 @@ class Trainer:
     def _restore(self) -> None:
         checkpoint = load_checkpoint(self.last)
         content, own = checkpoint.content, self.options.as_dict()
-        theirs = content.get("options", {})
+        # An option that did not exist yet when the run began had what is its default now.
+        defaults = {field.name: field.default for field in fields(TrainingOptions)}
+        theirs = {**defaults, **content.get("options", {})}
         # A run may be prolonged; everything else that decides the result must be the same.
-        different = [k for k in own if k != "epochs" and theirs.get(k) != own[k]]
+        different = [k for k in own if k != "epochs" and theirs[k] != own[k]]
         if different:
             raise UserError(
                 f"{self.last} was trained with another {', '.join(different)}: give the same "
