@@ -17,6 +17,7 @@ from rich.table import Table
 from . import __version__
 from .cli_data import data_app
 from .cli_options import NOISE, SPEECH, HoldOut, Noise, Speech
+from .cli_verify import verify
 from .errors import UserError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ console = Console(highlight=False, emoji=False)
 
 
 app.add_typer(data_app, name="data")
+app.command()(verify)
 
 
 @app.callback(invoke_without_command=True)
