@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from audio_denoising.data import dataset as dataset_module
 from audio_denoising.data.corpus import Recording, index_noise, index_speech
 from audio_denoising.data.dataset import MixtureDataset, batches
-from audio_denoising.data.mixing import power
+from audio_denoising.data.mixing import mix, power
 from audio_denoising.errors import UserError
 
 SEGMENT = 40_800
@@ -27,29 +27,43 @@ def tiny(tiny_speech, tiny_noise):
 
 def collect(dataset, **options):
     return [
-        (clean.numpy().tobytes(), noisy.numpy().tobytes())
-        for clean, noisy in batches(dataset, **{"epoch": 3, "batch_size": 2, "seed": 5, **options})
+        tuple(part.numpy().tobytes() for part in stretches)
+        for stretches in batches(dataset, **{"epoch": 3, "batch_size": 2, "seed": 5, **options})
     ]
 
 
-def test_a_pair_depends_on_seed_epoch_and_index_alone(tiny):
+def mixture(dataset: MixtureDataset, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clean and noisy, as they are mixed from an item."""
+    speech, noise, recipe = dataset[epoch, index]
+    return mix(speech, noise, float(recipe[0]))
+
+
+def test_an_item_depends_on_seed_epoch_and_index_alone(tiny):
     dataset = tiny(seed=1)
     first = dataset[2, 4]
     dataset[0, 0]  # what was asked before does not matter
     for again in (dataset[2, 4], tiny(seed=1)[2, 4]):
         assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     for other in (dataset[2, 5], dataset[3, 4], tiny(seed=2)[2, 4]):
-        assert not torch.equal(first[1], other[1])
-    for part in first:
+        assert not any(torch.equal(*parts) for parts in zip(first, other, strict=True))
+    for part in first[:2]:
         assert part.dtype == torch.float32
         assert part.shape == (SEGMENT,)
+
+
+def test_the_items_of_earlier_versions_are_still_drawn(tiny):
+    # What runs of the first release trained on: they must go on with it.
+    speech, noise, recipe = tiny(seed=1)[2, 4]
+    assert float(recipe[0]) == 2.2490040242054343
+    assert power(speech) == pytest.approx(9.9359e-4, rel=1e-4)
+    assert power(noise) == pytest.approx(5.1369e-4, rel=1e-4)
 
 
 def test_ratios_fill_the_range_and_nothing_clips(tiny):
     dataset = tiny(snr_range=(2.0, 7.0), epoch_size=40)
     ratios = []
     for index in range(len(dataset)):
-        clean, noisy = (part.numpy() for part in dataset[0, index])
+        clean, noisy = mixture(dataset, 0, index)
         ratios.append(10 * np.log10(power(clean) / power(noisy - clean)))
         assert np.abs(noisy).max() <= 1
     assert 1.99 < min(ratios) < 3.5
@@ -75,11 +89,11 @@ def test_an_epoch_can_be_resumed_without_decoding_what_came_before(tiny, workers
     whole = collect(tiny())
     assert len(whole) == 7
     asked = []
-    pair = MixtureDataset.__getitem__
+    make = MixtureDataset.__getitem__
 
     def watch(dataset, position):
         asked.append(position)
-        return pair(dataset, position)
+        return make(dataset, position)
 
     monkeypatch.setattr(MixtureDataset, "__getitem__", watch)
     assert collect(tiny(), start_batch=5, workers=workers) == whole[5:]
@@ -99,16 +113,16 @@ def test_batches_leave_the_global_random_state_alone(tiny):
 def test_batch_sizes_and_order(tiny):
     dataset = tiny(epoch_size=5)
     options = {"epoch": 0, "batch_size": 2}
-    assert [len(clean) for clean, _ in batches(dataset, **options)] == [2, 2]
+    assert [len(speech) for speech, _, _ in batches(dataset, **options)] == [2, 2]
     kept = list(batches(dataset, **options, drop_last=False, shuffle=False))
-    assert [clean.shape for clean, _ in kept] == [(2, SEGMENT), (2, SEGMENT), (1, SEGMENT)]
+    assert [item.speech.shape for item in kept] == [(2, SEGMENT), (2, SEGMENT), (1, SEGMENT)]
     assert torch.equal(kept[1][1][0], dataset[0, 2][1])
     seeds = [collect(dataset, seed=seed, epoch=0) for seed in (0, 1)]
     assert seeds[0] != seeds[1]
 
 
 def visited(dataset: MixtureDataset, epoch: int, size: int) -> list[int]:
-    """The value of each pair's speech, where every recording holds one constant of its own."""
+    """The value of each item's speech, where every recording holds one constant of its own."""
     return [round(float(dataset[epoch, index][0].max()) * 100) for index in range(size)]
 
 
@@ -142,7 +156,7 @@ def test_short_speech_stands_among_zeros_and_short_noise_loops(write, tmp_path):
     dataset = write_pair(write, tmp_path, np.full(20_000, 0.25), noise)
     starts = set()
     for index in range(4):
-        clean, noisy = (part.numpy() for part in dataset[0, index])
+        clean, noisy = mixture(dataset, 0, index)
         (inside,) = np.nonzero(clean)
         assert len(inside) == 20_000
         assert inside[-1] - inside[0] == 19_999
@@ -156,7 +170,7 @@ def test_short_speech_stands_among_zeros_and_short_noise_loops(write, tmp_path):
 def test_recordings_of_exactly_one_stretch_and_of_one_sample(write, tmp_path):
     rng = np.random.default_rng(0)
     dataset = write_pair(write, tmp_path, rng.uniform(-0.3, 0.3, SEGMENT), np.array([0.5]))
-    clean, noisy = dataset[0, 0]
+    clean, noisy = mixture(dataset, 0, 0)
     assert clean.shape == noisy.shape == (SEGMENT,)
     added = noisy - clean
     assert float(added.std()) < 1e-6 < abs(float(added[0]))  # one sample, repeated
@@ -173,8 +187,8 @@ def test_silent_stretches_are_passed_over(write, tmp_path):
 
 def test_nothing_but_silence_is_given_up_gracefully(write, tmp_path):
     dataset = write_pair(write, tmp_path, np.zeros(SEGMENT), np.zeros(SEGMENT))
-    for part in dataset[0, 0]:
-        assert not part.any()
+    speech, noise, _ = dataset[0, 0]
+    assert not speech.any() and not noise.any()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -225,6 +239,5 @@ def test_noise_is_drawn_by_duration(write, tmp_path):
     )
     long = 0
     for index in range(len(dataset)):
-        clean, noisy = dataset[0, index]
-        long += float((noisy - clean).mean()) > 0
+        long += float(dataset[0, index].noise.mean()) > 0
     assert 80 <= long <= 99  # nine seconds out of ten

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audio_denoising.data.corpus import index_speech
-from audio_denoising.data.mixing import DamagedRecording, mix, power, read_segment
+from audio_denoising.data.mixing import DamagedRecording, mix, mix_batch, power, read_segment
 
 RATE = 16_000
 
@@ -57,6 +58,44 @@ def test_silence():
         clean, noisy = mix(speech, noise, 5)
         np.testing.assert_array_equal(clean, speech)
         np.testing.assert_array_equal(noisy, speech + noise)
+
+
+LEVELS = st.just(0.0) | st.floats(0.002, 2)
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(st.tuples(LEVELS, LEVELS, st.floats(-10, 25)), min_size=1, max_size=4),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_batch_is_mixed_as_single_mixtures_are(levels, seed):
+    rng = np.random.default_rng(seed)
+    speech, noise = (
+        np.float32([row[part] * rng.uniform(-1, 1, 3_000) for row in levels]) for part in (0, 1)
+    )
+    ratios = [row[2] for row in levels]
+    batch = mix_batch(*map(torch.from_numpy, (speech, noise)), torch.tensor(ratios).double())
+    for row, snr_db in enumerate(ratios):
+        for found, expected in zip(batch, mix(speech[row], noise[row], snr_db), strict=True):
+            assert found.dtype == torch.float32
+            assert found.abs().max() <= 1
+            np.testing.assert_allclose(found[row].numpy(), expected, atol=2e-6)
+
+
+def test_a_batch_may_have_another_clean_answer():
+    rng = np.random.default_rng(0)
+    speech, noise, target = (
+        torch.from_numpy(rng.uniform(-0.9, 0.9, (2, 500)).astype(np.float32)) for _ in range(3)
+    )
+    ratios = torch.zeros(2).double()
+    clean, noisy = mix_batch(speech, noise, ratios, target=target)
+    dry, same = mix_batch(speech, noise, ratios)
+    assert torch.equal(noisy, same)  # the answer changes nothing that is heard
+    scale = dry[:, :1] / speech[:, :1]
+    assert (scale < 1).all()  # what exceeds full scale is turned down, the answer with it
+    torch.testing.assert_close(clean, target * scale)
+    loud, _ = mix_batch(speech, noise, ratios, target=4 * target)
+    assert loud.abs().max() == 1
 
 
 def test_lengths_must_agree():

@@ -20,6 +20,7 @@ from torch import Tensor
 from audio_denoising import models, nn
 from audio_denoising.data.corpus import index_noise, index_speech
 from audio_denoising.data.dataset import MixtureDataset, batches
+from audio_denoising.data.mixing import mix_batch
 from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.models.unet_torch import build_twin
 
@@ -34,7 +35,9 @@ def real_batches() -> list[tuple[Tensor, Tensor]]:
     dataset = MixtureDataset(
         index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise"), epoch_size=2 * STEPS
     )
-    pairs = batches(dataset, epoch=0, batch_size=2)
+    pairs = (
+        mix_batch(s, n, recipe[:, 0]) for s, n, recipe in batches(dataset, epoch=0, batch_size=2)
+    )
     return [
         (image(stft(noisy))[:, None, :, FRAMES], image(stft(clean))[:, None, :, FRAMES])
         for clean, noisy in pairs

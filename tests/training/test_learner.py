@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.dataset import MixtureDataset
+from audio_denoising.data.dataset import MixtureDataset, batches
+from audio_denoising.data.mixing import mix_batch
 from audio_denoising.dsp import spectrum
 from audio_denoising.models import VERSIONS
 from audio_denoising.training.learner import ScratchLearner, TorchLearner, build_learner
@@ -25,7 +26,8 @@ CPU = torch.device("cpu")
 def batch() -> tuple[Tensor, Tensor]:
     """Noisy and clean images of two real mixtures, a corner of each to be quick."""
     dataset = MixtureDataset(index_speech(SPEECH), index_noise(NOISE), epoch_size=2)
-    clean, noisy = (torch.stack(waves) for waves in zip(dataset[0, 0], dataset[0, 1], strict=True))
+    ((speech, noise, recipe),) = batches(dataset, epoch=0, batch_size=2, shuffle=False)
+    clean, noisy = mix_batch(speech, noise, recipe[:, 0])
     images = [spectrum.image(spectrum.stft(waves)).unsqueeze(1) for waves in (noisy, clean)]
     return images[0][..., :64, :64], images[1][..., :64, :64]
 

@@ -19,7 +19,7 @@ from ..dsp.spectrum import FFT_SIZE, SAMPLE_RATE, SEGMENT, image, stft
 from ..errors import UserError
 from .corpus import Recording, Scan, nothing_found, scan_noise, scan_speech
 from .dataset import MixtureDataset, batches
-from .mixing import SILENCE, TOLERANCE_SECONDS, power
+from .mixing import SILENCE, TOLERANCE_SECONDS, mix_batch, power
 from .splits import Splits, split
 
 BATCH = 16  # mixtures, as `denoise train` has it by default
@@ -59,10 +59,10 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast one process made mixtures, and how much of its time the STFT took (0 to 1)."""
+    """How fast one process made mixtures, and how much of its time was not decoding."""
 
     mixtures_per_second: float
-    stft_share: float
+    device_share: float  # mixing and STFT, 0 to 1: the work of the device that trains
 
 
 @dataclass
@@ -176,13 +176,13 @@ def measure(splits: Splits) -> Rate:
     dataset = MixtureDataset(part.speech, part.noise, epoch_size=1000 * BATCH)
     spent, transforming, count = 0.0, 0.0, 0
     since = time.perf_counter()
-    for number, pair in enumerate(batches(dataset, epoch=1, batch_size=BATCH)):
-        mixed = time.perf_counter()
-        for waveform in pair:
-            image(stft(waveform))
+    for number, (speech, noise, recipe) in enumerate(batches(dataset, epoch=1, batch_size=BATCH)):
+        decoded = time.perf_counter()
+        for waveforms in mix_batch(speech, noise, recipe[:, 0]):
+            image(stft(waveforms))
         now = time.perf_counter()
         if number:  # the first batch loads libraries and fills caches
-            spent, transforming, count = now - since, transforming + now - mixed, count + BATCH
+            spent, transforming, count = now - since, transforming + now - decoded, count + BATCH
             if spent > _SECONDS:
                 break
         else:

@@ -41,8 +41,8 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
         rate, epoch = report.rate, len(report.splits.train.speech) if report.splits else 0
         console.print(
             f"\n[bold]Rate[/bold] of one process: {rate.mixtures_per_second:.0f} mixtures/s, "
-            f"{100 * rate.stft_share:.0f} % of the time in the STFT. An epoch of {epoch:,} takes "
-            f"it {_duration(epoch / rate.mixtures_per_second)}."
+            f"{100 * rate.device_share:.0f} % of the time for mixing and STFT. An epoch of "
+            f"{epoch:,} takes it {_duration(epoch / rate.mixtures_per_second)}."
         )
     console.print()
     for note in report.notes:

@@ -1,7 +1,8 @@
-"""Endless pairs of clean and noisy speech, each a pure function of (seed, epoch, index).
+"""Endless speech and noise to be mixed, each item a pure function of (seed, epoch, index).
 
-Nothing depends on which worker makes a pair, nor on the pairs made before it: training on two
+Nothing depends on which worker makes an item, nor on the items made before it: training on two
 workers or none, straight through or resumed in the middle of an epoch, sees the same batches.
+Workers only decode; whoever trains mixes whole batches on its device (`mixing.mix_batch`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..dsp.spectrum import SEGMENT
 from ..errors import UserError
 from .corpus import Recording
-from .mixing import SILENCE, DamagedRecording, Waveform, mix, power, read_segment
+from .mixing import SILENCE, DamagedRecording, Stretches, Waveform, power, read_segment
 
 VALIDATION_SIZE = 160  # mixtures: enough for a steady mean, few enough for every epoch
 
@@ -30,28 +30,26 @@ _RECORDINGS = 64  # recordings tried before giving up
 _LONGEST_WEIGHT = 60.0  # seconds
 
 # Streams of random numbers that must not be the same where their other coordinates are.
-_ORDER, _PAIR, _SHUFFLE = 0, 1, 2
-
-Pair = tuple[Tensor, Tensor]
+_ORDER, _ITEM, _SHUFFLE = 0, 1, 2
 
 
-class MixtureDataset(Dataset[Pair]):
-    """Speech mixed with noise at a random signal-to-noise ratio, in stretches of 2.55 s.
+class MixtureDataset(Dataset[Stretches]):
+    """Speech, noise and a random signal-to-noise ratio to mix them at, in stretches of 2.55 s.
 
-    ``dataset[epoch, index]`` is ``(clean, noisy)``, two float32 tensors ``(40800,)``. An epoch
-    visits every speech recording once, in an order of its own, and starts over where
-    ``epoch_size`` is larger than the corpus. A recording that turns out to be damaged is passed
-    over in favour of the next one and remembered (`damaged`).
+    ``dataset[epoch, index]`` is a `Stretches` of 40 800 samples. An epoch visits every speech
+    recording once, in an order of its own, and starts over where ``epoch_size`` is larger than
+    the corpus. A recording that turns out to be damaged is passed over in favour of the next one
+    and remembered (`damaged`).
 
     Args:
         speech: recordings to draw speech from, as one split holds them.
         noise: recordings to draw noise from.
-        seed: 0 or above; another seed gives other pairs.
+        seed: 0 or above; another seed gives other items.
         snr_range: lowest and highest ratio in dB, drawn uniformly.
-        epoch_size: pairs in an epoch; by default the number of speech recordings.
+        epoch_size: items in an epoch; by default the number of speech recordings.
 
     Raises:
-        UserError: there is no speech or no noise, or (when a pair is made) none can be decoded.
+        UserError: there is no speech or no noise, or (when an item is made) none can be decoded.
     """
 
     def __init__(
@@ -86,13 +84,13 @@ class MixtureDataset(Dataset[Pair]):
     def __len__(self) -> int:
         return self.epoch_size
 
-    def __getitem__(self, position: tuple[int, int]) -> Pair:
+    def __getitem__(self, position: tuple[int, int]) -> Stretches:
         epoch, index = position
-        rng = np.random.default_rng([self.seed, _PAIR, epoch, index])
+        rng = np.random.default_rng([self.seed, _ITEM, epoch, index])
         speech = self._draw(self._speech_order(epoch, index), rng, self._speech_stretch)
         noise = self._draw(self._noise_draws(rng), rng, self._noise_stretch)
-        clean, noisy = mix(speech, noise, rng.uniform(*self.snr_range))
-        return torch.from_numpy(clean), torch.from_numpy(noisy)
+        recipe = torch.tensor([rng.uniform(*self.snr_range)], dtype=torch.float64)
+        return Stretches(torch.from_numpy(speech), torch.from_numpy(noise), recipe)
 
     @property
     def damaged(self) -> list[Path]:
@@ -178,8 +176,8 @@ def batches(
     start_batch: int = 0,
     shuffle: bool = True,
     drop_last: bool = True,
-) -> Iterator[Pair]:
-    """Yields ``(clean, noisy)``, both float32 ``(N, 40800)``, for one epoch.
+) -> Iterator[Stretches]:
+    """Yields batches of one epoch: waveforms ``(N, 40800)``, recipes ``(N, K)``.
 
     The batches are the same for any number of ``workers`` (0 makes them in this process).
     ``start_batch`` resumes in the middle of an epoch without decoding what came before; ``seed``
@@ -203,8 +201,7 @@ def batches(
         worker_init_fn=_leave_signals_to_the_parent,
     )
     try:
-        for pair in loader:
-            yield pair[0], pair[1]
+        yield from loader
         return
     except UserError as error:
         # Out of a worker the message comes wrapped in its traceback; the sentence is the last line.

@@ -1,14 +1,21 @@
-"""Reads a stretch of a recording and mixes speech with noise at a chosen signal-to-noise ratio."""
+"""Reads a stretch of a recording and mixes speech with noise at a chosen signal-to-noise ratio.
+
+Mixing exists twice: `detailed_mix` for one mixture in double precision, as frozen test sets keep
+it, and `mix_batch` for a whole batch on the device that trains.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
+import torch
+from torch import Tensor
 
 from ..dsp.spectrum import SAMPLE_RATE
 from .corpus import Recording
@@ -17,6 +24,7 @@ Waveform = npt.NDArray[np.float32]
 
 SILENCE = 1e-6  # mean power (-60 dB re full scale) below which a stretch carries nothing to learn
 
+_NOTHING = 1e-30  # mean power (-300 dB) that float32 cannot be trusted to divide by
 # The resampler needs a little signal on both sides of the stretch, or its ends would ring.
 _MARGIN = 320  # samples at 16 kHz
 # Compressed formats may promise a little more than they hold; a longer gap is a damaged file.
@@ -63,13 +71,13 @@ def read_segment(recording: Recording, start: int, length: int) -> Waveform:
         raise DamagedRecording(f"{recording.path}: {error}") from error
     if len(frames) < wanted - TOLERANCE_SECONDS * rate:
         raise DamagedRecording(f"{recording.path}: it ends early, after {first + len(frames)}")
-    mono: Waveform = frames.mean(axis=1, dtype=np.float32)
+    mono: Waveform = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
     if not np.isfinite(mono).all():
         raise DamagedRecording(f"{recording.path}: it holds samples that are not numbers")
     mono = mono[lead : lead + length]
-    return np.pad(mono, (0, length - len(mono)))
+    return mono if len(mono) == length else np.pad(mono, (0, length - len(mono)))
 
 
 def power(waveform: npt.ArrayLike) -> float:
@@ -123,3 +131,46 @@ def detailed_mix(speech: npt.ArrayLike, noise: npt.ArrayLike, snr_db: float) -> 
     return DetailedMix(
         (clean * scale).astype(np.float32), (noisy * scale).astype(np.float32), gain, scale
     )
+
+
+class Stretches(NamedTuple):
+    """Speech and noise that are still to be mixed, and how: what a worker hands over.
+
+    ``speech`` and ``noise`` are float32 ``(L,)``, ``recipe`` float64 ``(K,)``, the choices made
+    for this item (see `augment`). In a batch they are ``(N, L)``, ``(N, L)`` and ``(N, K)``.
+    """
+
+    speech: Tensor
+    noise: Tensor
+    recipe: Tensor
+
+    def to(self, device: torch.device) -> Stretches:
+        """The waveforms on ``device``; the recipe steers from main memory, so it stays there."""
+        moved = (part.to(device, non_blocking=True) for part in (self.speech, self.noise))
+        return Stretches(*moved, self.recipe)
+
+
+def mix_batch(
+    speech: Tensor, noise: Tensor, snr_db: Tensor, *, target: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`detailed_mix` for a batch, in float32 on the device of the waveforms.
+
+    Args:
+        speech: ``(N, L)``, what is heard: with its reverberation, if it has any.
+        noise: ``(N, L)``, scaled here.
+        snr_db: ``(N,)``, 10·log10(speech power / noise power) of each result; on any device.
+        target: ``(N, L)``, the clean answer where it is not ``speech`` itself, such as speech with
+            early reflections only. It is scaled as the mixture is.
+
+    Returns:
+        ``(clean, noisy)``, float32 ``(N, L)`` within [-1, 1].
+    """
+    wanted = 10 ** (snr_db.to(speech) / 10)
+    speech_power, noise_power = (part.square().mean(dim=-1) for part in (speech, noise))
+    both = torch.minimum(speech_power, noise_power) > _NOTHING
+    gain = torch.where(both, (speech_power / (noise_power * wanted)).sqrt(), 1.0)
+    clean = speech if target is None else target
+    noisy = speech + noise * gain[:, None]
+    peak = torch.maximum(clean.abs().amax(dim=-1), noisy.abs().amax(dim=-1))
+    room = peak.clamp(min=1)[:, None]
+    return clean / room, noisy / room

@@ -21,6 +21,7 @@ import torch
 
 from ..data.corpus import index_noise, index_speech
 from ..data.dataset import MixtureDataset, batches
+from ..data.mixing import mix_batch
 from ..data.splits import Splits, split
 from ..device import pick_device
 from ..dsp.spectrum import image, stft
@@ -134,9 +135,10 @@ class Trainer:
             workers=self.place.workers,
             start_batch=self.batch,
         )
-        for clean, noisy in epoch_batches:
-            target = image(stft(clean.to(self.device))).unsqueeze(1)
-            source = image(stft(noisy.to(self.device))).unsqueeze(1)
+        for stretches in epoch_batches:
+            speech, noise, recipe = stretches.to(self.device)
+            clean, noisy = mix_batch(speech, noise, recipe[:, 0])
+            target, source = (image(stft(waves)).unsqueeze(1) for waves in (clean, noisy))
             rate = self.options.learning_rate * schedule.factor(self.step)
             loss, prediction = self.learner.step(source, target, rate)
             self.step += 1

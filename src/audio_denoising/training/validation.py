@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data.dataset import VALIDATION_SIZE, MixtureDataset, batches
+from ..data.mixing import mix_batch
 from ..data.splits import Split
 from ..dsp.spectrum import SEGMENT, apply_image, image, istft, stft
 from ..evaluation.metrics import si_sdr
@@ -28,16 +29,15 @@ class Validation:
 
     def __init__(self, split: Split, batch_size: int, workers: int) -> None:
         dataset = MixtureDataset(split.speech, split.noise, seed=SEED, epoch_size=VALIDATION_SIZE)
-        self.batches = list(
-            batches(
-                dataset,
-                epoch=0,
-                batch_size=batch_size,
-                workers=workers,
-                shuffle=False,
-                drop_last=False,
-            )
+        stretches = batches(
+            dataset,
+            epoch=0,
+            batch_size=batch_size,
+            workers=workers,
+            shuffle=False,
+            drop_last=False,
         )
+        self.batches = [mix_batch(s, n, recipe[:, 0]) for s, n, recipe in stretches]
         pairs = [pair for batch in self.batches for pair in zip(*batch, strict=True)]
         self.noisy_si_sdr = float(np.mean([_ratio(noisy, clean) for clean, noisy in pairs]))
 
