@@ -1,7 +1,7 @@
 """Our engine beside torch.nn: time and memory of the same training on the same batch.
 
 python -m benchmarks.engine [--size small|large] [--batch N] [--threads N] [--precision fp32|bf16]
-    [--rounds N] [--batches 1,2,4,8,16] [--parts ...] [--json PATH] [--figure PATH]
+    [--rounds N] [--batches 1,2,4,8,16] [--parts ...] [--json PATH [--update]] [--figure PATH]
 python -m benchmarks.engine --ablation ...      what each trick of the fast convolution is worth
 
 The contestants (`engine_sides`) run in turn, in interleaved rounds (`engine_rounds`). Of torch.nn's
@@ -24,13 +24,14 @@ from rich.markdown import Markdown
 
 from audio_denoising.errors import UserError
 from benchmarks.engine_ablation import ablation
-from benchmarks.engine_layers import gemm_ceiling, layer_shapes, measure_layer
+from benchmarks.engine_layers import gemm_ceilings, layer_shapes, measure_layer
 from benchmarks.engine_memory import growth_in_fresh_process
 from benchmarks.engine_report import (
     ablation_table,
     draw_batches,
     engine_table,
     layer_table,
+    misses_table,
     sides_table,
 )
 from benchmarks.engine_rounds import Series, better, interleaved, ratio, timed
@@ -42,18 +43,20 @@ from benchmarks.engine_sides import (
     TWINS,
     Batch,
     Side,
-    check_precision,
     first_weights,
     make_side,
     real_batch,
     set_up,
 )
 from benchmarks.machine import describe_machine
+from benchmarks.results_file import write
 
 HEADLINES = ("train_step_ratio", "forward_ratio", "peak_memory_ratio", "reference_over_fast")
 PARTS = ("memory", "rounds", "layers", "batches")
 DEFAULT_BATCH = {"small": 16, "large": 4}
 DEFAULT_BATCHES = {"small": "1,2,4,8,16", "large": "1,2,4"}
+DEFAULT_ROUNDS = {"small": 7, "large": 5}
+LAYER_ROUNDS = {"small": 5, "large": 3}  # at most: together the layers take what a step takes
 TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}  # of predicted images, whose range is 0 to 1
 
 WIDE = 140  # characters, where the output goes to no terminal
@@ -63,26 +66,20 @@ Status = Callable[[str], AbstractContextManager[Any]]
 
 def measure(given: argparse.Namespace, status: Status) -> dict[str, Any]:
     """Everything that was asked for, as the JSON file has it."""
-    results: dict[str, Any] = {"ratios": {}}
+    results: dict[str, Any] = {}
     if "memory" in given.parts:  # first, while this process is small
         with status("memory: three training steps of every side, each in a process of its own"):
-            results["memory"] = memory = {
-                side: growth_in_fresh_process(
-                    side, given.size, given.batch, given.precision, torch.get_num_threads()
-                )
-                for side in SIDES
-            }
-        leaner = min(memory[twin]["growth_mib"] for twin in TWINS)
-        results["peak_memory_ratio"] = memory[OURS]["growth_mib"] / leaner
+            results |= _memory(given)
+    results["gemm_ceiling_gflops"] = gemm_ceilings()
     if "rounds" in given.parts:
         with status("rounds: forward passes and training steps"):
             results |= _rounds(given, SIDES)
     if "layers" in given.parts:
-        rows = []
+        rounds = min(LAYER_ROUNDS[given.size], given.rounds)
+        results["layers"] = rows = []
         for shape, count in layer_shapes(given.size).items():
             with status(f"layers: {shape.title}"):
-                rows.append(measure_layer(shape, count, given.batch, min(5, given.rounds)))
-        results |= {"layers": rows, "gemm_ceiling_gflops": gemm_ceiling()}
+                rows.append(measure_layer(shape, count, given.batch, rounds, given.precision))
     if "batches" in given.parts:
         results["batches"] = []
         for batch in (int(word) for word in given.batches.split(",")):
@@ -93,6 +90,18 @@ def measure(given: argparse.Namespace, status: Status) -> dict[str, Any]:
                     seconds = _rounds(argparse.Namespace(**fewer), (OURS, *TWINS))["seconds"]
             results["batches"].append({"batch": batch, "seconds": seconds})
     return results
+
+
+def _memory(given: argparse.Namespace) -> dict[str, Any]:
+    """Growth of every side in a process of its own, and ours over the leaner twin's."""
+    memory = {
+        side: growth_in_fresh_process(
+            side, given.size, given.batch, given.precision, torch.get_num_threads()
+        )
+        for side in SIDES
+    }
+    leaner = min(memory[twin]["growth_mib"] for twin in TWINS)
+    return {"memory": memory, "peak_memory_ratio": memory[OURS]["growth_mib"] / leaner}
 
 
 def _rounds(given: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
@@ -130,52 +139,38 @@ def _agreement(sides: dict[str, Side], batch: Batch, precision: str) -> float:
     return difference
 
 
-def write(results: dict[str, Any], path: Path) -> None:
-    """Writes the results whole, a list's entry a line."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            return (
-                "[\n  "
-                + ",\n  ".join(json.dumps(_rounded(each), ensure_ascii=False) for each in value)
-                + "\n ]"
-            )
-        return json.dumps(_rounded(value))
-
-    lines = [f" {json.dumps(key)}: {text(value)}" for key, value in results.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def _rounded(value: Any) -> Any:
-    """Five digits are more than a clock is worth."""
-    if isinstance(value, float):
-        return float(f"{value:.5g}")
-    if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", choices=tuple(DEFAULT_BATCH), default="small")
     parser.add_argument("--batch", type=int, help="images in a step (small 16, large 4)")
     parser.add_argument("--threads", type=int, help="by default as many as torch takes")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, help="of the whole network (small 7, large 5)")
     parser.add_argument("--batches", help="batch sizes of the curve (1,2,4,8,16; large 1,2,4)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--ablation", action="store_true", help="measure the single tricks instead")
     parser.add_argument("--json", type=Path, help="file for everything measured")
+    parser.add_argument("--update", action="store_true", help="keep that file's other parts")
     parser.add_argument("--figure", type=Path, help="picture of time against batch size")
     given = parser.parse_args(arguments)
     given.batch = given.batch or DEFAULT_BATCH[given.size]
     given.batches = given.batches or DEFAULT_BATCHES[given.size]
-    if given.precision != "fp32":  # the tables of layers are those of the float32 kernels
-        given.parts = [part for part in given.parts if part != "layers"]
+    given.rounds = given.rounds or DEFAULT_ROUNDS[given.size]
     return given
+
+
+def _kept(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The results of an earlier run of other parts, to which this one adds.
+
+    Raises:
+        UserError: they were measured with other settings.
+    """
+    if not path.exists():
+        return {}
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if kept["settings"] | {"rounds": settings["rounds"]} != settings:
+        raise UserError(f"{path} was measured with other settings: leave --update out")
+    return kept
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -188,18 +183,18 @@ def main(arguments: list[str] | None = None) -> None:
     head = {"settings": settings, "machine": describe_machine()}
     tables: list[str] = []
     try:
-        check_precision(given.precision)
         if given.ablation:
             with status("ablation: each trick with and without"):
                 results = head | {"ablation": ablation(given.size, given.batch, given.rounds)}
             tables.append(ablation_table(results))
         else:
-            found = measure(given, status)
-            results = {name: found[name] for name in HEADLINES if name in found} | head | found
+            kept = _kept(given.json, settings) if given.json and given.update else {}
+            found = kept | head | measure(given, status)
+            results = {name: found[name] for name in HEADLINES if name in found} | found
             if "memory" in results or "seconds" in results:
                 tables += [engine_table([results]), sides_table(results)]
             if "layers" in results:
-                tables.append(layer_table(results))
+                tables += [layer_table(results), misses_table(results)]
     except UserError as error:
         sys.exit(f"{error}")
     console = Console()

@@ -20,7 +20,7 @@ from torch import Tensor
 from audio_denoising import nn
 from audio_denoising.models.unet_torch import build_twin
 from benchmarks.engine_rounds import Seconds, Trial, better, interleaved, middle, ratio
-from benchmarks.engine_sides import CHANNELS_LAST, NCHW, OURS, TWINS, VERSION
+from benchmarks.engine_sides import CHANNELS_LAST, NCHW, OURS, PRECISIONS, TWINS, VERSION
 
 Pair = tuple[int, int]
 Count = dict["LayerShape", int]
@@ -100,10 +100,12 @@ def layer_shapes(size: str) -> Count:
     return dict(found)
 
 
-def gemm_gflops(rows: int, inner: int, columns: int, repeats: int = 5) -> float:
-    """The best of several float32 products (rows, inner) @ (inner, columns), in GFLOP/s."""
-    a, b = torch.rand(rows, inner), torch.rand(inner, columns)
-    out = torch.empty(rows, columns)
+def gemm_gflops(
+    rows: int, inner: int, columns: int, dtype: torch.dtype = torch.float32, repeats: int = 5
+) -> float:
+    """The best of several products (rows, inner) @ (inner, columns), in GFLOP/s."""
+    a, b = torch.rand(rows, inner).to(dtype), torch.rand(inner, columns).to(dtype)
+    out = torch.empty(rows, columns, dtype=dtype)
     best = float("inf")
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -112,23 +114,30 @@ def gemm_gflops(rows: int, inner: int, columns: int, repeats: int = 5) -> float:
     return 2e-9 * rows * inner * columns / best
 
 
-def gemm_ceiling() -> float:
-    """The machine's float32 matrix product at its best, in GFLOP/s, with the threads as set."""
-    return max(gemm_gflops(n, n, n) for n in LARGE_PRODUCTS)
+def gemm_ceilings() -> dict[str, float]:
+    """The machine's matrix product at its best in each precision, in GFLOP/s, threads as set."""
+    return {
+        precision: max(gemm_gflops(n, n, n, dtype) for n in LARGE_PRODUCTS)
+        for precision, dtype in PRECISIONS.items()
+    }
 
 
-def measure_layer(shape: LayerShape, count: int, batch: int, rounds: int) -> dict[str, Any]:
-    """Times one layer on each side.
+def measure_layer(
+    shape: LayerShape, count: int, batch: int, rounds: int, precision: str = "fp32"
+) -> dict[str, Any]:
+    """Times one layer on each side; in bf16 torch's runs under autocast, as the twin does.
 
     Returns:
         The shape, `count`, and for "forward" and "backward": seconds of every round, the ratio of
         ours to the better torch layout, and GFLOP/s of both where the layer is a convolution.
     """
     torch.manual_seed(0)
-    twin = _torch_layer(shape)
-    trials: dict[str, Trial] = {OURS: _our_trial(shape, twin, batch)}
+    twin, dtype = _torch_layer(shape), PRECISIONS[precision]
+    trials: dict[str, Trial] = {
+        OURS: _our_trial(shape, twin, _image(shape, batch, torch.channels_last, dtype))
+    }
     for name, layout in ((NCHW, torch.contiguous_format), (CHANNELS_LAST, torch.channels_last)):
-        trials[name] = _torch_trial(shape, twin, batch, layout)
+        trials[name] = _torch_trial(shape, twin, _image(shape, batch, layout, dtype), layout)
     row: dict[str, Any] = {"layer": shape.title, "count": count, "shape": asdict(shape)}
     for phase, series in interleaved(trials, rounds).items():
         best = better(series, TWINS)
@@ -140,7 +149,7 @@ def measure_layer(shape: LayerShape, count: int, batch: int, rounds: int) -> dic
             }
     if shape.convolves:
         rows, inner, columns = shape.product()
-        row["gemm_gflops"] = gemm_gflops(min(rows, ROWS), inner, columns, repeats=3)
+        row["gemm_gflops"] = gemm_gflops(min(rows, ROWS), inner, columns, dtype, repeats=3)
     return row
 
 
@@ -171,16 +180,17 @@ def _our_layer(shape: LayerShape) -> nn.Module:
     return nn.Conv2d(*geometry, input_gradient=shape.input_gradient)
 
 
-def _image(shape: LayerShape, batch: int, layout: torch.memory_format) -> Tensor:
-    x = torch.randn(batch, shape.channels_in, *shape.size)
+def _image(
+    shape: LayerShape, batch: int, layout: torch.memory_format, dtype: torch.dtype
+) -> Tensor:
+    x = torch.randn(batch, shape.channels_in, *shape.size).to(dtype)
     return x.contiguous(memory_format=layout)
 
 
-def _our_trial(shape: LayerShape, twin: torch.nn.Module, batch: int) -> Trial:
+def _our_trial(shape: LayerShape, twin: torch.nn.Module, x: Tensor) -> Trial:
     """Forward and backward of our layer, which adds to gradients that are there already."""
     layer = _our_layer(shape)
     layer.load_state_dict(twin.state_dict())
-    x = _image(shape, batch, torch.channels_last)
     with torch.inference_mode():
         grad = torch.randn_like(layer(x.clone()))
 
@@ -200,14 +210,16 @@ def _our_trial(shape: LayerShape, twin: torch.nn.Module, batch: int) -> Trial:
 
 
 def _torch_trial(
-    shape: LayerShape, twin: torch.nn.Module, batch: int, layout: torch.memory_format
+    shape: LayerShape, twin: torch.nn.Module, x: Tensor, layout: torch.memory_format
 ) -> Trial:
     """Forward and backward of torch's layer; autograd hands its gradients over without adding."""
     layer = _torch_layer(shape)
     layer.load_state_dict(twin.state_dict())
     layer.to(memory_format=layout)  # type: ignore[call-overload]
-    leaf = _image(shape, batch, layout).requires_grad_(shape.input_gradient)
-    grad = torch.randn_like(layer(leaf.clone()))
+    leaf = x.requires_grad_(shape.input_gradient)
+    mixed = torch.autocast("cpu", torch.bfloat16, enabled=x.dtype == torch.bfloat16)
+    with mixed:
+        grad = torch.randn_like(layer(leaf.clone()))
     parameters = list(layer.parameters())
 
     def trial() -> Seconds:
@@ -215,7 +227,8 @@ def _torch_trial(
         # The gradient is asked for at the leaf: an activation in place makes `image` its output.
         wanted = [*parameters, leaf] if shape.input_gradient else parameters
         start = time.perf_counter()
-        y = layer(image)
+        with mixed:
+            y = layer(image)
         between = time.perf_counter()
         result = torch.autograd.grad(y, wanted, cotangent)
         end = time.perf_counter()

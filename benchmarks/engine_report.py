@@ -22,6 +22,10 @@ TITLES = {
 }
 _COLOURS = {OURS: "#d1495b", NCHW: "#8d99ae", CHANNELS_LAST: "#30638e"}
 _UNMEASURED = "–"
+_NOTHING_YET = "*Not measured yet.*"
+
+GOAL = 1.0  # no layer should take longer than the better of torch's
+SMALL = 0.005  # of the time of all layers
 
 
 def with_spread(ratio: Mapping[str, Any]) -> str:
@@ -74,7 +78,7 @@ def sides_table(results: Results) -> str:
 def layer_table(results: Results) -> str:
     """Every distinct layer: time of ours over the better torch layout, and GFLOP/s."""
     if "layers" not in results:  # a run of other parts
-        return "*Not measured yet.*"
+        return _NOTHING_YET
     columns = ["layer", "times", "forward, ms", "ratio", "GFLOP/s"]
     columns += ["backward, ms", "ratio", "GFLOP/s", "product, GFLOP/s"]
     rows = []
@@ -87,8 +91,60 @@ def layer_table(results: Results) -> str:
             cells.append(f"{found['gflops'][OURS]:.0f}" if "gflops" in found else _UNMEASURED)
         cells.append(f"{row['gemm_gflops']:.0f}" if "gemm_gflops" in row else _UNMEASURED)
         rows.append(cells)
+    settings = results["settings"]
+    ceiling = results["gemm_ceiling_gflops"][settings["precision"]]
     return markdown_table(columns, rows) + (
-        f"\n\nThe largest matrix products reach {results['gemm_ceiling_gflops']:.0f} GFLOP/s here."
+        f"\n\nBatch {settings['batch']}, {settings['precision']}, {settings['threads']} threads. "
+        f"The largest matrix products reach {ceiling:.0f} GFLOP/s here."
+    )
+
+
+def misses_table(results: Results) -> str:
+    """Where torch is faster: passes of layers above `GOAL`, the costliest difference first.
+
+    A layer counts as often as it occurs. "Lost" is the time beyond torch's; a share is that of all
+    layers together. Passes that lose less than `SMALL` of it are only counted.
+    """
+    if "layers" not in results:
+        return _NOTHING_YET
+    whole, won = 0.0, 0.0
+    misses: list[tuple[float, float, Results, str]] = []
+    for row in results["layers"]:
+        for phase in ("forward", "backward"):
+            found = row[phase]
+            seconds = row["count"] * middle(found["seconds"][OURS])
+            lost = seconds - row["count"] * middle(found["seconds"][found["ratio"]["to"]])
+            whole += seconds
+            if found["ratio"]["median"] > GOAL:
+                misses.append((lost, seconds, row, phase))
+            else:
+                won -= lost
+    misses.sort(key=lambda miss: -miss[0])
+    columns = ["layer", "times", "pass", "ratio", "ms", "lost, ms", "share, %", "of the product, %"]
+    rows = []
+    for lost, seconds, row, phase in misses:
+        if lost < SMALL * whole:
+            break
+        found = row[phase]
+        speed = found.get("gflops", {}).get(OURS)
+        rows.append(
+            [
+                row["layer"],
+                str(row["count"]),
+                phase,
+                f"{found['ratio']['median']:.2f}",
+                f"{1e3 * seconds:.1f}",
+                f"{1e3 * lost:.1f}",
+                f"{100 * seconds / whole:.1f}",
+                f"{100 * speed / row['gemm_gflops']:.0f}" if speed else _UNMEASURED,
+            ]
+        )
+    total = sum(lost for lost, *_ in misses)
+    return markdown_table(columns, rows) + (
+        f"\n\n{len(misses)} of {2 * len(results['layers'])} passes take longer than torch's, "
+        f"{1e3 * total:.0f} ms together ({len(misses) - len(rows)} of them lose too little to be "
+        f"listed); the others take {1e3 * won:.0f} ms less. "
+        f"All layers together take {1e3 * whole:.0f} ms."
     )
 
 

@@ -10,19 +10,16 @@ All start from the same weights and see the same batch of real spectrogram image
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.dataset import MixtureDataset, batches
-from audio_denoising.data.mixing import mix_batch
+from audio_denoising.data.dataset import MixtureDataset
 from audio_denoising.dsp.spectrum import image, stft
-from audio_denoising.errors import UserError
 from audio_denoising.models import build
 from audio_denoising.models.unet_torch import build_twin
 from audio_denoising.training.learner import ScratchLearner
@@ -31,7 +28,7 @@ from audio_denoising.training.options import TrainingOptions
 OURS, NCHW, CHANNELS_LAST, REFERENCE = "ours", "torch_nchw", "torch_channels_last", "reference"
 SIDES = (OURS, NCHW, CHANNELS_LAST, REFERENCE)
 TWINS = (NCHW, CHANNELS_LAST)
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}  # of images
 VERSION = "v4"
 LEARNING_RATE = 1e-4
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "data"
@@ -66,9 +63,8 @@ def real_batch(batch: int) -> Batch:
     """(noisy, clean) images (N, 1, 256, 256) of real noisy speech, the same at every call."""
     speech, noise = (index(CORPUS / name) for index, name in _CORPORA)
     dataset = MixtureDataset(speech, noise, epoch_size=batch)
-    (stretches,) = batches(dataset, epoch=0, batch_size=batch, shuffle=False)
-    mixed = mix_batch(stretches.speech, stretches.noise, stretches.recipe[:, 0])
-    clean, noisy = (image(stft(waves))[:, None] for waves in mixed)
+    pairs = [dataset[0, i] for i in range(batch)]
+    clean, noisy = (image(stft(torch.stack(waves)))[:, None] for waves in zip(*pairs, strict=True))
     return noisy, clean
 
 
@@ -89,9 +85,6 @@ def make_side(
     Args:
         name: one of `SIDES`. size: "small" or "large". precision: one of `PRECISIONS`.
         batch: (noisy, clean) images. weights: as from `first_weights`.
-
-    Raises:
-        UserError: the engine cannot compute in this precision.
     """
     if name in TWINS:
         return _Twin(size, precision, batch, weights, channels_last=name == CHANNELS_LAST)
@@ -100,39 +93,27 @@ def make_side(
     return _Scratch(size, precision if name == OURS else "fp32", batch, weights, kernels)
 
 
-def check_precision(precision: str) -> None:
-    """Refuses a precision that the engine does not have.
-
-    Raises:
-        UserError: bf16 was asked for and training has no such option.
-    """
-    if precision != "fp32" and "precision" not in {field.name for field in fields(TrainingOptions)}:
-        raise UserError(
-            f"the engine trains in float32 only, not in {precision}: leave --precision out"
-        )
-
-
 class _Scratch:
     """Our engine, through the very learner that training uses."""
 
     def __init__(
         self, size: str, precision: str, batch: Batch, weights: dict[str, Tensor], kernels: str
     ) -> None:
-        check_precision(precision)
-        mixed: dict[str, Any] = {} if precision == "fp32" else {"precision": precision}
-        options = TrainingOptions(VERSION, size, learning_rate=LEARNING_RATE, **mixed)
+        options = TrainingOptions(VERSION, size, learning_rate=LEARNING_RATE, precision=precision)
         self.learner = ScratchLearner(options, torch.device("cpu"))
         self.learner.model.load_state_dict(weights)
         for module in self.learner.model.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 module.use_kernels(kernels)
+        self.dtype = PRECISIONS[precision]
         self.noisy, self.clean = batch
 
     def step(self) -> Tensor:
         return self.learner.step(self.noisy, self.clean, LEARNING_RATE)[0]
 
     def forward(self) -> Tensor:
-        return self.learner.predict(self.noisy)
+        with torch.inference_mode():  # the learner itself always predicts in float32
+            return self.learner.model.eval()(self.noisy.to(self.dtype)).float()
 
 
 class _Twin:
@@ -167,5 +148,5 @@ class _Twin:
 
     def forward(self) -> Tensor:
         with torch.inference_mode(), self.mixed:
-            prediction: Tensor = self.model.eval()(self.noisy)
+            prediction: Tensor = self.model.eval()(self.noisy).float()
         return prediction

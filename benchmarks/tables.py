@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.engine_report import ablation_table, engine_table, layer_table
+from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
 from benchmarks.markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,6 +124,8 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "engine": (RESULTS / "engine_*.json", _all(engine_table)),
     "engine-layers-small": (RESULTS / "engine_small.json", _one(layer_table)),
     "engine-layers-large": (RESULTS / "engine_large.json", _one(layer_table)),
+    "engine-misses-small": (RESULTS / "engine_small.json", _one(misses_table)),
+    "engine-misses-large": (RESULTS / "engine_large.json", _one(misses_table)),
     "engine-batches": (Path("docs/images/engine_*.png"), _pictures),
     "ablation-small": (RESULTS / "ablation_small.json", _one(ablation_table)),
     "ablation-large": (RESULTS / "ablation_large.json", _one(ablation_table)),

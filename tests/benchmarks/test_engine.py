@@ -11,7 +11,7 @@ from audio_denoising.nn import row_lowering
 from benchmarks import engine, engine_layers, engine_memory, engine_rounds, engine_sides
 from benchmarks.engine_alternatives import columns_correlate, scatter_input_gradient
 from benchmarks.engine_layers import layer_shapes
-from benchmarks.engine_report import ablation_table, engine_table, layer_table
+from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
 from benchmarks.engine_rounds import FEW, interleaved, ratio
 from benchmarks.engine_sides import OURS, REFERENCE, SIDES, TWINS
 
@@ -57,7 +57,8 @@ def test_everything_asked_for_is_in_the_json(thin, memory_of_this_process, tmp_p
     assert results["ratios"]["reference"]["of"] == REFERENCE
     assert results["largest_difference"] < 1e-4
     assert [each["batch"] for each in results["batches"]] == [1, 2]
-    assert results["gemm_ceiling_gflops"] > 0
+    assert all(results["gemm_ceiling_gflops"][p] > 0 for p in ("fp32", "bf16"))
+    assert set(results["machine"]["product_units"].values()) <= {True, False}
     for row in results["layers"]:
         assert row["forward"]["ratio"]["of"] == row["backward"]["ratio"]["of"] == OURS
         assert ("gflops" in row["forward"]) == ("conv" in row["layer"])
@@ -122,10 +123,61 @@ def test_sides_that_differ_are_not_timed(thin):
         engine._agreement(sides, batch, "fp32")
 
 
-def test_a_precision_without_support_ends_with_one_sentence(monkeypatch):
-    monkeypatch.setattr(engine_sides, "fields", lambda options: ())
-    with pytest.raises(SystemExit, match="float32 only"):
-        engine.main([*QUICK, "--precision", "bf16"])
+def test_bf16_is_measured_like_fp32(thin, memory_of_this_process, tmp_path):
+    path = tmp_path / "engine.json"
+    engine.main([*QUICK, "--precision", "bf16", "--batches", "1", "--json", str(path)])
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert all(results[name] > 0 for name in engine.HEADLINES)
+    assert 1e-5 < results["largest_difference"] < 5e-2  # rounded: it is bf16
+    assert "v4-small, batch 1, bf16, 1 threads | " in engine_table([results])
+    assert "bf16" in layer_table(results)
+
+
+@pytest.mark.parametrize("name", (OURS, *TWINS))
+def test_bf16_sides_train_the_same_network(thin, name):
+    batch, weights = engine_sides.real_batch(2), engine_sides.first_weights("small")
+    side = engine_sides.make_side(name, "small", "bf16", batch, weights)
+    exact = engine_sides.make_side(TWINS[0], "small", "fp32", batch, weights)
+    assert side.forward().dtype == torch.float32
+    for _ in range(3):
+        torch.testing.assert_close(side.step(), exact.step(), rtol=1e-2, atol=0)
+
+
+def test_a_run_of_other_parts_is_added_to(thin, tmp_path):
+    path = tmp_path / "engine.json"
+    engine.main([*QUICK, "--parts", "rounds", "--json", str(path)])
+    first = json.loads(path.read_text(encoding="utf-8"))
+    batches = [*QUICK, "--parts", "batches", "--batches", "2", "--json", str(path)]
+    engine.main([*batches, "--update"])
+    both = json.loads(path.read_text(encoding="utf-8"))
+    assert both["train_step_ratio"] == first["train_step_ratio"]
+    assert both["ratios"] == first["ratios"]
+    assert [each["batch"] for each in both["batches"]] == [2]
+    with pytest.raises(SystemExit, match="other settings: leave --update out"):
+        engine.main([*batches, "--update", "--precision", "bf16"])
+    assert json.loads(path.read_text(encoding="utf-8")) == both
+    engine.main(batches)
+    assert "train_step_ratio" not in json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_misses_are_listed_by_what_they_cost():
+    def passes(ours, theirs):
+        found = {"of": OURS, "to": TWINS[0], "median": ours / theirs, "quartiles": [1, 1]}
+        return {"seconds": {OURS: [ours], TWINS[0]: [theirs]}, "ratio": found}
+
+    layers = [
+        {"layer": "a", "count": 1, "forward": passes(0.2, 0.1), "backward": passes(0.1, 0.15)},
+        {"layer": "b", "count": 3, "forward": passes(0.2, 0.15), "backward": passes(0.1, 0.0999)},
+    ]
+    convolution = layers[1]["forward"]
+    convolution["gflops"], layers[1]["gemm_gflops"] = {OURS: 50.0}, 200.0
+    lines = misses_table({"layers": layers}).splitlines()
+    assert lines[2:4] == [
+        "| b | 3 | forward | 1.33 | 600.0 | 150.0 | 50.0 | 25 |",
+        "| a | 1 | forward | 2.00 | 200.0 | 100.0 | 16.7 | – |",
+    ]
+    assert "3 of 4 passes" in lines[-1] and "(1 of them lose too little" in lines[-1]
+    assert "the others take 50 ms less" in lines[-1] and "together take 1200 ms" in lines[-1]
 
 
 def test_rounds_rotate_and_the_slow_sit_out():
