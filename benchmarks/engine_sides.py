@@ -18,7 +18,8 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.dataset import MixtureDataset
+from audio_denoising.data.dataset import MixtureDataset, batches
+from audio_denoising.data.mixing import mix_batch
 from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.models import build
 from audio_denoising.models.unet_torch import build_twin
@@ -63,8 +64,9 @@ def real_batch(batch: int) -> Batch:
     """(noisy, clean) images (N, 1, 256, 256) of real noisy speech, the same at every call."""
     speech, noise = (index(CORPUS / name) for index, name in _CORPORA)
     dataset = MixtureDataset(speech, noise, epoch_size=batch)
-    pairs = [dataset[0, i] for i in range(batch)]
-    clean, noisy = (image(stft(torch.stack(waves)))[:, None] for waves in zip(*pairs, strict=True))
+    (stretches,) = batches(dataset, epoch=0, batch_size=batch, shuffle=False)
+    mixed = mix_batch(stretches.speech, stretches.noise, stretches.recipe[:, 0])
+    clean, noisy = (image(stft(waves))[:, None] for waves in mixed)
     return noisy, clean
 
 
