@@ -1,4 +1,4 @@
-"""The `denoise data` commands: fetch corpora, look at them, freeze test sets."""
+"""The `denoise data` commands: fetch corpora, look at them, shard them, freeze test sets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from .cli_options import NOISE, SPEECH, HoldOut, Noise, Speech
+from .cli_shard import shard
 
 data_app = typer.Typer(
     no_args_is_help=True,
@@ -142,3 +143,6 @@ def mix(
         f"every choice is in {out / 'manifest.csv'}",
         markup=False,
     )
+
+
+data_app.command()(shard)

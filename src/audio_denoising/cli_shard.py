@@ -1,0 +1,112 @@
+"""The `denoise data shard` command: corpora as tar shards, for training beyond one disk."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .cli_options import NOISE, SPEECH, HoldOut, Noise, Speech
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .data.shard_writing import Written
+
+console = Console(highlight=False, emoji=False)
+
+_SPLITS = ("train", "validation", "test")
+_NAMED = 5  # files left out that are named
+
+
+def shard(
+    speech: Speech = SPEECH,
+    noise: Noise = NOISE,
+    out: Annotated[Path, typer.Option(help="Folder that receives the shards.")] = Path("shards"),
+    parts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split",
+            help="train, validation or test; may be repeated. Default: train, validation",
+            show_default=False,
+        ),
+    ] = None,
+    megabytes: Annotated[
+        float, typer.Option("--shard-size", help="Megabytes that a shard holds at most.", min=1)
+    ] = 256.0,
+    hold_out: HoldOut = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier set.")] = False,
+) -> None:
+    """Write speech and noise as WebDataset tar shards of 16 kHz FLAC, every split by itself.
+
+    Run it again after an interruption: whole shards are kept. `denoise train` reads the result.
+
+    Example: [bold]denoise data shard --speech LibriSpeech --noise UrbanSound8K --out shards[/bold]
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from .data.corpus import index_noise, index_speech
+    from .data.shard_writing import write_shards
+    from .data.splits import split
+
+    chosen = list(dict.fromkeys(parts or _SPLITS[:2]))
+    for name in chosen:
+        if name not in _SPLITS:
+            raise UserError(f"unknown split {name!r}: choose one of {', '.join(_SPLITS)}")
+    splits = split(index_speech(speech), index_noise(noise), hold_out=hold_out or ())
+    sources = (("speech", speech), ("noise", noise))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    written = []
+    with Progress(*columns, console=console, transient=True) as bar:
+        for name, (what, root) in product(chosen, sources):
+            task = bar.add_task(f"{what}, {name}", total=None)
+
+            def progress(done: int, total: int, task: TaskID = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            written.append(
+                write_shards(
+                    getattr(getattr(splits, name), what),
+                    root,
+                    out,
+                    what=what,
+                    split=name,
+                    megabytes=megabytes,
+                    force=force,
+                    progress=progress,
+                )
+            )
+    _report(written, out)
+
+
+def _report(written: list[Written], out: Path) -> None:
+    """What is in the shards, what is not, and how to train on them."""
+    table = Table(box=None, header_style="bold")
+    for column in ("", "shards", "pieces", "groups", "hours", "MB"):
+        table.add_column(column, justify="right" if column else "left")
+    for index in (each.index for each in written):
+        table.add_row(
+            f"{index.what}, {index.split}",
+            f"{len(index.shards)}",
+            f"{sum(each.pieces for each in index.shards):,}",
+            f"{len(index.groups):,}",
+            f"{sum(each.seconds for each in index.shards) / 3600:.2f}",
+            f"{sum(each.bytes for each in index.shards) / 1e6:.1f}",
+        )
+    console.print(table)
+    left_out = {path: why for each in written for path, why in each.left_out.items()}
+    if left_out:
+        console.print(f"{len(left_out)} recordings are left out:", style="bold")
+        for path, why in list(left_out.items())[:_NAMED]:
+            console.print(f"  {path} ({why})", markup=False, soft_wrap=True)
+    training = [each.index.pattern for each in written if each.index.split == "train"]
+    if training:
+        speech, noise = (f"'{out / pattern}'" for pattern in training)
+        console.print("Train on them:", style="bold")
+        console.print(
+            f"  denoise train v4 --speech {speech} --noise {noise}", markup=False, soft_wrap=True
+        )

@@ -1,0 +1,303 @@
+"""Writes one split of a corpus as tar shards of 16 kHz mono FLAC that stream from disk or network.
+
+A shard holds pieces of audio in WebDataset's way: ``KEY.flac`` and beside it ``KEY.json`` with the
+group (speaker, noise source), the split, the file it came from and its place in it. Recordings
+longer than a minute are cut, so that no piece is too large to be held in memory. The pieces stand
+in random order, always the same one: a reader that shuffles a few hundred of them sees many
+speakers at any time.
+
+Which piece goes into which shard follows from the recordings alone, before anything is decoded,
+and every shard begins with a digest of that plan. So the same recordings give the same bytes, and
+a run that was stopped keeps the shards that are whole; each appears under its name only then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+import soundfile
+
+from ..dsp.spectrum import SAMPLE_RATE, SEGMENT
+from ..errors import UserError
+from .corpus import Recording
+from .mixing import SILENCE, DamagedRecording, Waveform, power, read_segment
+from .shards import INSTALL, Shard, ShardIndex
+from .single_run import single_run
+
+LONGEST = 60 * SAMPLE_RATE  # samples of a piece
+_OVERHEAD = 3072  # bytes of tar headers, padding and JSON around a piece
+_BYTES = 2  # of a sample, before FLAC makes it smaller
+_PLAN = "__plan__/shard"  # readers of WebDataset shards pass over such a name
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A recording, or the part of a long one that begins at sample ``start`` (at 16 kHz)."""
+
+    recording: Recording
+    file: str  # relative to the corpus
+    start: int
+    samples: int
+
+    @property
+    def key(self) -> str:
+        """Its name in the shard: group, name and a checksum that keeps equal names apart."""
+        digest = hashlib.sha256(f"{self.file}:{self.start}".encode()).hexdigest()[:10]
+        return f"{_plain(self.recording.group)}/{_plain(Path(self.file).stem)}-{digest}"
+
+    def describe(self, what: str, split: str) -> dict[str, Any]:
+        """What stands beside its audio."""
+        return {
+            "what": what,
+            "split": split,
+            "group": self.recording.group,
+            "file": self.file,
+            "start": self.start,
+            "samples": self.samples,
+            "rate": SAMPLE_RATE,
+            "recording_samples": self.recording.samples,
+        }
+
+
+@dataclass
+class Written:
+    """What became of one split: its index, and why some recordings are not in its shards."""
+
+    index: ShardIndex
+    left_out: dict[Path, str]
+
+
+def plan(recordings: Sequence[Recording], root: Path, megabytes: float) -> list[list[Piece]]:
+    """Deals pieces to shards.
+
+    Args:
+        recordings: below ``root``.
+        megabytes: what a shard may hold, in 10⁶ bytes before FLAC makes it smaller.
+    """
+    pieces = []
+    for recording in recordings:
+        file = recording.path.relative_to(root.resolve()).as_posix()
+        parts = max(1, math.ceil(recording.samples / LONGEST))
+        edges = [recording.samples * part // parts for part in range(parts + 1)]
+        pieces += [Piece(recording, file, a, b - a) for a, b in pairwise(edges)]
+    # By a checksum: any order would do that is no order of speakers and the same everywhere.
+    pieces.sort(key=lambda piece: hashlib.sha256(piece.key.encode()).digest())
+    shards: list[list[Piece]] = []
+    room = 0.0
+    for piece in pieces:
+        size = piece.samples * _BYTES + _OVERHEAD
+        if not shards or size > room:
+            shards.append([])
+            room = megabytes * 1e6
+        shards[-1].append(piece)
+        room -= size
+    return shards
+
+
+def write_shards(
+    recordings: Sequence[Recording],
+    root: Path,
+    out: Path,
+    *,
+    what: str,
+    split: str,
+    megabytes: float = 256.0,
+    force: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Written:
+    """Writes ``recordings`` as the shards ``WHAT-SPLIT-NNNNNN.tar`` and their index.
+
+    Recordings that are damaged or silent from end to end are left out and named in the result.
+
+    Args:
+        recordings: one split of the corpus below ``root``.
+        out: folder, made where absent.
+        what: "speech" or "noise". split: "train", "validation" or "test".
+        megabytes: see `plan`.
+        force: replace an earlier set of other recordings.
+        progress: told how many pieces are done, and how many there are.
+
+    Raises:
+        UserError: nothing to write, another set is there, no webdataset, or the disk is full.
+    """
+    try:
+        import webdataset  # noqa: F401, before anything is touched
+    except ImportError as error:
+        raise UserError(f"Writing shards needs the webdataset library: {INSTALL}") from error
+    shards = plan(recordings, root, megabytes)
+    jobs = {
+        out / f"{what}-{split}-{number:06d}.tar": (pieces, _document(pieces, what, split))
+        for number, pieces in enumerate(shards)
+    }
+    total, done, stop, lock = sum(map(len, shards)), 0, Event(), Lock()
+
+    def tell(count: int) -> None:
+        nonlocal done
+        if stop.is_set():
+            raise CancelledError
+        with lock:
+            done += count
+            progress(done, total)
+
+    def job(path: Path) -> tuple[Shard, dict[str, str], dict[Path, str]]:
+        pieces, document = jobs[path]
+        reasons: dict[Path, str] = {}
+        if _document_of(path) == document:
+            tell(len(pieces))
+        else:
+            reasons = _write(path, pieces, document, tell)
+        shard, groups = _survey(path)
+        missing = (piece.recording.path for piece in pieces if piece.key not in groups)
+        return shard, groups, {file: reasons.get(file, "silent or damaged") for file in missing}
+
+    with single_run(out), _plain_errors(out):
+        _make_way(out, f"{what}-{split}", jobs, force=force)
+        # libsndfile decodes and encodes without Python's lock, so threads work side by side.
+        pool = ThreadPoolExecutor(max_workers=os.cpu_count())
+        try:
+            found = list(pool.map(job, jobs))
+        finally:
+            stop.set()  # Ctrl-C does not wait for whole shards
+            pool.shutdown(cancel_futures=True)
+        groups = sorted({group for _, of_keys, _ in found for group in of_keys.values()})
+        if not groups:
+            raise UserError(
+                f"{root} leaves no {what} for the {split} split that can be used: add recordings, "
+                "or choose another --split"
+            )
+        index = ShardIndex(what, split, groups, [shard for shard, _, _ in found])
+        partial = out / f".{index.name}.part"
+        partial.write_text(index.to_json(), encoding="utf-8")
+        partial.replace(out / index.name)
+    return Written(index, {path: why for *_, missing in found for path, why in missing.items()})
+
+
+def _document(pieces: Sequence[Piece], what: str, split: str) -> bytes:
+    """The first member of a shard: what it is, and a digest of all that decides its content."""
+    sources = [
+        (piece.key, piece.describe(what, split), piece.recording.rate, piece.recording.frames)
+        for piece in pieces
+    ]
+    sizes = [piece.recording.path.stat().st_size for piece in pieces]
+    digest = hashlib.sha256(json.dumps([sources, sizes], sort_keys=True).encode()).hexdigest()
+    return json.dumps({"what": what, "split": split, "plan": digest}).encode()
+
+
+def _document_of(path: Path) -> bytes | None:
+    """The first member of the shard at ``path``; None if there is none."""
+    try:
+        with tarfile.open(path) as tar:
+            member = tar.next()
+            file = tar.extractfile(member) if member and member.name.startswith(_PLAN) else None
+            return file.read() if file else None
+    except (OSError, tarfile.TarError):
+        return None
+
+
+def _make_way(
+    out: Path, name: str, jobs: Mapping[Path, tuple[object, bytes]], *, force: bool
+) -> None:
+    """Removes what is there of another set with this name, if ``force`` allows it."""
+    there = [path for path in out.iterdir() if re.fullmatch(rf"{name}-\d+\.tar", path.name)]
+    others = [path for path in there if path not in jobs or _document_of(path) != jobs[path][1]]
+    if others and not force:
+        raise UserError(
+            f"{min(others)} holds other recordings, or the same ones written another way: choose "
+            "another --out, or replace the set by --force"
+        )
+    if others:
+        (out / f"{name}.json").unlink(missing_ok=True)
+    for path in others:
+        path.unlink()
+
+
+def _write(
+    path: Path, pieces: Sequence[Piece], document: bytes, tell: Callable[[int], None]
+) -> dict[Path, str]:
+    """Writes one shard, whole or not at all; says what had to be left out, and why."""
+    import webdataset
+
+    what, split = (json.loads(document)[key] for key in ("what", "split"))
+    left_out: dict[Path, str] = {}
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        fixed = {"user": "", "group": "", "mtime": 0}
+        with partial.open("wb") as stream:
+            with webdataset.TarWriter(stream, encoder=False, compress=False, **fixed) as tar:
+                tar.write({"__key__": _PLAN, "json": document})
+                for piece in pieces:
+                    try:
+                        audio = read_segment(piece.recording, piece.start, piece.samples)
+                        # Below this no stretch of 2.55 s can be audible, wherever it begins.
+                        if power(audio) * len(audio) < SILENCE * SEGMENT:
+                            left_out[piece.recording.path] = "silent"
+                        else:
+                            tar.write(_member(piece, audio, what, split))
+                    except DamagedRecording as error:
+                        left_out[piece.recording.path] = str(error)
+                    tell(1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return left_out
+
+
+def _member(piece: Piece, audio: Waveform, what: str, split: str) -> dict[str, Any]:
+    """A piece as webdataset's writer takes it."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio, SAMPLE_RATE, "PCM_16", format="FLAC")
+    about = json.dumps(piece.describe(what, split), sort_keys=True)
+    return {"__key__": piece.key, "flac": buffer.getvalue(), "json": about.encode()}
+
+
+def _survey(path: Path) -> tuple[Shard, dict[str, str]]:
+    """Reads a finished shard: its line in the index, and the group of every key."""
+    groups, samples = {}, 0
+    with tarfile.open(path) as tar:
+        for member in tar:
+            key, _, ending = member.name.rpartition(".")
+            file = tar.extractfile(member)
+            if ending == "json" and key != _PLAN and file is not None:
+                about = json.loads(file.read())
+                groups[key] = about["group"]
+                samples += about["samples"]
+    checksum = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            checksum.update(block)
+    seconds = round(samples / SAMPLE_RATE, 3)
+    size = path.stat().st_size
+    return Shard(path.name, len(groups), seconds, size, checksum.hexdigest()), groups
+
+
+def _plain(name: str) -> str:
+    """``name`` with nothing in it that a tar, a shell or WebDataset's keys take amiss."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
+
+
+@contextmanager
+def _plain_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, soundfile.SoundFileError) as error:
+        reason = getattr(error, "strerror", None) or "the disk may be full"
+        raise UserError(
+            f"{out} cannot be written ({reason}): free some space or choose another --out; the "
+            "shards that are finished are kept"
+        ) from error
