@@ -63,8 +63,19 @@ class _Convolution(Module):
         assert self.input is not None, "backward needs a forward pass in training mode"
         x, self.input = self.input, None
         if self.bias is not None:
-            self.bias.grad += grad_output.sum((0, 2, 3))
+            self.bias.grad += grad_output.sum((0, 2, 3), dtype=self.bias.grad.dtype)
         return x
+
+    def _in_type_of(self, x: Tensor) -> tuple[ModuleType, Tensor, Tensor | None]:
+        """Operations, weight and bias for an image: the image's type is the type of the products.
+
+        The parameters stay as they are (float32), and so do their gradients. In 16 bits the sums
+        of Winograd's transforms would cost digits that are not there.
+        """
+        short = x.element_size() == 2
+        operations = row_lowering if short and self.operations is winograd else self.operations
+        bias = None if self.bias is None else self.bias.data.to(x.dtype)
+        return operations, self.weight.data.to(x.dtype), bias
 
 
 class Conv2d(_Convolution):
@@ -109,25 +120,21 @@ class Conv2d(_Convolution):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T')."""
         self.input = x if self.training else None
-        bias = None if self.bias is None else self.bias.data
-        return self.operations.correlate(x, self.weight.data, bias, self.stride, self.padding)
+        operations, weight, bias = self._in_type_of(x)
+        y: Tensor = operations.correlate(x, weight, bias, self.stride, self.padding)
+        return y
 
     # dL/dW = sum over positions of dL/dy (outer) patch;  dL/dx = W transposed, spread over patches.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, C', F', T') -> (N, C, F, T)."""
         x = self._take_input(grad_output)
+        operations, weight, _ = self._in_type_of(x)
+        dx = x.new_empty(0)
         if self.input_gradient:
-            dx, dw = self.operations.gradients(
-                x, grad_output, self.weight.data, self.stride, self.padding
-            )
+            dx, dw = operations.gradients(x, grad_output, weight, self.stride, self.padding)
         else:
-            dx, dw = (
-                x.new_empty(0),
-                self.operations.weight_gradient(
-                    x, grad_output, self.kernel, self.stride, self.padding
-                ),
-            )
+            dw = operations.weight_gradient(x, grad_output, self.kernel, self.stride, self.padding)
         self.weight.grad += dw
         return dx
 
@@ -172,10 +179,9 @@ class ConvTranspose2d(_Convolution):
         size = transposed_size(
             (x.shape[2], x.shape[3]), self.kernel, self.stride, self.padding, self.output_padding
         )
-        bias = None if self.bias is None else self.bias.data
-        return self.operations.input_gradient(
-            x, self.weight.data, size, self.stride, self.padding, bias
-        )
+        operations, weight, bias = self._in_type_of(x)
+        y: Tensor = operations.input_gradient(x, weight, size, self.stride, self.padding, bias)
+        return y
 
     # y = A^T x with A the convolution, so dL/dx = A dL/dy, and the weight meets the same pairs of
     # values as in A, with the roles of image and gradient exchanged.
@@ -183,8 +189,8 @@ class ConvTranspose2d(_Convolution):
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, C', F', T') -> (N, C, F, T)."""
         x = self._take_input(grad_output)
-        dx, dw = self.operations.transposed_gradients(
-            x, grad_output, self.weight.data, self.stride, self.padding
-        )
+        operations, weight, _ = self._in_type_of(x)
+        dx: Tensor
+        dx, dw = operations.transposed_gradients(x, grad_output, weight, self.stride, self.padding)
         self.weight.grad += dw
         return dx

@@ -14,6 +14,7 @@ class Loss:
 
     def __init__(self) -> None:
         self.difference: Tensor | None = None
+        self.prediction_type = torch.float32
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss, a scalar tensor.
@@ -25,7 +26,10 @@ class Loss:
             raise ValueError(
                 f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ"
             )
-        self.difference = prediction - target
+        # In float32 at least: a bfloat16 difference of images would be mostly rounding.
+        self.prediction_type = prediction.dtype
+        accurate = torch.promote_types(prediction.dtype, torch.float32)
+        self.difference = prediction.to(accurate) - target
         return self.of(self.difference)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -35,9 +39,15 @@ class Loss:
         """The loss of d = prediction - target."""
         raise NotImplementedError
 
-    def backward(self) -> Tensor:
-        """dL/dprediction after the last forward, in the prediction's shape."""
+    def slope(self, difference: Tensor) -> Tensor:
+        """dL/dd; may overwrite d."""
         raise NotImplementedError
+
+    def backward(self) -> Tensor:
+        """dL/dprediction after the last forward, in the prediction's shape and type."""
+        assert self.difference is not None, "backward needs a forward pass"
+        d, self.difference = self.difference, None
+        return self.slope(d).to(self.prediction_type)
 
 
 class MSELoss(Loss):
@@ -49,11 +59,9 @@ class MSELoss(Loss):
 
     # dL/dprediction = 2 d / n.
 
-    def backward(self) -> Tensor:
+    def slope(self, difference: Tensor) -> Tensor:
         """2 d / n."""
-        assert self.difference is not None, "backward needs a forward pass"
-        d, self.difference = self.difference, None
-        return d.mul_(2 / d.numel())
+        return difference.mul_(2 / difference.numel())
 
 
 class L1Loss(Loss):
@@ -65,8 +73,6 @@ class L1Loss(Loss):
 
     # dL/dprediction = sign(d) / n, taking 0 at the kink d = 0 (a subgradient).
 
-    def backward(self) -> Tensor:
+    def slope(self, difference: Tensor) -> Tensor:
         """sign(d) / n."""
-        assert self.difference is not None, "backward needs a forward pass"
-        d, self.difference = self.difference, None
-        return torch.sign(d).div_(d.numel())
+        return difference.sign_().div_(difference.numel())

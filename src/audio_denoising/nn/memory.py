@@ -42,6 +42,11 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
         return torch.empty(0, dtype=like.dtype).set_(storage, 0, shape)  # type: ignore[call-overload]
 
 
+def sum_type(x: Tensor) -> torch.dtype:
+    """The type to add up many values of x in: a bfloat16 sum would stand still (1 + 1/512 = 1)."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def channels_last(x: Tensor) -> Tensor:
     """(N, C, F, T) -> a contiguous (N, F, T, C) view, copied only if x lies otherwise."""
     return x.permute(0, 2, 3, 1).contiguous()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .geometry import Pair, output_size
-from .memory import channels_last, empty, scratch
+from .memory import channels_last, empty, scratch, sum_type
 
 SUM_BLOCK = 1024  # positions added up by one matrix-vector product
 
@@ -133,7 +133,7 @@ def weight_gradient(
     """dL/dW[i] = sum over n of lowered(x)[i]^T . dL/dy, shape (C', C, K_f, K_t)."""
     (kf, kt), ci, co = kernel, x.shape[1], grad_output.shape[1]
     x, g = channels_last(x), channels_last(grad_output).flatten(1, 2)
-    grad = x.new_zeros(kf, kt * ci, co)
+    grad = x.new_zeros(kf, kt * ci, co, dtype=sum_type(x))
     at_once = _samples_at_once(x)
     for n in range(0, len(x), at_once):
         samples = slice(n, n + at_once)
@@ -150,12 +150,15 @@ def add_over_samples(total: Tensor, left: Tensor, right: Tensor) -> None:
     the 65 536 positions of an image float32 would lose a digit. Blocks of positions keep it.
     """
     if len(left) > 1:
-        total.add_(torch.bmm(left, right).sum(0))
+        total.add_(torch.bmm(left, right).sum(0, dtype=total.dtype))
     elif min(left.shape[1], right.shape[2]) > 1:
-        total.addmm_(left[0], right[0])
+        if total.dtype == left.dtype:
+            total.addmm_(left[0], right[0])
+        else:
+            total += left[0] @ right[0]
     else:
         parts = zip(left[0].split(SUM_BLOCK, 1), right[0].split(SUM_BLOCK), strict=True)
-        total.add_(torch.stack([a @ b for a, b in parts]).sum(0))
+        total.add_(torch.stack([a @ b for a, b in parts]).sum(0, dtype=total.dtype))
 
 
 class _Phases:
@@ -267,7 +270,7 @@ def gradients(
     x, g = channels_last(x), channels_last(grad_output)
     phases = _Phases(g, weight, size, stride, padding)
     dx = empty((len(g), *size, ci), g)
-    dw = g.new_zeros(kf, ci, kt * co)
+    dw = g.new_zeros(kf, ci, kt * co, dtype=sum_type(g))
     at_once = _samples_at_once(g)
     for n in range(0, len(g), at_once):
         samples = slice(n, n + at_once)
@@ -289,7 +292,7 @@ def transposed_gradients(
     c, co, kf, kt = weight.shape
     g, x = channels_last(grad_output), channels_last(x)
     dx = empty(tuple(x.shape), g)
-    dw = g.new_zeros(kf, kt * co, c)
+    dw = g.new_zeros(kf, kt * co, c, dtype=sum_type(g))
     matrices = weight.permute(2, 3, 1, 0).reshape(kf, kt * co, c)
     at_once = _samples_at_once(g)
     for n in range(0, len(g), at_once):

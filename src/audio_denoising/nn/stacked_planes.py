@@ -12,7 +12,7 @@ from torch import Tensor
 from . import row_lowering
 from .geometry import Pair, output_size
 from .im2col import im2col
-from .memory import channels_last, empty
+from .memory import channels_last, empty, sum_type
 
 FEW_CHANNELS = 4
 
@@ -41,7 +41,7 @@ def weight_gradient(
 ) -> Tensor:
     """dL/dW = sum over n of im2col(x) . dL/dy, shape (C', C, K_f, K_t)."""
     g = channels_last(grad_output).flatten(1, 2)
-    grad = x.new_zeros(x.shape[1] * kernel[0] * kernel[1], g.shape[2])
+    grad = x.new_zeros(x.shape[1] * kernel[0] * kernel[1], g.shape[2], dtype=sum_type(x))
     for sample, grad_sample in zip(x, g, strict=True):
         columns = im2col(sample[None], kernel, stride, padding)
         row_lowering.add_over_samples(grad, columns, grad_sample[None])
