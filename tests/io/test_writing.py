@@ -11,8 +11,9 @@ import pytest
 import soundfile
 
 from audio_denoising.errors import UserError
+from audio_denoising.io.formats import choose_format, default_output
 from audio_denoising.io.reading import read_audio
-from audio_denoising.io.writing import AudioWriter, check_output, choose_format, default_output
+from audio_denoising.io.writing import AudioWriter, check_output
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal((2, 30_000))).astype(np.float32)
 

@@ -1,60 +1,79 @@
-"""Reading an audio file in blocks, with a plain sentence for everything that can be wrong with it.
+"""Reading sound in blocks, with a plain sentence for everything that can be wrong with the file.
 
-libsndfile (through soundfile) decodes WAV, FLAC, OGG (Vorbis and Opus), MP3, AIFF and more.
+libsndfile decodes what it holds exactly (WAV, FLAC, AIFF ...) and Ogg and MP3; FFmpeg, through
+PyAV, all the rest, with the sound track of videos.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from audio_denoising.errors import UserError
+from audio_denoising.io import sndfile
+from audio_denoising.io.sndfile import SndfileDecoder
+
+if TYPE_CHECKING:
+    from audio_denoising.io.media import MediaDecoder
 
 Samples = npt.NDArray[np.float32]
 
-_UNKNOWN_LENGTH = 2**60  # libsndfile's answer for a stream whose header leaves the length open
-
 
 class AudioReader:
-    """An audio file opened for reading from its start to its end; use it in a ``with`` block.
+    """A sound or video file opened for reading from its start to its end; use it in ``with``.
+
+    Of several sound tracks it reads the default one.
 
     Attributes:
         path: the file.
         rate: sample rate in Hz.
         channels: number of channels.
-        frames: samples per channel as the header gives them, 0 where it leaves them open.
-        subtype: sample format in libsndfile's words, such as ``PCM_24`` or ``VORBIS``.
+        frames: samples per channel as the header gives them, 0 where it leaves them open. For
+            compressed sound in a video an estimate.
+        subtype: sample format in libsndfile's words, such as ``PCM_24``, ``VORBIS`` or ``AAC``.
+        layout: FFmpeg's name for the order of the channels, such as ``5.1``; empty where not known.
+        bit_rate: bits in a second of the compressed sound, 0 where not known.
+        start: time stamp in seconds of the first sample, for a sound track that starts later than
+            the picture.
+        damage: after :meth:`blocks`, what was wrong with the file, in one sentence; else empty.
+
+    Args:
+        path: the file.
+        salvage: read what can be decoded of a damaged file, and only say so in ``damage``.
 
     Raises:
         UserError: the file is missing, a folder, empty, unreadable, not audio, or without samples.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, salvage: bool = False) -> None:
         self.path = Path(path)
+        self.damage = ""
+        self._salvage = salvage
         _require_file(self.path)
-        try:
-            self._file = soundfile.SoundFile(self.path)
-        except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-            # TypeError: headerless .raw, which soundfile opens only with its rate given.
-            # ValueError: a file name that is not valid Unicode.
-            raise UserError(
-                f"{self.path} is not an audio file that can be read here, or it is damaged: give a "
-                f"WAV, FLAC, OGG, Opus, MP3 or AIFF file, or convert it first, for example with "
-                f"ffmpeg -i {self.path.name} {self.path.stem}_converted.wav"
-            ) from error
-        self.rate = int(self._file.samplerate)
-        self.channels = int(self._file.channels)
-        self.subtype = str(self._file.subtype)
-        frames = int(self._file.frames)
-        self.frames = frames if frames < _UNKNOWN_LENGTH else 0
-        if frames == 0:
-            self._file.close()
+        self._decoder = _open(self.path)
+        self.rate = self._decoder.rate
+        self.channels = self._decoder.channels
+        self.subtype = self._decoder.subtype
+        self.frames = self._decoder.frames
+        self.layout = self._decoder.layout
+        self.bit_rate = self._decoder.bit_rate
+        self.start = self._decoder.start
+        if self._decoder.empty:
+            self.close()
             raise UserError(f"{self.path} holds no samples: record or export it again")
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """Title, artist, date, comment ... under FFmpeg's names."""
+        from audio_denoising.io.media import read_tags
+
+        return read_tags(self.path)
 
     def blocks(self, size: int) -> Iterator[Samples]:
         """Read on to the end of the file in blocks of ``size`` samples, the last one shorter.
@@ -63,29 +82,31 @@ class AudioReader:
             float32 arrays ``(channels, n)`` with full scale at 1.
 
         Raises:
-            UserError: the file ends early, is corrupt, or holds NaN or infinite samples.
+            UserError: the file ends early or is corrupt (unless ``salvage``), nothing at all could
+                be decoded, or it holds NaN or infinite samples.
         """
-        done = 0
-        while True:
-            try:
-                block = self._file.read(size, dtype="float32", always_2d=True)
-            except (soundfile.SoundFileError, OSError) as error:
-                raise self._damaged(done) from error
-            if len(block) == 0:
-                break
-            if not np.isfinite(block).all():
-                raise UserError(
-                    f"{self.path} holds samples that are not numbers (NaN or infinite), the first "
-                    f"after {self._time(done, block)}: export it again from the original"
-                )
-            done += len(block)
-            yield np.ascontiguousarray(block.T)
-        if done == 0 or done < self.frames:
-            raise self._damaged(done)
+        waiting: list[Samples] = []
+        ready = done = 0
+        for piece in self._pieces():
+            if not np.isfinite(piece).all():
+                raise self._not_numbers(done, piece)
+            done += piece.shape[1]
+            while piece.shape[1]:
+                taken = piece[:, : size - ready]
+                piece = piece[:, taken.shape[1] :]
+                waiting.append(taken)
+                ready += taken.shape[1]
+                if ready == size:
+                    yield np.ascontiguousarray(np.concatenate(waiting, axis=1))
+                    waiting, ready = [], 0
+        if self.damage and (done == 0 or not self._salvage):
+            raise UserError(self.damage)
+        if ready:
+            yield np.ascontiguousarray(np.concatenate(waiting, axis=1))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._decoder.close()
 
     def __enter__(self) -> AudioReader:
         return self
@@ -98,15 +119,25 @@ class AudioReader:
     ) -> None:
         self.close()
 
-    def _damaged(self, done: int) -> UserError:
-        return UserError(
-            f"{self.path} is truncated or corrupt, it cannot be read beyond "
-            f"{done / self.rate:.2f} s: copy or download it again"
-        )
+    def _pieces(self) -> Iterator[Samples]:
+        """What the decoder gives, up to the damage or, for ``salvage``, beyond it."""
+        for piece in self._decoder.pieces():
+            if self._decoder.damaged_at is not None and not self._salvage:
+                break
+            yield piece
+        if self._decoder.damaged_at is not None:
+            at = f"{self._decoder.damaged_at / self.rate:.2f} s"
+            self.damage = (
+                f"{self.path} is truncated or corrupt, it cannot be read beyond {at}: "
+                f"copy or download it again"
+            )
 
-    def _time(self, done: int, block: Samples) -> str:
-        first = int(np.argmin(np.isfinite(block).all(axis=1)))
-        return f"{(done + first) / self.rate:.2f} s"
+    def _not_numbers(self, done: int, piece: Samples) -> UserError:
+        first = done + int(np.argmin(np.isfinite(piece).all(axis=0)))
+        return UserError(
+            f"{self.path} holds samples that are not numbers (NaN or infinite), the first "
+            f"after {first / self.rate:.2f} s: export it again from the original"
+        )
 
 
 def read_audio(path: str | Path) -> tuple[Samples, int]:
@@ -121,6 +152,26 @@ def read_audio(path: str | Path) -> tuple[Samples, int]:
     with AudioReader(path) as reader:
         blocks = list(reader.blocks(1 << 20))
     return np.concatenate(blocks, axis=1), reader.rate
+
+
+def _open(path: Path) -> SndfileDecoder | MediaDecoder:
+    """The decoder that can open the file."""
+    try:
+        return SndfileDecoder(path)
+    except sndfile.ERRORS:
+        pass
+    # Here, not above: FFmpeg's libraries take a moment to load, and most files do not need them.
+    from audio_denoising.io import media
+
+    try:
+        return media.MediaDecoder(path)
+    except media.NoSoundTrackError as error:
+        raise UserError(f"{path} has no sound track: give a recording with sound") from error
+    except media.ERRORS as error:
+        raise UserError(
+            f"{path} is not an audio file that can be read here, or it is damaged: give a sound or "
+            f"video file that players can play, such as WAV, FLAC, MP3, M4A, Opus or MP4"
+        ) from error
 
 
 def _require_file(path: Path) -> None:

@@ -10,73 +10,27 @@ import os
 import uuid
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from audio_denoising.errors import UserError
+from audio_denoising.io.formats import (
+    LIBSNDFILE,
+    CannotHoldError,
+    choose_format,
+    container_of,
+)
+from audio_denoising.io.formats import default_output as default_output
+from audio_denoising.io.sndfile import ERRORS as _REFUSED
+from audio_denoising.io.sndfile import SndfileEncoder
+
+if TYPE_CHECKING:
+    from audio_denoising.io.mux import MediaEncoder
+    from audio_denoising.io.reading import AudioReader
 
 Samples = npt.NDArray[np.float32]
-
-# Extension -> (container, sample formats it keeps, from the first preferred to the last).
-_PCM = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
-_FORMATS: dict[str, tuple[str, tuple[str, ...]]] = {
-    ".wav": ("WAV", (*_PCM, "PCM_U8", "ULAW", "ALAW")),
-    ".flac": ("FLAC", ("PCM_16", "PCM_24", "PCM_S8")),
-    ".ogg": ("OGG", ("VORBIS", "OPUS")),
-    ".oga": ("OGG", ("VORBIS", "OPUS")),
-    ".opus": ("OGG", ("OPUS",)),
-    ".mp3": ("MP3", ("MPEG_LAYER_III",)),
-    ".aiff": ("AIFF", (*_PCM, "PCM_S8", "ULAW", "ALAW")),
-    ".aif": ("AIFF", (*_PCM, "PCM_S8", "ULAW", "ALAW")),
-    ".w64": ("W64", (*_PCM, "PCM_U8")),
-    ".caf": ("CAF", (*_PCM, "PCM_S8")),
-}
-# The nearest sample format where the output cannot hold the input's own.
-_NEAREST = {
-    "PCM_32": "PCM_24",
-    "FLOAT": "PCM_24",
-    "DOUBLE": "PCM_24",
-    "PCM_S8": "PCM_U8",
-    "PCM_U8": "PCM_S8",
-}
-_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
-_WAV_LIMIT = 2**32 - 2**16  # a WAV header counts bytes in 32 bits
-
-
-def default_output(path: str | Path) -> Path:
-    """Where the denoised form of ``path`` goes when nothing is said: ``NAME_denoised.wav``."""
-    path = Path(path)
-    return path.with_name(f"{path.stem}_denoised.wav")
-
-
-def choose_format(path: Path, subtype: str, size: int = 0) -> tuple[str, str]:
-    """Container and sample format for an output file.
-
-    The sample format of the input is kept where the container can hold it; else the nearest one
-    that loses nothing audible.
-
-    Args:
-        path: the output; its extension decides the container.
-        subtype: sample format of the input in libsndfile's words, such as ``PCM_24``.
-        size: samples over all channels. A WAV beyond 4 GiB becomes RF64, its large-file form.
-
-    Returns:
-        libsndfile's names, such as ``("WAV", "PCM_24")``.
-
-    Raises:
-        UserError: the extension is unknown.
-    """
-    if path.suffix.lower() not in _FORMATS:
-        known = ", ".join(_FORMATS)
-        raise UserError(f"{path} does not end in a known audio format: choose one of {known}")
-    container, kept = _FORMATS[path.suffix.lower()]
-    nearest = _NEAREST.get(subtype, kept[0])
-    chosen = subtype if subtype in kept else nearest if nearest in kept else kept[0]
-    if container == "WAV" and size * _BYTES.get(chosen, 4) > _WAV_LIMIT:
-        container = "RF64"
-    return container, chosen
 
 
 class AudioWriter:
@@ -91,6 +45,12 @@ class AudioWriter:
         subtype: sample format to keep where the output can hold it, see :func:`choose_format`.
         frames: samples per channel to come, as far as known.
         force: replace an existing file.
+        source: the recording whose tags, chapters, cover pictures and, where the output is a video,
+            picture, subtitles and further sound tracks are carried over untouched.
+
+    Attributes:
+        subtype: the sample format that is written.
+        clips: samples beyond full scale do not survive; only the floating-point formats keep them.
 
     Raises:
         UserError: the file exists and ``force`` is not given, the folder is missing or cannot be
@@ -107,12 +67,13 @@ class AudioWriter:
         subtype: str = "PCM_16",
         frames: int = 0,
         force: bool = False,
+        source: AudioReader | None = None,
     ) -> None:
         self.path = Path(path)
         self._force = force
-        self._rate = rate
         check_output(self.path, force=force)
-        container, chosen = choose_format(self.path, subtype, frames * channels)
+        container, self.subtype = choose_format(self.path, subtype, frames * channels)
+        self.clips = self.subtype not in ("FLOAT", "DOUBLE")
         # A link stays a link: what it points to is replaced.
         self._target = self.path.resolve()
         self._temporary = self._target.with_name(
@@ -124,17 +85,25 @@ class AudioWriter:
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            self._file = soundfile.SoundFile(
-                self._temporary, "w", rate, channels, chosen, format=container
-            )
+            self._encoder = self._open(container, rate, channels, source)
         except BaseException as error:
             self._temporary.unlink(missing_ok=True)
-            if isinstance(error, soundfile.SoundFileError | ValueError | OSError):
+            if isinstance(error, CannotHoldError):
+                raise UserError(
+                    f"{self.path} cannot hold {error}: choose a .mkv name instead, which keeps the "
+                    f"video, or a .wav name for the sound alone"
+                ) from error
+            if isinstance(error, _REFUSED):
                 raise UserError(
                     f"{self.path} cannot hold {channels} channel(s) at {rate} Hz as {container} "
-                    f"{chosen}: choose a .wav name instead"
+                    f"{self.subtype}: choose a .wav name instead"
                 ) from error
             raise
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A sentence for each stream of the source that the output cannot hold."""
+        return self._encoder.left_out
 
     def write(self, samples: Samples) -> None:
         """Append samples ``(channels, n)``, full scale at 1.
@@ -143,9 +112,8 @@ class AudioWriter:
             UserError: the disk is full or the folder has gone.
         """
         try:
-            self._file.write(np.ascontiguousarray(samples.T))
-        except (soundfile.SoundFileError, OSError, AssertionError) as error:
-            # AssertionError: how soundfile reports that fewer samples were written than given.
+            self._encoder.write(samples)
+        except OSError as error:
             raise self._unwritable(error) from error
 
     def __enter__(self) -> AudioWriter:
@@ -158,20 +126,29 @@ class AudioWriter:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._close()
-            if kind is None:
-                check_output(self.path, force=self._force)
-                self._temporary.replace(self._target)
+            if kind is not None:
+                self._encoder.abort()
+                return
+            self._encoder.close()
+            check_output(self.path, force=self._force)
+            self._temporary.replace(self._target)
         except OSError as problem:
             raise self._unwritable(problem) from problem
         finally:
             self._temporary.unlink(missing_ok=True)
 
-    def _close(self) -> None:
-        try:
-            self._file.close()
-        except soundfile.SoundFileError as error:
-            raise self._unwritable(error) from error
+    def _open(
+        self, container: str, rate: int, channels: int, source: AudioReader | None
+    ) -> SndfileEncoder | MediaEncoder:
+        if container_of(self.path).encoders[self.subtype] == LIBSNDFILE:
+            tags = source.tags if source is not None else {}
+            return SndfileEncoder(self._temporary, rate, channels, container, self.subtype, tags)
+        # Here, not above: FFmpeg's libraries take a moment to load.
+        from audio_denoising.io.mux import MediaEncoder
+
+        return MediaEncoder(
+            self._temporary, rate, channels, container_of(self.path), self.subtype, source
+        )
 
     def _unwritable(self, error: BaseException) -> UserError:
         reason = getattr(error, "strerror", None) or "the disk may be full"

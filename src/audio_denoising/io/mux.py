@@ -1,0 +1,323 @@
+"""FFmpeg behind the writer, through PyAV: compressed sound, tags and covers, the picture of videos.
+
+Everything but the denoised sound track is copied packet by packet: nothing of it is encoded again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soxr
+from av.audio.stream import AudioStream
+from av.stream import Disposition
+
+from audio_denoising.io.formats import CannotHoldError, Container
+from audio_denoising.io.media import ERRORS, open_media, sound_track
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
+
+    from audio_denoising.io.reading import AudioReader
+
+Samples = npt.NDArray[np.float32]
+
+# Bits of the integers that are given to FFmpeg's encoders, and FFmpeg's names for the formats.
+_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ALAC_16": 16, "ALAC_24": 24, "AMR_NB": 16}
+_BITS |= {"PCM_U8": 8, "PCM_S8": 8, "ULAW": 16, "ALAW": 16}
+_FORMATS = {8: "u8", 16: "s16", 24: "s32", 32: "s32"}
+# Arrangements of the loudspeakers to try where the input does not tell its own.
+_LAYOUTS = {
+    1: ["mono"],
+    2: ["stereo"],
+    3: ["3.0", "2.1"],
+    4: ["4.0", "quad"],
+    5: ["5.0", "5.0(side)"],
+    6: ["5.1", "5.1(side)"],
+    7: ["6.1", "6.1(back)"],
+    8: ["7.1"],
+}
+_MOST_BITS = {"libmp3lame": 320_000, "ac3": 640_000, "libopencore_amrnb": 12_200}
+_PIECE = 1 << 16  # samples handed to the encoder at once
+
+
+class MediaEncoder:
+    """A file that FFmpeg writes.
+
+    Args:
+        path: where to write; it exists already.
+        rate: sample rate in Hz. A video may hold the sound at another one (Opus knows only 48 kHz
+            and four lower ones): then it is resampled.
+        channels: number of channels.
+        container: what to write.
+        subtype: its sample format.
+        source: the recording whose tags, chapters, cover pictures and, in a video, other streams
+            are carried over.
+
+    Attributes:
+        left_out: a sentence for each stream that the container cannot hold.
+
+    Raises:
+        CannotHoldError: the container cannot hold the picture.
+        ERRORS: it cannot hold this sample format, rate or number of channels.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        rate: int,
+        channels: int,
+        container: Container,
+        subtype: str,
+        source: AudioReader | None,
+    ) -> None:
+        self._container = container
+        self._subtype = subtype
+        encoder = container.encoders[subtype]
+        self._format = _sample_format(encoder, subtype)
+        self._rate, self._layout = _accepted(
+            encoder, self._format, rate, channels, source.layout if source else "", container.video
+        )
+        self._resampler = (
+            soxr.ResampleStream(rate, self._rate, channels, dtype="float32")
+            if rate != self._rate
+            else None
+        )
+        # Through a file of ours, not a name: FFmpeg does not tell when its last bytes fail.
+        self._file = path.open("wb")
+        self._source: InputContainer | None = None
+        try:
+            if source is not None:
+                with suppress(*ERRORS):  # libsndfile reads some that FFmpeg does not
+                    self._source = open_media(source.path)
+            self._out = av.open(
+                self._file, "w", format=container.name, container_options=self._options()
+            )
+            self.left_out: tuple[str, ...] = ()
+            self._copies: dict[int, Stream] = {}
+            self._add_streams(encoder, _bit_rate(encoder, subtype, self._rate, channels, source))
+            if self._source is not None:
+                self._out.metadata.update(source.tags if source else {})
+                self._out.set_chapters(self._source.chapters())
+            self._out.start_encoding()
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, av.FFmpegError):
+                raise ValueError(str(error)) from error
+            raise
+        self._copied = self._packets()
+        self._waiting = next(self._copied, None)
+        # What the container cannot tell is made up for by silence and by dropping packets.
+        frame = self._stream.codec_context.frame_size
+        late = container.late_frames * frame + container.late_samples
+        self._to_drop = max(0, math.ceil(late / max(frame, 1)))
+        self._position = round((source.start if source else 0.0) * self._rate)
+        self._tail = np.zeros((channels, max(0, -late)), np.float32)
+        self._encode(np.zeros((channels, self._to_drop * frame - late), np.float32))
+
+    def write(self, samples: Samples) -> None:
+        """Append samples ``(channels, n)``; OSError where they cannot be written."""
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(np.ascontiguousarray(samples.T)).T
+        self._encode(samples)
+
+    def close(self) -> None:
+        """Complete the file; OSError where it cannot be written."""
+        try:
+            if self._resampler is not None:
+                rest = np.zeros((0, self._tail.shape[0]), np.float32)
+                self._encode(self._resampler.resample_chunk(rest, last=True).T)
+            self._encode(self._tail)
+            self._mux(self._stream.encode(None))
+            self._copy_until(math.inf)
+            self._out.close()
+            self._file.close()
+        except av.FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from error
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close a file that will be thrown away."""
+        with suppress(OSError):
+            self._file.close()  # first: so FFmpeg does not complete it
+        if hasattr(self, "_out"):
+            self._out.close()
+        if self._source is not None:
+            self._source.close()
+
+    def _options(self) -> dict[str, str]:
+        options = dict(self._container.options)
+        if self._container.name in ("mp4", "mov", "ipod"):
+            # The length of the sound is told in these units; in milliseconds it would be rounded.
+            options["movie_timescale"] = str(self._rate)
+            if self._source and any(n.startswith("com.apple") for n in self._source.metadata):
+                options["movflags"] = "use_metadata_tags"
+        return options
+
+    def _add_streams(self, encoder: str, bit_rate: int) -> None:
+        """Add the sound track and, in the order of the source, what is copied."""
+        track = sound_track(self._source) if self._source is not None else None
+        for stream in self._source.streams if self._source is not None else (None,):
+            if stream is track:
+                self._stream = cast(
+                    AudioStream,
+                    self._out.add_stream(
+                        encoder, rate=self._rate, layout=self._layout, format=self._format
+                    ),
+                )
+                if bit_rate:
+                    self._stream.bit_rate = bit_rate
+                if stream is not None and self._container.video:
+                    _describe(self._stream, stream)
+            elif stream is not None and self._is_carried(stream):
+                self._add_copy(stream)
+
+    def _is_carried(self, stream: Stream) -> bool:
+        if stream.disposition & Disposition.attached_pic:
+            return self._container.pictures
+        if stream.type == "attachment":
+            return self._container.name == "matroska"
+        # Data: FFmpeg makes the tracks of chapters and time codes anew, and writes no others.
+        return self._container.video and stream.type != "data"
+
+    def _add_copy(self, stream: Stream) -> None:
+        codec = stream.codec_context.name if stream.codec_context is not None else stream.type
+        try:
+            copy = self._out.add_stream_from_template(stream, opaque=True)
+        except ValueError as error:
+            if stream.type == "video":
+                raise CannotHoldError(f"the picture ({codec})") from error
+            self.left_out += (f"the {stream.type} track {stream.index} ({codec}) is left out",)
+            return
+        _describe(copy, stream)
+        self._copies[stream.index] = copy
+
+    def _packets(self) -> Iterator[Packet]:
+        """The packets to copy, in the order of the source."""
+        if self._source is None or not self._copies:
+            return
+        streams = [self._source.streams[index] for index in self._copies]
+        packets = self._source.demux(streams)
+        with suppress(av.FFmpegError):  # a truncated file ends here; the reader says so
+            for packet in packets:
+                if packet.dts is not None or packet.size:  # else the mark of the end
+                    yield packet
+
+    def _copy_until(self, seconds: float) -> None:
+        """Copy the packets that come before a time, so that the file is well interleaved."""
+        while self._waiting is not None:
+            packet = self._waiting
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            if stamp is not None and float(stamp * packet.time_base) > seconds:
+                return
+            packet.stream = self._copies[packet.stream.index]
+            self._out.mux(packet)
+            self._waiting = next(self._copied, None)
+
+    def _encode(self, samples: Samples) -> None:
+        try:
+            for start in range(0, samples.shape[1], _PIECE):
+                piece = samples[:, start : start + _PIECE]
+                frame = av.AudioFrame.from_ndarray(
+                    self._raw(piece), format=self._format, layout=self._layout
+                )
+                frame.sample_rate = self._rate
+                frame.time_base = Fraction(1, self._rate)
+                frame.pts = self._position
+                self._position += piece.shape[1]
+                self._copy_until(self._position / self._rate)
+                self._mux(self._stream.encode(frame))
+        except av.FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from error
+
+    def _mux(self, packets: list[Packet]) -> None:
+        dropped = min(self._to_drop, len(packets))
+        self._to_drop -= dropped
+        self._out.mux(packets[dropped:])
+
+    def _raw(self, samples: Samples) -> npt.NDArray[Any]:
+        """The samples in the encoder's format; integers are rounded and clipped."""
+        raw: npt.NDArray[Any] = samples
+        name = self._format.removesuffix("p")
+        if name == "dbl":
+            raw = samples.astype(np.float64)
+        elif name != "flt":
+            bits = _BITS[self._subtype]
+            scale = 2 ** (bits - 1)
+            whole = np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1)
+            if bits == 8:
+                raw = (whole + scale).astype(np.uint8)
+            elif bits == 16:
+                raw = whole.astype(np.int16)
+            else:
+                raw = whole.astype(np.int32) << (32 - bits)
+        if not self._format.endswith("p"):
+            raw = raw.T.reshape(1, -1)
+        return np.ascontiguousarray(raw)
+
+
+def _describe(copy: Stream, stream: Stream) -> None:
+    """Language, title, role (default, cover picture ...) of a stream."""
+    copy.metadata.update(stream.metadata)
+    copy.disposition = stream.disposition
+
+
+def _sample_format(encoder: str, subtype: str) -> str:
+    """FFmpeg's sample format for an encoder: floats where it takes them."""
+    accepted = [f.name for f in av.codec.Codec(encoder, "w").audio_formats or []]
+    wanted = ["fltp", "flt", "dbl"]
+    if subtype in _BITS and encoder != "libmp3lame":
+        wanted = [_FORMATS[_BITS[subtype]], f"{_FORMATS[_BITS[subtype]]}p"]
+    return next(name for name in wanted if name in accepted)
+
+
+def _accepted(
+    encoder: str, sample_format: str, rate: int, channels: int, layout: str, video: bool
+) -> tuple[int, str]:
+    """The sample rate and arrangement of channels that an encoder takes, nearest to those given.
+
+    Raises:
+        ERRORS: it takes none of them.
+    """
+    rates = [rate]
+    held = av.codec.Codec(encoder, "w").audio_rates
+    if video and held and rate not in held:
+        rates = [min((r for r in held if r > rate), default=max(held))]
+    layouts = [layout] if layout else []
+    layouts += [*_LAYOUTS.get(channels, []), f"{channels} channels"]
+    problem: Exception = ValueError(encoder)
+    for chosen in layouts:
+        context = av.CodecContext.create(encoder, "w")
+        assert isinstance(context, av.AudioCodecContext)
+        context.format, context.rate = sample_format, rates[0]
+        context.bit_rate = min(96_000, 4 * rates[0]) * channels
+        try:
+            context.layout = chosen
+            context.open()
+        except ERRORS as error:
+            problem = error
+        else:
+            return rates[0], chosen
+    raise problem
+
+
+def _bit_rate(
+    encoder: str, subtype: str, rate: int, channels: int, source: AudioReader | None
+) -> int:
+    """Bits in a second for compressed sound: at least those of the source in the same format."""
+    if encoder.startswith(("pcm", "flac", "alac")):
+        return 0
+    bits = min(96_000, 4 * rate) * channels
+    if source is not None and source.subtype == subtype:
+        bits = max(bits, source.bit_rate)
+    return min(bits, _MOST_BITS.get(encoder, 256_000 * channels))

@@ -1,0 +1,119 @@
+"""libsndfile behind the reader and the writer: WAV, FLAC, AIFF, Ogg and what else it holds exactly.
+
+It reads WAV, RF64, FLAC, AIFF, Ogg (Vorbis and Opus), MP3 and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+Samples = npt.NDArray[np.float32]
+
+ERRORS = (soundfile.SoundFileError, OSError, TypeError, ValueError)
+"""What opening a file raises. TypeError: headerless .raw, which soundfile opens only with its rate
+given. ValueError: a file name that is not valid Unicode."""
+
+_UNKNOWN_LENGTH = 2**60  # libsndfile's answer for a stream whose header leaves the length open
+_PIECE = 16_384  # of a piece that fails to decode nothing is left, so pieces are short
+# FFmpeg's names for the tags that libsndfile writes -> libsndfile's own.
+_TAGS = {
+    "title": "title",
+    "artist": "artist",
+    "album": "album",
+    "comment": "comment",
+    "date": "date",
+    "genre": "genre",
+    "copyright": "copyright",
+    "track": "tracknumber",
+}
+
+
+class SndfileDecoder:
+    """A file opened by libsndfile; the attributes are those of ``AudioReader``.
+
+    Raises:
+        ERRORS: libsndfile cannot open it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = soundfile.SoundFile(path)
+        self.rate = int(self._file.samplerate)
+        self.channels = int(self._file.channels)
+        self.subtype = str(self._file.subtype)
+        frames = int(self._file.frames)
+        self.empty = frames == 0
+        self.frames = frames if frames < _UNKNOWN_LENGTH else 0
+        self.damaged_at: int | None = None
+        self.start = 0.0
+        self.layout = ""
+        self.bit_rate = int(8 * path.stat().st_size * self.rate / self.frames) if self.frames else 0
+
+    def pieces(self) -> Iterator[Samples]:
+        """Decode on, ``(channels, n)`` at a time; sets ``damaged_at`` where it cannot go on."""
+        done = 0
+        while True:
+            try:
+                piece = self._file.read(_PIECE, dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, OSError):
+                self.damaged_at = done
+                return
+            if len(piece) == 0:
+                break
+            done += len(piece)
+            yield piece.T
+        if done == 0 or done < self.frames:
+            self.damaged_at = done
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class SndfileEncoder:
+    """A file that libsndfile writes.
+
+    Raises:
+        ERRORS: the container cannot hold this sample format, rate or number of channels.
+    """
+
+    left_out: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        path: Path,
+        rate: int,
+        channels: int,
+        container: str,
+        subtype: str,
+        tags: Mapping[str, str],
+    ) -> None:
+        self._file = soundfile.SoundFile(path, "w", rate, channels, subtype, format=container)
+        for name, own in _TAGS.items():
+            if name in tags:
+                setattr(self._file, own, tags[name])
+
+    def write(self, samples: Samples) -> None:
+        """Append samples ``(channels, n)``; OSError where they cannot be written."""
+        try:
+            self._file.write(np.ascontiguousarray(samples.T))
+        except (soundfile.SoundFileError, AssertionError) as error:
+            # AssertionError: how soundfile reports that fewer samples were written than given.
+            raise OSError from error
+
+    def close(self) -> None:
+        """Complete the file; OSError where it cannot be written."""
+        try:
+            self._file.close()
+        except soundfile.SoundFileError as error:
+            raise OSError from error
+
+    def abort(self) -> None:
+        """Close a file that will be thrown away."""
+        with suppress(OSError):
+            self.close()
