@@ -97,3 +97,40 @@ def test_predicting_changes_nothing(batch: tuple[Tensor, Tensor]) -> None:
         assert torch.equal(learner.predict(batch[0]), learner.predict(batch[0]))
         after = learner.model.state_dict()
         assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_bf16_steps_are_float32_steps_but_for_rounding(
+    version: str, batch: tuple[Tensor, Tensor]
+) -> None:
+    full, half = (build_learner(options(version, precision=p), CPU) for p in ("fp32", "bf16"))
+    rate = 1e-4 if VERSIONS[version].optimiser == "Adam" else 1e-1
+    differences = []
+    for _ in range(6):
+        (a, x), (b, y) = full.step(*batch, rate), half.step(*batch, rate)
+        assert b.dtype == y.dtype == torch.float32
+        assert float(b) == pytest.approx(float(a), rel=1e-2)
+        differences.append(float((x - y).abs().max()))
+    assert 1e-4 < max(differences) < 5e-2  # of images in [0, 1]: rounded, and not by much
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_bf16_is_for_the_images_of_a_training_step_only(
+    version: str, batch: tuple[Tensor, Tensor]
+) -> None:
+    full, half = (build_learner(options(version, precision=p), CPU) for p in ("fp32", "bf16"))
+    half.step(*batch, 1e-4)
+    half.step(*batch, 1e-4)
+    state = half.state_dict()
+    assert all(value.dtype == torch.float32 for value in tensors(state))
+    full.load_state_dict(state)  # a run in either precision leaves the same kind of checkpoint
+    assert torch.equal(full.predict(batch[0]), half.predict(batch[0]))
+
+
+def tensors(state: Any) -> list[Tensor]:
+    """All tensors of a nested state."""
+    if isinstance(state, Tensor):
+        return [state]
+    values = state.values() if isinstance(state, dict) else state
+    nested = isinstance(state, dict | list | tuple)
+    return [found for value in values for found in tensors(value)] if nested else []

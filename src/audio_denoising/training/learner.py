@@ -3,11 +3,11 @@
 Two learners with one interface: ours, where forward, backward and the update are our own code, and
 the baseline, where they are torch.nn, autograd and torch.optim. The loop cannot tell them apart.
 
-With precision "bf16" a training step computes its images in bfloat16: the operands of products are
-rounded to 8 bits, their sums are not. Weights, gradients of weights, loss and optimiser stay in
-float32, and so does `predict`: validation measures the weights that are saved, by the same ruler
-in both precisions. With "fp32" everything is float32; on GPUs, too, where libraries would silently
-round operands to 11 bits (TF32).
+With precision "bf16" the images of a training step are bfloat16, in which numbers have 8 bits, and
+so are the operands of its products. Weights, their gradients, loss and optimiser are float32, and
+so is all of `predict`: validation measures the weights that are saved, by the same ruler in both
+precisions. With "fp32" everything is float32, on GPUs as well, where libraries would silently round
+operands to 11 bits (TF32).
 """
 
 from __future__ import annotations
