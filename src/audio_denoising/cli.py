@@ -17,7 +17,7 @@ from rich.table import Table
 from . import __version__
 from .cli_clean import clean
 from .cli_data import data_app
-from .cli_options import NOISE, SPEECH, HoldOut, Noise, Speech
+from .cli_options import NOISES, SPEECHES, HoldOut, Noises, Speeches
 from .cli_verify import verify
 from .errors import UserError
 
@@ -57,8 +57,8 @@ app.command()(clean)
 @app.command()
 def train(
     version: Annotated[str, typer.Argument(help="v2, v3, v4 or torch.")],
-    speech: Speech = SPEECH,
-    noise: Noise = NOISE,
+    speech: Speeches = SPEECHES,
+    noise: Noises = NOISES,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: runs/VERSION-SIZE")
     ] = None,
@@ -94,6 +94,9 @@ def train(
         Path | None, typer.Option(help="Checkpoint whose weights to start from (fine-tuning).")
     ] = None,
     hold_out: HoldOut = None,
+    augment: Annotated[
+        str, typer.Option(help="What else happens to a mixture: original (nothing) or varied.")
+    ] = "original",
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Train a version on speech mixed with noise on the fly.
@@ -102,10 +105,12 @@ def train(
     """
     import torch
 
+    from .data.sources import parse_sources, weights_of
     from .training.options import RunPlace, TrainingOptions
     from .training.progress import TrainingDisplay
     from .training.trainer import Trainer
 
+    spoken, noises = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
     options = TrainingOptions(
         version=version,
         size=size,
@@ -121,6 +126,9 @@ def train(
         seed=seed,
         start_from=str(start_from) if start_from else None,
         hold_out=hold_out,
+        augmentation=augment,
+        speech_weights=weights_of(spoken),
+        noise_weights=weights_of(noises),
     )
     if threads < 0:
         raise UserError("--threads must not be negative")
@@ -128,7 +136,8 @@ def train(
         torch.set_num_threads(threads)
     out = out or Path("runs") / f"{options.version}-{options.size}"
     with TrainingDisplay(console, options, out) as display:
-        place = RunPlace(speech, noise, out, device, workers, resume)
+        voices, sounds = ([source.folder for source in found] for found in (spoken, noises))
+        place = RunPlace(voices, sounds, out, device, workers, resume)
         finished = Trainer(options, place, display).run()
     if not finished:
         console.print(

@@ -9,6 +9,19 @@ import typer
 
 Speech = Annotated[Path, typer.Option(help="Folder of clean speech: LibriSpeech or any folder.")]
 Noise = Annotated[Path, typer.Option(help="Folder of noise: UrbanSound8K or any folder.")]
+Speeches = Annotated[
+    list[str],
+    typer.Option(
+        help="Folder of clean speech; may be repeated, as DIR or DIR=WEIGHT.",
+        metavar="DIR[=WEIGHT]",
+    ),
+]
+Noises = Annotated[
+    list[str],
+    typer.Option(
+        help="Folder of noise; may be repeated, as DIR or DIR=WEIGHT.", metavar="DIR[=WEIGHT]"
+    ),
+]
 HoldOut = Annotated[
     list[str] | None,
     typer.Option(
@@ -19,3 +32,4 @@ HoldOut = Annotated[
 
 SPEECH = Path("data/LibriSpeech")
 NOISE = Path("data/noise_datasets/UrbanSound8K")
+SPEECHES, NOISES = [str(SPEECH)], [str(NOISE)]

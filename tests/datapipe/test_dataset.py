@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from audio_denoising.data import dataset as dataset_module
+from audio_denoising.data.augment import Augmentation
 from audio_denoising.data.corpus import Recording, index_noise, index_speech
 from audio_denoising.data.dataset import MixtureDataset, batches
 from audio_denoising.data.mixing import mix, power
@@ -60,7 +61,7 @@ def test_the_items_of_earlier_versions_are_still_drawn(tiny):
 
 
 def test_ratios_fill_the_range_and_nothing_clips(tiny):
-    dataset = tiny(snr_range=(2.0, 7.0), epoch_size=40)
+    dataset = tiny(augmentation=Augmentation(snr_db=(2.0, 7.0)), epoch_size=40)
     ratios = []
     for index in range(len(dataset)):
         clean, noisy = mixture(dataset, 0, index)

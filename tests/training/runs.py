@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from audio_denoising.data.splits import Splits
 from audio_denoising.models import WIDTHS
 from audio_denoising.training import history, validation
 from audio_denoising.training.history import Row
+from audio_denoising.training.material import FolderMaterial
 from audio_denoising.training.options import RunPlace, TrainingOptions
 from audio_denoising.training.trainer import Trainer
 
@@ -36,11 +36,13 @@ class Recorder:
         self.rows: list[Row] = []
         self.best: list[bool] = []
         self.damaged: list[Path] | None = None
-        self.splits: Splits | None = None
+        self.material: FolderMaterial | None = None
 
-    def started(self, splits: Splits, device: torch.device, steps: int, resumed_at: int) -> None:
+    def started(
+        self, material: FolderMaterial, device: torch.device, steps: int, resumed_at: int
+    ) -> None:
         self.resumed_at = resumed_at
-        self.splits = splits
+        self.material = material
 
     def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
         self.steps.append((epoch, step))
@@ -91,12 +93,13 @@ def train(
     resume: bool = False,
     workers: int = 0,
     recorder: Recorder | None = None,
-    speech: Path = SPEECH,
-    noise: Path = NOISE,
+    speech: Path | Sequence[Path] = SPEECH,
+    noise: Path | Sequence[Path] = NOISE,
     **changes: Any,
 ) -> bool:
     """One run; True when all of its epochs are done."""
-    place = RunPlace(speech, noise, out, "cpu", workers, resume)
+    voices, sounds = ([g] if isinstance(g, Path) else g for g in (speech, noise))
+    place = RunPlace(voices, sounds, out, "cpu", workers, resume)
     with quickly(narrow):
         return Trainer(options(version, **changes), place, recorder or Recorder()).run()
 

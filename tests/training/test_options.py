@@ -47,6 +47,7 @@ def test_defaults(version: str, size: str, rate: float, epochs: int) -> None:
         ({"clip_norm": -1.0}, "--clip-norm must not be negative"),
         ({"seed": -1}, "--seed must not be negative"),
         ({"seed": 2**63}, "--seed must be below"),
+        ({"augmentation": "wild"}, "unknown augmentation 'wild': choose original or varied"),
     ],
 )
 def test_refusals(settings: dict[str, Any], sentence: str) -> None:
@@ -56,4 +57,4 @@ def test_refusals(settings: dict[str, Any], sentence: str) -> None:
 
 def test_negative_workers() -> None:
     with pytest.raises(UserError, match="--workers must not be negative"):
-        RunPlace(Path(), Path(), Path(), workers=-1)
+        RunPlace([Path()], [Path()], Path(), workers=-1)

@@ -20,7 +20,7 @@ def test_a_run_is_told_in_full(tmp_path: Path) -> None:
     console = Console(file=screen, width=300, highlight=False, emoji=False, force_terminal=True)
     chosen = options("v2", epochs=2, batch_size=1, epoch_size=2)
     with quickly(narrow=True), TrainingDisplay(console, chosen, out) as display:
-        assert Trainer(chosen, RunPlace(SPEECH, NOISE, out, "cpu", 0), display).run()
+        assert Trainer(chosen, RunPlace([SPEECH], [NOISE], out, "cpu", 0), display).run()
     told = screen.getvalue()
     assert f"on cpu, 2 epochs of 2 steps, batch 1, results in {out}" in told
     assert "train: 8 speech files, 5 speakers" in told

@@ -185,10 +185,11 @@ def test_a_long_epoch_is_saved_now_and_then(
 def test_held_out_speakers_validate_and_never_train(tmp_path: Path) -> None:
     recorder = Recorder()
     train(tmp_path, epochs=1, hold_out=["26"], recorder=recorder)
-    assert recorder.splits is not None
+    assert recorder.material is not None
+    splits = recorder.material.splits
     train_speakers, held = (
         {r.group.rsplit("/", 1)[1] for r in part.speech}
-        for part in (recorder.splits.train, recorder.splits.validation)
+        for part in (splits.train, splits.validation)
     )
     assert "26" in held and "26" not in train_speakers
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audio_denoising.data.corpus import index_noise, index_speech
 from audio_denoising.data.splits import split
-from audio_denoising.training.validation import Validation, psnr
+from audio_denoising.training.validation import Validation, fixed_batches, psnr
 
 from .runs import NOISE, SPEECH, quickly
 
@@ -33,7 +33,7 @@ def run(predict: Any, batch_size: int = 2) -> dict[str, float]:
     with quickly(narrow=False):
         found = split(index_speech(SPEECH), index_noise(NOISE)).validation
         learner: Any = Fixed(predict)
-        return Validation(found, batch_size, 0).run(learner)
+        return Validation(fixed_batches(found, batch_size, 0)).run(learner)
 
 
 def test_psnr_is_the_mean_over_images_of_its_formula() -> None:

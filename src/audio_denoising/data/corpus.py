@@ -17,9 +17,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 import soundfile
@@ -45,7 +45,7 @@ class Recording:
     ``group`` names what must not be divided between splits; ``frames`` and ``rate`` (Hz) are as
     stored in the file; ``split_hint`` is what the layout says about the split: ``"train"``,
     ``"validation"`` or ``"test"`` in a LibriSpeech tree, ``"fold7"`` in an UrbanSound8K tree,
-    otherwise None.
+    otherwise None; ``source`` counts the folders that were given, from 0.
     """
 
     path: Path
@@ -53,6 +53,7 @@ class Recording:
     frames: int
     rate: int
     split_hint: str | None = None
+    source: int = 0
 
     @property
     def samples(self) -> int:
@@ -87,27 +88,43 @@ def scan_noise(folder: str | os.PathLike[str]) -> Scan:
     return _scan(Path(folder), "noise", _describe_noise)
 
 
-def index_speech(folder: str | os.PathLike[str]) -> list[Recording]:
-    """Lists the speech below ``folder``, grouped by speaker and sorted by path.
+def index_speech(*folders: str | os.PathLike[str]) -> list[Recording]:
+    """Lists the speech below the folders, grouped by speaker and sorted by path within each.
 
     Outside LibriSpeech trees the folder that a file lies in is taken for its speaker; a file
     directly in ``folder`` is its own group. Files that cannot be read are left out with a warning.
 
-    Raises UserError if the folder cannot be read or holds no speech.
+    Raises UserError if a folder cannot be read, holds no speech, or holds a file of another one.
     """
-    return _found(scan_speech(folder), folder, "speech")
+    return join(_found(scan_speech(folder), folder, "speech") for folder in folders)
 
 
-def index_noise(folder: str | os.PathLike[str]) -> list[Recording]:
-    """Lists the noise below ``folder``, grouped by source recording and sorted by path.
+def index_noise(*folders: str | os.PathLike[str]) -> list[Recording]:
+    """Lists the noise below the folders, grouped by source recording, sorted by path within each.
 
     UrbanSound8K and ESC name the Freesound recording that a clip was cut from by the same number,
     and some clips of both come from one recording, so they share the group ``freesound/<number>``.
     Any other file is its own group. Files that cannot be read are left out with a warning.
 
-    Raises UserError if the folder cannot be read or holds no noise.
+    Raises UserError if a folder cannot be read, holds no noise, or holds a file of another one.
     """
-    return _found(scan_noise(folder), folder, "noise")
+    return join(_found(scan_noise(folder), folder, "noise") for folder in folders)
+
+
+def join(found: Iterable[Sequence[Recording]]) -> list[Recording]:
+    """The recordings of several folders in one list, each with the number of its folder.
+
+    Raises UserError if a file is in two of them: nobody could say how often it is drawn.
+    """
+    joined = [replace(each, source=number) for number, rs in enumerate(found) for each in rs]
+    owner: dict[Path, int] = {}
+    for recording in joined:
+        if owner.setdefault(recording.path, recording.source) != recording.source:
+            raise UserError(
+                f"{recording.path} is in two of the folders given: name folders that do not "
+                "hold one another"
+            )
+    return joined
 
 
 def _describe_speech(root: Path, path: Path) -> tuple[str, str | None]:

@@ -2,13 +2,14 @@
 
 Nothing depends on which worker makes an item, nor on the items made before it: training on two
 workers or none, straight through or resumed in the middle of an epoch, sees the same batches.
-Workers only decode; whoever trains mixes whole batches on its device (`mixing.mix_batch`).
+Workers only decode; whoever trains mixes whole batches on its device (`mixtures.make_mixtures`).
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -20,33 +21,39 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..dsp.spectrum import SEGMENT
 from ..errors import UserError
+from .augment import ORIGINAL, Augmentation, change_speed, join_noises, read_length
 from .corpus import Recording
 from .mixing import SILENCE, DamagedRecording, Stretches, Waveform, power, read_segment
+from .sources import LONGEST_NOISE, Chances, chances
 
 VALIDATION_SIZE = 160  # mixtures: enough for a steady mean, few enough for every epoch
 
 _STARTS = 4  # places tried in one recording before it counts as silent
 _RECORDINGS = 64  # recordings tried before giving up
-_LONGEST_WEIGHT = 60.0  # seconds
 
 # Streams of random numbers that must not be the same where their other coordinates are.
-_ORDER, _ITEM, _SHUFFLE = 0, 1, 2
+_ORDER, _ITEM, _SHUFFLE, _RECIPE = range(4)
+
+_Stretch = Callable[[Recording, np.random.Generator, int], Waveform]
 
 
 class MixtureDataset(Dataset[Stretches]):
-    """Speech, noise and a random signal-to-noise ratio to mix them at, in stretches of 2.55 s.
+    """Speech, noise and the recipe to mix them by, in stretches of 2.55 s.
 
     ``dataset[epoch, index]`` is a `Stretches` of 40 800 samples. An epoch visits every speech
     recording once, in an order of its own, and starts over where ``epoch_size`` is larger than
-    the corpus. A recording that turns out to be damaged is passed over in favour of the next one
-    and remembered (`damaged`).
+    the corpus; given chances, it visits a recording as often as these say, spread evenly. A
+    recording that turns out to be damaged is passed over in favour of another one and remembered
+    (`damaged`).
 
     Args:
         speech: recordings to draw speech from, as one split holds them.
         noise: recordings to draw noise from.
         seed: 0 or above; another seed gives other items.
-        snr_range: lowest and highest ratio in dB, drawn uniformly.
+        augmentation: what may happen to a mixture besides the noise, and the ratios.
         epoch_size: items in an epoch; by default the number of speech recordings.
+        speech_chances, noise_chances: how often each recording is drawn, relative to the others
+            (see `sources`); by default speech is visited as above, and noise is drawn by duration.
 
     Raises:
         UserError: there is no speech or no noise, or (when an item is made) none can be decoded.
@@ -58,8 +65,10 @@ class MixtureDataset(Dataset[Stretches]):
         noise: Sequence[Recording],
         *,
         seed: int = 0,
-        snr_range: tuple[float, float] = (0.0, 15.0),
+        augmentation: Augmentation = ORIGINAL,
         epoch_size: int | None = None,
+        speech_chances: Chances | None = None,
+        noise_chances: Chances | None = None,
     ) -> None:
         for what, recordings in (("speech", speech), ("noise", noise)):
             if not recordings:
@@ -71,12 +80,12 @@ class MixtureDataset(Dataset[Stretches]):
         self.noise = list(noise)
         self._recordings = self.speech + self.noise  # a position is an index into this
         self.seed = seed
-        self.snr_range = snr_range
+        self.augmentation = augmentation
         self.epoch_size = len(self.speech) if epoch_size is None else epoch_size
-        # Noise is drawn by duration: every second of it is as likely as any other, except that
-        # one very long file must not drown a folder of short ones.
-        weights = np.cumsum([min(recording.seconds, _LONGEST_WEIGHT) for recording in noise])
-        self._noise_ladder = weights / weights[-1]
+        self._speech_ladder = None if speech_chances is None else _ladder(speech_chances)
+        if noise_chances is None:
+            noise_chances = chances(noise, longest=LONGEST_NOISE)
+        self._noise_ladder = _ladder(noise_chances)
         # Shared with the workers. A flag is only ever raised, so they need no lock.
         self._damaged = torch.zeros(len(self._recordings), dtype=torch.bool)
         self._damaged.share_memory_()
@@ -86,34 +95,63 @@ class MixtureDataset(Dataset[Stretches]):
 
     def __getitem__(self, position: tuple[int, int]) -> Stretches:
         epoch, index = position
-        rng = np.random.default_rng([self.seed, _ITEM, epoch, index])
-        speech = self._draw(self._speech_order(epoch, index), rng, self._speech_stretch)
-        noise = self._draw(self._noise_draws(rng), rng, self._noise_stretch)
-        recipe = torch.tensor([rng.uniform(*self.snr_range)], dtype=torch.float64)
-        return Stretches(torch.from_numpy(speech), torch.from_numpy(noise), recipe)
+        rng, choices = (
+            np.random.default_rng([self.seed, stream, epoch, index]) for stream in (_ITEM, _RECIPE)
+        )
+        recipe = self.augmentation.draw(choices)
+        visits = self._speech_visits(epoch, index, rng)
+        speech = self._draw(visits, rng, _speech_stretch, recipe.speed)
+        if recipe.noise_seed:  # the noise is made on the device that trains
+            noise = np.zeros(SEGMENT, np.float32)
+        else:
+            noise = self._draw(self._noise_draws(rng), rng, _noise_stretch, recipe.noise_speed)
+            if recipe.second_noise:
+                other = self._draw(self._noise_draws(rng), rng, _noise_stretch, recipe.noise_speed)
+                noise = join_noises(noise, other, recipe.second_noise_db)
+        # The ratio comes last and from the item's own numbers, as it did before there were recipes:
+        # a run of that time goes on with the mixtures it would have seen.
+        recipe = replace(recipe, snr_db=rng.uniform(*self.augmentation.snr_db))
+        return Stretches(torch.from_numpy(speech), torch.from_numpy(noise), recipe.as_tensor())
 
     @property
     def damaged(self) -> list[Path]:
         """The files that could not be decoded so far, in any worker."""
         return [self._recordings[position].path for position in self._damaged.nonzero().flatten()]
 
-    def _speech_order(self, epoch: int, index: int) -> Iterator[int]:
-        """Yields the position of the recording due at ``index``, then those that follow it."""
-        count = len(self.speech)
-        lap, step = divmod(index, count)
-        for position in np.roll(_permutation(count, self.seed, _ORDER, epoch, lap), -step):
-            yield int(position)
+    def _speech_visits(self, epoch: int, index: int, rng: np.random.Generator) -> Iterator[int]:
+        """Yields the position of the recording due at ``index``, then others to stand in for it."""
+        if self._speech_ladder is None:
+            count = len(self.speech)
+            lap, step = divmod(index, count)
+            for position in np.roll(_permutation(count, self.seed, _ORDER, epoch, lap), -step):
+                yield int(position)
+            return
+        # One draw from each of as many equal parts of the ladder as there are items, in an order of
+        # the epoch's own: chances are met within a visit or two, not only in the long run.
+        part = _permutation(self.epoch_size, self.seed, _ORDER, epoch)[index]
+        yield _rung(self._speech_ladder, (part + rng.random()) / self.epoch_size)
+        while True:
+            yield _rung(self._speech_ladder, rng.random())
 
     def _noise_draws(self, rng: np.random.Generator) -> Iterator[int]:
         while True:
-            rung = np.searchsorted(self._noise_ladder, rng.random(), side="right")
-            yield len(self.speech) + min(int(rung), len(self.noise) - 1)
+            yield len(self.speech) + _rung(self._noise_ladder, rng.random())
 
     def _draw(
         self,
         candidates: Iterator[int],
         rng: np.random.Generator,
-        stretch: Callable[[Recording, np.random.Generator], Waveform],
+        stretch: _Stretch,
+        speed: float,
+    ) -> Waveform:
+        """2.55 s of sound, played ``speed`` times as fast."""
+        if speed == 1:
+            return self._first_sounding(candidates, rng, stretch, SEGMENT)
+        longer = self._first_sounding(candidates, rng, stretch, read_length(SEGMENT, speed))
+        return change_speed(longer, speed, SEGMENT)
+
+    def _first_sounding(
+        self, candidates: Iterator[int], rng: np.random.Generator, stretch: _Stretch, length: int
     ) -> Waveform:
         """The first stretch with sound in it; a silent one if the recordings hold nothing else."""
         silent = None
@@ -122,7 +160,7 @@ class MixtureDataset(Dataset[Stretches]):
             recording = self._recordings[position]
             try:
                 for _ in range(_STARTS):
-                    found = stretch(recording, rng)
+                    found = stretch(recording, rng, length)
                     if power(found) >= SILENCE:
                         return found
                     silent = found
@@ -136,23 +174,34 @@ class MixtureDataset(Dataset[Stretches]):
             )
         return silent
 
-    @staticmethod
-    def _speech_stretch(recording: Recording, rng: np.random.Generator) -> Waveform:
-        """A random 2.55 s; shorter speech stands at a random place among zeros."""
-        spare = recording.samples - SEGMENT
-        if spare >= 0:
-            return read_segment(recording, int(rng.integers(spare + 1)), SEGMENT)
-        before = int(rng.integers(-spare + 1))
-        return np.pad(read_segment(recording, 0, SEGMENT), (before, -spare - before))
 
-    @staticmethod
-    def _noise_stretch(recording: Recording, rng: np.random.Generator) -> Waveform:
-        """A random 2.55 s; shorter noise is repeated from a random place."""
-        spare = recording.samples - SEGMENT
-        if spare >= 0:
-            return read_segment(recording, int(rng.integers(spare + 1)), SEGMENT)
-        whole = read_segment(recording, 0, SEGMENT)
-        return np.resize(np.roll(whole, -int(rng.integers(max(len(whole), 1)))), SEGMENT)
+def _speech_stretch(recording: Recording, rng: np.random.Generator, length: int) -> Waveform:
+    """A random stretch; shorter speech stands at a random place among zeros."""
+    spare = recording.samples - length
+    if spare >= 0:
+        return read_segment(recording, int(rng.integers(spare + 1)), length)
+    before = int(rng.integers(-spare + 1))
+    return np.pad(read_segment(recording, 0, length), (before, -spare - before))
+
+
+def _noise_stretch(recording: Recording, rng: np.random.Generator, length: int) -> Waveform:
+    """A random stretch; shorter noise is repeated from a random place."""
+    spare = recording.samples - length
+    if spare >= 0:
+        return read_segment(recording, int(rng.integers(spare + 1)), length)
+    whole = read_segment(recording, 0, length)
+    return np.resize(np.roll(whole, -int(rng.integers(max(len(whole), 1)))), length)
+
+
+def _ladder(chances: Chances) -> Chances:
+    """Each recording's upper end on the way from 0 to 1."""
+    heights = np.cumsum(chances)
+    return heights / heights[-1]
+
+
+def _rung(ladder: Chances, height: float) -> int:
+    """The recording that stands at ``height``, 0 to 1."""
+    return min(int(np.searchsorted(ladder, height, side="right")), len(ladder) - 1)
 
 
 @lru_cache(maxsize=8)

@@ -146,8 +146,8 @@ class Stretches(NamedTuple):
 
     def to(self, device: torch.device) -> Stretches:
         """The waveforms on ``device``; the recipe steers from main memory, so it stays there."""
-        moved = (part.to(device, non_blocking=True) for part in (self.speech, self.noise))
-        return Stretches(*moved, self.recipe)
+        speech, noise = (part.to(device, non_blocking=True) for part in (self.speech, self.noise))
+        return Stretches(speech, noise, self.recipe)
 
 
 def mix_batch(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.augment import preset
 from ..errors import UserError
 from ..models import VERSIONS, WIDTHS
 
@@ -26,8 +28,11 @@ class TrainingOptions:
         precision: "fp32", or "bf16" for products of bfloat16 numbers added up in float32; weights,
             gradients, optimiser and loss are float32 in both.
         seed: decides first weights, order and mixtures.
+        augmentation: name of a preset, see `data.augment`.
         start_from: a checkpoint whose weights are the first weights, instead of random ones.
         hold_out: speakers, noise sources or folders that validate instead of training.
+        speech_weights, noise_weights: how often each of the folders is drawn from; None stands for
+            its duration. None altogether is a single folder, whose speech is visited file by file.
     """
 
     version: str
@@ -44,6 +49,9 @@ class TrainingOptions:
     seed: int = 0
     start_from: str | None = None
     hold_out: list[str] | None = None
+    augmentation: str = "original"
+    speech_weights: list[float | None] | None = None
+    noise_weights: list[float | None] | None = None
 
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:
@@ -63,6 +71,7 @@ class TrainingOptions:
             raise UserError(
                 f"unknown precision {self.precision!r}: choose {' or '.join(PRECISIONS)}"
             )
+        preset(self.augmentation)
         for name in ("epochs", "batch_size", "epoch_size", "learning_rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:  # so put, NaN is refused too
@@ -82,8 +91,8 @@ class TrainingOptions:
 class RunPlace:
     """Where a run reads, writes and computes; nothing here changes the result."""
 
-    speech: Path
-    noise: Path
+    speech: Sequence[Path]
+    noise: Sequence[Path]
     out: Path
     device: str = "auto"
     workers: int = 1

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..data.splits import Splits
 from .history import Row
+from .material import FolderMaterial
 from .options import TrainingOptions
 
 
@@ -48,7 +48,9 @@ class TrainingDisplay:
     ) -> None:
         self.progress.stop()
 
-    def started(self, splits: Splits, device: torch.device, steps: int, resumed_at: int) -> None:
+    def started(
+        self, material: FolderMaterial, device: torch.device, steps: int, resumed_at: int
+    ) -> None:
         """Says what the run is made of."""
         options = self.options
         self.steps = steps
@@ -57,13 +59,8 @@ class TrainingDisplay:
             f"of {steps} steps, batch {options.batch_size}, "
             f"results in {escape(str(self.out))}"
         )
-        for name, part in (("train", splits.train), ("validation", splits.validation)):
-            speakers = len({r.group for r in part.speech})
-            hours = [sum(r.seconds for r in found) / 3600 for found in (part.speech, part.noise)]
-            self.console.print(
-                f"{name:>10}: {len(part.speech)} speech files, {speakers} speakers, "
-                f"{hours[0]:.2f} h; {len(part.noise)} noise files, {hours[1]:.2f} h"
-            )
+        for line in material.describe():
+            self.console.print(line, markup=False, soft_wrap=True)
         if resumed_at:
             self.console.print(f"resumed at step {resumed_at}")
 

@@ -19,10 +19,9 @@ from typing import Any, Protocol
 
 import torch
 
-from ..data.corpus import index_noise, index_speech
-from ..data.dataset import MixtureDataset, batches
-from ..data.mixing import mix_batch
-from ..data.splits import Splits, split
+from ..data.augment import preset
+from ..data.mixtures import make_mixtures
+from ..data.reverberation import RoomBank
 from ..device import pick_device
 from ..dsp.spectrum import image, stft
 from ..errors import UserError
@@ -36,6 +35,7 @@ from .checkpoint import (
 )
 from .history import Row, save_history
 from .learner import build_learner
+from .material import FolderMaterial
 from .options import RunPlace, TrainingOptions
 from .validation import Validation, psnr
 
@@ -46,7 +46,9 @@ KEEP_EVERY = 5  # epochs
 class Reporter(Protocol):
     """Who is told how the run goes: the command line's progress display, or nobody."""
 
-    def started(self, splits: Splits, device: torch.device, steps: int, resumed_at: int) -> None:
+    def started(
+        self, material: FolderMaterial, device: torch.device, steps: int, resumed_at: int
+    ) -> None:
         """Before the first step."""
 
     def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
@@ -93,51 +95,40 @@ class Trainer:
 
     def run(self) -> bool:
         """Trains until the last epoch is done or somebody stops it."""
-        options, place = self.options, self.place
-        splits = split(
-            index_speech(place.speech), index_noise(place.noise), hold_out=options.hold_out or ()
-        )
-        self._check(splits)
-        dataset = MixtureDataset(
-            splits.train.speech,
-            splits.train.noise,
-            seed=options.seed,
-            epoch_size=options.epoch_size,
-        )
-        steps = len(dataset) // options.batch_size
+        options = self.options
+        material = FolderMaterial(options, self.place)
+        steps = len(material) // options.batch_size
         if steps == 0:
             raise UserError(
-                f"an epoch of {len(dataset)} mixtures does not fill one batch of "
+                f"an epoch of {len(material)} mixtures does not fill one batch of "
                 f"{options.batch_size}: lower --batch-size or raise --epoch-size"
             )
-        require_writable(place.out)
-        validation = Validation(splits.validation, options.batch_size, place.workers)
+        require_writable(self.place.out)
+        rooms = preset(options.augmentation).rooms(options.seed, self.device)
+        validation = Validation(material.validation())
         schedule = Schedule(options.schedule, options.epochs * steps, options.warmup_steps)
-        self.reporter.started(splits, self.device, steps, self.step)
+        self.reporter.started(material, self.device, steps, self.step)
         with _stop_on_signal() as stopped:
             while self.epoch <= options.epochs:
-                if not self._train_epoch(dataset, schedule, stopped):
+                if not self._train_epoch(material, rooms, schedule, stopped):
                     self._save()
                     return False
                 self._finish_epoch(steps, validation)
-        self.reporter.finished(dataset.damaged)
+        self.reporter.finished(material.damaged)
         return True
 
-    def _train_epoch(self, dataset: MixtureDataset, schedule: Schedule, stopped: list[int]) -> bool:
+    def _train_epoch(
+        self,
+        material: FolderMaterial,
+        rooms: RoomBank | None,
+        schedule: Schedule,
+        stopped: list[int],
+    ) -> bool:
         """The rest of the current epoch; False if it was interrupted."""
         saved = started = time.monotonic()
         seconds_before = self.sums["seconds"]
-        epoch_batches = batches(
-            dataset,
-            epoch=self.epoch,
-            batch_size=self.options.batch_size,
-            seed=self.options.seed,
-            workers=self.place.workers,
-            start_batch=self.batch,
-        )
-        for stretches in epoch_batches:
-            speech, noise, recipe = stretches.to(self.device)
-            clean, noisy = mix_batch(speech, noise, recipe[:, 0])
+        for stretches in material.batches(self.epoch, self.batch):
+            clean, noisy = make_mixtures(stretches.to(self.device), rooms)
             target, source = (image(stft(waves)).unsqueeze(1) for waves in (clean, noisy))
             rate = self.options.learning_rate * schedule.factor(self.step)
             loss, prediction = self.learner.step(source, target, rate)
@@ -247,16 +238,6 @@ class Trainer:
                 f"{self.last} does not hold all that a run needs to go on (an exported checkpoint "
                 "does not): use its weights with --start-from and another --out"
             ) from error
-
-    def _check(self, splits: Splits) -> None:
-        place = self.place
-        for name, found in (("train", splits.train), ("validation", splits.validation)):
-            for what, folder in (("speech", place.speech), ("noise", place.noise)):
-                if not getattr(found, what):
-                    raise UserError(
-                        f"{folder} leaves no {what} for the {name} split: add recordings of other "
-                        "speakers or noise sources"
-                    )
 
 
 @contextmanager

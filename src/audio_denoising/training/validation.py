@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.dataset import VALIDATION_SIZE, MixtureDataset, batches
-from ..data.mixing import mix_batch
+from ..data.mixing import Stretches
+from ..data.mixtures import make_mixtures
 from ..data.splits import Split
 from ..dsp.spectrum import SEGMENT, apply_image, image, istft, stft
 from ..evaluation.metrics import si_sdr
@@ -24,20 +26,19 @@ def psnr(prediction: Tensor, target: Tensor) -> Tensor:
     return (-10 * torch.log10(error.clamp(min=1e-12))).mean()
 
 
-class Validation:
-    """The same mixtures every time, decoded once and kept as waveforms (about 50 MB)."""
+def fixed_batches(split: Split, batch_size: int, workers: int) -> Iterator[Stretches]:
+    """Batches of a split that are the same for every run, with nothing but noise added."""
+    dataset = MixtureDataset(split.speech, split.noise, seed=SEED, epoch_size=VALIDATION_SIZE)
+    return batches(
+        dataset, epoch=0, batch_size=batch_size, workers=workers, shuffle=False, drop_last=False
+    )
 
-    def __init__(self, split: Split, batch_size: int, workers: int) -> None:
-        dataset = MixtureDataset(split.speech, split.noise, seed=SEED, epoch_size=VALIDATION_SIZE)
-        stretches = batches(
-            dataset,
-            epoch=0,
-            batch_size=batch_size,
-            workers=workers,
-            shuffle=False,
-            drop_last=False,
-        )
-        self.batches = [mix_batch(s, n, recipe[:, 0]) for s, n, recipe in stretches]
+
+class Validation:
+    """The same mixtures every time, mixed once and kept as waveforms (about 50 MB)."""
+
+    def __init__(self, stretches: Iterable[Stretches]) -> None:
+        self.batches = [make_mixtures(batch) for batch in stretches]
         pairs = [pair for batch in self.batches for pair in zip(*batch, strict=True)]
         self.noisy_si_sdr = float(np.mean([_ratio(noisy, clean) for clean, noisy in pairs]))
 

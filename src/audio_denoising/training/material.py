@@ -1,0 +1,108 @@
+"""What a run trains and validates on: the recordings of some folders, divided and drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..data.augment import preset
+from ..data.corpus import Recording, index_noise, index_speech
+from ..data.dataset import MixtureDataset, batches
+from ..data.mixing import Stretches
+from ..data.sources import Chances, noise_chances, speech_chances
+from ..data.splits import split
+from ..errors import UserError
+from .options import RunPlace, TrainingOptions
+from .validation import fixed_batches
+
+
+class FolderMaterial:
+    """Batches from folders of recordings, for training and for validation.
+
+    Raises:
+        UserError: a folder cannot be read, holds nothing, or leaves a split empty.
+    """
+
+    def __init__(self, options: TrainingOptions, place: RunPlace) -> None:
+        self.options = options
+        self.place = place
+        self.splits = split(
+            index_speech(*place.speech),
+            index_noise(*place.noise),
+            hold_out=options.hold_out or (),
+        )
+        self._require_recordings()
+        train = self.splits.train
+        self.speech_chances = speech_chances(train.speech, options.speech_weights)
+        self.noise_chances = noise_chances(train.noise, options.noise_weights)
+        self.dataset = MixtureDataset(
+            train.speech,
+            train.noise,
+            seed=options.seed,
+            augmentation=preset(options.augmentation),
+            epoch_size=options.epoch_size,
+            speech_chances=self.speech_chances,
+            noise_chances=self.noise_chances,
+        )
+
+    def __len__(self) -> int:
+        """Mixtures in an epoch."""
+        return len(self.dataset)
+
+    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Stretches]:
+        """Batches of an epoch, from ``start_batch`` on."""
+        return batches(
+            self.dataset,
+            epoch=epoch,
+            batch_size=self.options.batch_size,
+            seed=self.options.seed,
+            workers=self.place.workers,
+            start_batch=start_batch,
+        )
+
+    def validation(self) -> Iterator[Stretches]:
+        """The batches that every validation uses."""
+        return fixed_batches(self.splits.validation, self.options.batch_size, self.place.workers)
+
+    @property
+    def damaged(self) -> list[Path]:
+        """The files that could not be decoded and were passed over, so far."""
+        return self.dataset.damaged
+
+    def describe(self) -> list[str]:
+        """What it is made of, in a few lines."""
+        lines = []
+        for name, part in (("train", self.splits.train), ("validation", self.splits.validation)):
+            speakers = len({r.group for r in part.speech})
+            hours = [sum(r.seconds for r in found) / 3600 for found in (part.speech, part.noise)]
+            lines.append(
+                f"{name:>10}: {len(part.speech)} speech files, {speakers} speakers, "
+                f"{hours[0]:.2f} h; {len(part.noise)} noise files, {hours[1]:.2f} h"
+            )
+        train, place = self.splits.train, self.place
+        for what, folders, recordings, drawn in (
+            ("speech", place.speech, train.speech, self.speech_chances),
+            ("noise", place.noise, train.noise, self.noise_chances),
+        ):
+            if len(folders) > 1 and drawn is not None:
+                lines.append(f"{what:>10}: {_shares(folders, recordings, drawn)}")
+        return lines
+
+    def _require_recordings(self) -> None:
+        found = self.splits
+        for name, part in (("train", found.train), ("validation", found.validation)):
+            for what, folders in (("speech", self.place.speech), ("noise", self.place.noise)):
+                if not getattr(part, what):
+                    raise UserError(
+                        f"{' and '.join(map(str, folders))} leaves no {what} for the {name} split: "
+                        "add recordings of other speakers or noise sources"
+                    )
+
+
+def _shares(folders: Sequence[Path], recordings: Sequence[Recording], drawn: Chances) -> str:
+    """How often each folder is drawn, such as ``"75 % a, 25 % b"``."""
+    source = np.array([recording.source for recording in recordings])
+    shares = (100 * drawn[source == number].sum() / drawn.sum() for number in range(len(folders)))
+    return ", ".join(f"{share:.0f} % {f}" for share, f in zip(shares, folders, strict=True))
