@@ -7,34 +7,46 @@ Workers only decode; whoever trains mixes whole batches on its device (`mixtures
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..dsp.spectrum import SEGMENT
 from ..errors import UserError
-from .augment import ORIGINAL, Augmentation, change_speed, join_noises, read_length
+from .augment import ORIGINAL, Augmentation
 from .corpus import Recording
-from .mixing import SILENCE, DamagedRecording, Stretches, Waveform, power, read_segment
+from .drawing import draw_item
+from .loading import deliver, leave_signals_to_the_parent
+from .mixing import Stretches, Waveform, read_segment
 from .sources import LONGEST_NOISE, Chances, chances
 
 VALIDATION_SIZE = 160  # mixtures: enough for a steady mean, few enough for every epoch
 
-_STARTS = 4  # places tried in one recording before it counts as silent
-_RECORDINGS = 64  # recordings tried before giving up
-
 # Streams of random numbers that must not be the same where their other coordinates are.
 _ORDER, _ITEM, _SHUFFLE, _RECIPE = range(4)
 
-_Stretch = Callable[[Recording, np.random.Generator, int], Waveform]
+
+class _Entry(NamedTuple):
+    """A recording and its position among all of a dataset: a `drawing.Sound`."""
+
+    position: int
+    recording: Recording
+
+    @property
+    def name(self) -> str:
+        return str(self.recording.path)
+
+    @property
+    def samples(self) -> int:
+        return self.recording.samples
+
+    def read(self, start: int, length: int) -> Waveform:
+        return read_segment(self.recording, start, length)
 
 
 class MixtureDataset(Dataset[Stretches]):
@@ -98,33 +110,33 @@ class MixtureDataset(Dataset[Stretches]):
         rng, choices = (
             np.random.default_rng([self.seed, stream, epoch, index]) for stream in (_ITEM, _RECIPE)
         )
-        recipe = self.augmentation.draw(choices)
-        visits = self._speech_visits(epoch, index, rng)
-        speech = self._draw(visits, rng, _speech_stretch, recipe.speed)
-        if recipe.noise_seed:  # the noise is made on the device that trains
-            noise = np.zeros(SEGMENT, np.float32)
-        else:
-            noise = self._draw(self._noise_draws(rng), rng, _noise_stretch, recipe.noise_speed)
-            if recipe.second_noise:
-                other = self._draw(self._noise_draws(rng), rng, _noise_stretch, recipe.noise_speed)
-                noise = join_noises(noise, other, recipe.second_noise_db)
-        # The ratio comes last and from the item's own numbers, as it did before there were recipes:
-        # a run of that time goes on with the mixtures it would have seen.
-        recipe = replace(recipe, snr_db=rng.uniform(*self.augmentation.snr_db))
-        return Stretches(torch.from_numpy(speech), torch.from_numpy(noise), recipe.as_tensor())
+        return draw_item(
+            map(self._entry, self._speech_visits(epoch, index, rng)),
+            map(self._entry, self._noise_draws(rng)),
+            self.augmentation.draw(choices),
+            self.augmentation,
+            rng,
+            self._remember_damage,
+        )
 
     @property
     def damaged(self) -> list[Path]:
         """The files that could not be decoded so far, in any worker."""
         return [self._recordings[position].path for position in self._damaged.nonzero().flatten()]
 
+    def _entry(self, position: int) -> _Entry:
+        return _Entry(position, self._recordings[position])
+
+    def _remember_damage(self, entry: _Entry) -> None:
+        self._damaged[entry.position] = True
+
     def _speech_visits(self, epoch: int, index: int, rng: np.random.Generator) -> Iterator[int]:
         """Yields the position of the recording due at ``index``, then others to stand in for it."""
         if self._speech_ladder is None:
             count = len(self.speech)
             lap, step = divmod(index, count)
-            for position in np.roll(_permutation(count, self.seed, _ORDER, epoch, lap), -step):
-                yield int(position)
+            order = _permutation(count, self.seed, _ORDER, epoch, lap)
+            yield from (int(order[(step + further) % count]) for further in range(count))
             return
         # One draw from each of as many equal parts of the ladder as there are items, in an order of
         # the epoch's own: chances are met within a visit or two, not only in the long run.
@@ -136,61 +148,6 @@ class MixtureDataset(Dataset[Stretches]):
     def _noise_draws(self, rng: np.random.Generator) -> Iterator[int]:
         while True:
             yield len(self.speech) + _rung(self._noise_ladder, rng.random())
-
-    def _draw(
-        self,
-        candidates: Iterator[int],
-        rng: np.random.Generator,
-        stretch: _Stretch,
-        speed: float,
-    ) -> Waveform:
-        """2.55 s of sound, played ``speed`` times as fast."""
-        if speed == 1:
-            return self._first_sounding(candidates, rng, stretch, SEGMENT)
-        longer = self._first_sounding(candidates, rng, stretch, read_length(SEGMENT, speed))
-        return change_speed(longer, speed, SEGMENT)
-
-    def _first_sounding(
-        self, candidates: Iterator[int], rng: np.random.Generator, stretch: _Stretch, length: int
-    ) -> Waveform:
-        """The first stretch with sound in it; a silent one if the recordings hold nothing else."""
-        silent = None
-        failures: list[Path] = []
-        for position in islice(candidates, _RECORDINGS):
-            recording = self._recordings[position]
-            try:
-                for _ in range(_STARTS):
-                    found = stretch(recording, rng, length)
-                    if power(found) >= SILENCE:
-                        return found
-                    silent = found
-            except DamagedRecording:
-                self._damaged[position] = True
-                failures.append(recording.path)
-        if silent is None:
-            raise UserError(
-                f"None of {len(set(failures))} recordings could be decoded, {failures[0]} among "
-                "them; check the files or copy them again."
-            )
-        return silent
-
-
-def _speech_stretch(recording: Recording, rng: np.random.Generator, length: int) -> Waveform:
-    """A random stretch; shorter speech stands at a random place among zeros."""
-    spare = recording.samples - length
-    if spare >= 0:
-        return read_segment(recording, int(rng.integers(spare + 1)), length)
-    before = int(rng.integers(-spare + 1))
-    return np.pad(read_segment(recording, 0, length), (before, -spare - before))
-
-
-def _noise_stretch(recording: Recording, rng: np.random.Generator, length: int) -> Waveform:
-    """A random stretch; shorter noise is repeated from a random place."""
-    spare = recording.samples - length
-    if spare >= 0:
-        return read_segment(recording, int(rng.integers(spare + 1)), length)
-    whole = read_segment(recording, 0, length)
-    return np.resize(np.roll(whole, -int(rng.integers(max(len(whole), 1)))), length)
 
 
 def _ladder(chances: Chances) -> Chances:
@@ -207,12 +164,6 @@ def _rung(ladder: Chances, height: float) -> int:
 @lru_cache(maxsize=8)
 def _permutation(count: int, *coordinates: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(coordinates).permutation(count)
-
-
-def _leave_signals_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group; the parent decides when its workers stop."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def batches(
@@ -247,15 +198,6 @@ def batches(
         batch_sampler=plan,
         num_workers=workers,
         generator=torch.Generator().manual_seed(seed),
-        worker_init_fn=_leave_signals_to_the_parent,
+        worker_init_fn=leave_signals_to_the_parent,
     )
-    try:
-        yield from loader
-        return
-    except UserError as error:
-        # Out of a worker the message comes wrapped in its traceback; the sentence is the last line.
-        sentence = str(error).strip().splitlines()[-1]
-        # A kept traceback, or an error chained to it, would keep the workers. They are deaf to
-        # SIGTERM, and the interpreter would wait for them at its end, for ever.
-        error.__traceback__ = None
-    raise UserError(sentence.split("UserError: ", 1)[-1])
+    yield from deliver(loader)
