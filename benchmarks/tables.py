@@ -20,6 +20,7 @@ from typing import Any
 
 from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
 from benchmarks.markdown import markdown_table
+from benchmarks.precision import precision_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results")
@@ -127,6 +128,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "engine-misses-small": (RESULTS / "engine_small.json", _one(misses_table)),
     "engine-misses-large": (RESULTS / "engine_large.json", _one(misses_table)),
     "engine-batches": (Path("docs/images/engine_*.png"), _pictures),
+    "precision": (RESULTS / "precision.json", _one(precision_table)),
     "ablation-small": (RESULTS / "ablation_small.json", _one(ablation_table)),
     "ablation-large": (RESULTS / "ablation_large.json", _one(ablation_table)),
 }
