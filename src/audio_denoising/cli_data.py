@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .cli_options import NOISE, SPEECH, HoldOut, Noise, Speech
+from .cli_options import (
+    NOISE,
+    NOISES,
+    SPEECH,
+    SPEECHES,
+    HoldOut,
+    Noise,
+    Noises,
+    Speech,
+    Speeches,
+)
 from .cli_shard import shard
 
 data_app = typer.Typer(
@@ -57,8 +67,8 @@ def download(
 
 @data_app.command()
 def check(
-    speech: Speech = SPEECH,
-    noise: Noise = NOISE,
+    speech: Speeches = SPEECHES,
+    noise: Noises = NOISES,
     hold_out: HoldOut = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Read headers only: seconds, not minutes.")
@@ -76,7 +86,9 @@ def check(
 
     from .data.check import check as look
     from .data.check_report import print_check
+    from .data.sources import parse_sources
 
+    voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("Looking for files", total=None)
@@ -84,7 +96,7 @@ def check(
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=f"Decoding {what}", completed=done, total=total)
 
-        report = look(speech, noise, hold_out=hold_out or (), quick=quick, progress=progress)
+        report = look(voices, sounds, hold_out=hold_out or (), quick=quick, progress=progress)
     print_check(console, report, name_all=name_all)
     if report.problems:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ from audio_denoising.data import check as check_module
 from audio_denoising.data.check import Check, check, examine
 from audio_denoising.data.corpus import index_speech
 from audio_denoising.data.dataset import MixtureDataset
+from audio_denoising.data.sources import Source
 from audio_denoising.data.splits import split
 from audio_denoising.errors import UserError
 
@@ -37,7 +38,8 @@ def own(write, tmp_path: Path) -> Path:
 
 
 def look(root: Path, **options: object) -> Check:
-    return check(root / "speech", root / "noise", **options)
+    speech, noise = ([Source(str(root / what))] for what in ("speech", "noise"))
+    return check(speech, noise, **options)
 
 
 def faults(report: Check) -> dict[str, str]:
@@ -140,6 +142,32 @@ def test_empty_and_missing_folders_and_files_are_one_sentence_each(own, monkeypa
     flat = " ".join(text.split())
     assert "no audio files" in flat and "does not exist" in flat
     assert "Training can run." not in text
+
+
+def test_several_folders_are_looked_at_together(own, write, monkeypatch):
+    write("more/carl/1.wav", seconds=1.5)
+    more = ["--speech", f"{own / 'more'}=3", "--noise", f"{own / 'noise'}=1"]
+    code, text = command(monkeypatch, own, *more, folders=("speech=1", "noise/rain.wav=1"))
+    assert code == 1 and "rain.wav is a file" in " ".join(text.split())
+    (own / "hiss").mkdir()
+    (own / "noise/rain.wav").rename(own / "hiss/rain.wav")
+    code, text = command(monkeypatch, own, *more, folders=("speech=1", "hiss=1"))
+    assert code == 0
+    flat = " ".join(text.split())
+    assert f"{own / 'more'}, weight 3" in flat
+    assert "files 7 4" in flat and "speakers, sources 3 4" in flat
+    code, text = command(monkeypatch, own, "--speech", str(own), folders=("speech", "noise"))
+    assert code == 1 and "is in two of the folders given" in " ".join(text.split())
+
+
+def test_a_folder_that_never_trains_is_named(own, write):
+    write("more/carl/1.wav", seconds=1.5)
+    speech = [Source(str(own / "speech")), Source(str(own / "more"))]
+    report = check(speech, [Source(str(own / "noise"))], hold_out=["carl"], quick=True)
+    assert report.problems == []
+    assert f"Nothing of {own / 'more'} is in the train split, it will never be drawn." in (
+        report.notes
+    )
 
 
 def test_one_voice_is_divided_by_file_and_said_so(own):

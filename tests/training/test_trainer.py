@@ -18,7 +18,7 @@ from audio_denoising.training import trainer
 from audio_denoising.training.checkpoint import load_checkpoint
 
 from .conftest import Trained
-from .runs import NOISE, SPEECH, Recorder, content, options, train
+from .runs import NOISE, SPEECH, TINY, Recorder, content, options, train
 
 FIGURES = {
     *("epoch", "step", "train_loss", "train_psnr", "train_seconds"),
@@ -192,6 +192,24 @@ def test_held_out_speakers_validate_and_never_train(tmp_path: Path) -> None:
         for part in (splits.train, splits.validation)
     )
     assert "26" in held and "26" not in train_speakers
+
+
+def test_several_weighted_folders(tmp_path: Path) -> None:
+    folders = [SPEECH / "train-clean-100", SPEECH / "dev-clean", TINY / "noise"]
+    settings: dict[str, Any] = {"epochs": 1, "speech_weights": [1.0, 2.0, 1.0]}
+    recorder = Recorder()
+    assert train(tmp_path, speech=folders, recorder=recorder, **settings)
+    assert recorder.material is not None
+    assert {r.source for r in recorder.material.splits.train.speech} == {0, 2}
+    told = recorder.material.describe()
+    assert told[2] == f"    speech: 50 % {folders[0]}, 0 % {folders[1]}, 50 % {folders[2]}"
+    assert len(told) == 3  # one folder of noise needs no shares
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert history["options"]["speech_weights"] == [1.0, 2.0, 1.0]
+    assert str(SPEECH) not in json.dumps(history)
+    settings["speech_weights"] = None
+    with pytest.raises(UserError, match="was trained with another speech_weights"):
+        train(tmp_path, resume=True, **settings)
 
 
 def test_damaged_files_are_passed_over_and_named_at_the_end(tmp_path: Path) -> None:

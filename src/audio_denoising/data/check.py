@@ -17,9 +17,11 @@ import soundfile
 
 from ..dsp.spectrum import FFT_SIZE, SAMPLE_RATE, SEGMENT, image, stft
 from ..errors import UserError
-from .corpus import Recording, Scan, nothing_found, scan_noise, scan_speech
+from .corpus import Recording, Scan, join, nothing_found, scan_noise, scan_speech
 from .dataset import MixtureDataset, batches
-from .mixing import SILENCE, TOLERANCE_SECONDS, mix_batch, power
+from .mixing import SILENCE, TOLERANCE_SECONDS, power
+from .mixtures import make_mixtures
+from .sources import Source, Weights, noise_chances, speech_chances, weights_of
 from .splits import Splits, split
 
 BATCH = 16  # mixtures, as `denoise train` has it by default
@@ -44,10 +46,11 @@ class Finding:
 
 @dataclass
 class Corpus:
-    """What one folder holds; ``what`` is "speech" or "noise"."""
+    """What one folder holds; ``what`` is "speech" or "noise", ``weight`` how often it is drawn."""
 
     what: str
     folder: Path
+    weight: float | None
     scan: Scan
     findings: list[Finding] = field(default_factory=list)
 
@@ -80,10 +83,14 @@ class Check:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def of(self, what: str) -> list[Corpus]:
+        """The folders of speech, or of noise."""
+        return [corpus for corpus in self.corpora if corpus.what == what]
+
 
 def check(
-    speech: Path,
-    noise: Path,
+    speech: Sequence[Source],
+    noise: Sequence[Source],
     *,
     hold_out: Sequence[str] = (),
     quick: bool = False,
@@ -92,7 +99,7 @@ def check(
     """Scans, decodes, splits and measures.
 
     Args:
-        speech, noise: the folders.
+        speech, noise: the folders and their weights.
         hold_out: as `splits.split` takes it.
         quick: read headers only, decode nothing and measure nothing.
         progress: told what is being decoded, how many files are done, and how many there are.
@@ -101,29 +108,37 @@ def check(
         UserError: a name of ``hold_out`` fits nothing. All else that is wrong is in the report.
     """
     report = Check(decoded=not quick)
-    for what, folder, scan in (("speech", speech, scan_speech), ("noise", noise, scan_noise)):
+    scans = {"speech": scan_speech, "noise": scan_noise}
+    given = [("speech", source) for source in speech] + [("noise", source) for source in noise]
+    for what, source in given:
         try:
-            corpus = Corpus(what, folder, scan(folder))
+            scan = scans[what](source.folder)
         except UserError as error:
             report.problems.append(str(error))
             continue
+        corpus = Corpus(what, source.folder, source.weight, scan)
         report.corpora.append(corpus)
         corpus.findings += [
-            Finding(path, UNREADABLE, reason) for path, reason in corpus.scan.unreadable.items()
+            Finding(path, UNREADABLE, reason) for path, reason in scan.unreadable.items()
         ]
-        recordings = corpus.scan.recordings
+        recordings = scan.recordings
         if not recordings:
-            report.problems.append(nothing_found(corpus.scan, folder, what))
+            report.problems.append(nothing_found(scan, source.folder, what))
         for done, faults in enumerate(_examine_all(recordings, quick), 1):
             corpus.findings += faults
             progress(what, done, len(recordings))
-    if not report.problems:
-        spoken, noisy = (corpus.scan.recordings for corpus in report.corpora)
-        report.splits = split(spoken, noisy, hold_out=hold_out)
-        _judge(report, report.splits)
-    if report.splits and not report.problems and not quick:
+    if report.problems:
+        return report
+    try:
+        spoken, noises = (join(c.scan.recordings for c in report.of(what)) for what in scans)
+    except UserError as error:
+        report.problems.append(str(error))
+        return report
+    report.splits = split(spoken, noises, hold_out=hold_out)
+    _judge(report, report.splits)
+    if not report.problems and not quick:
         try:
-            report.rate = measure(report.splits)
+            report.rate = measure(report.splits, weights_of(speech), weights_of(noise))
         except UserError as error:
             report.problems.append(str(error))
     return report
@@ -167,18 +182,28 @@ def examine(recording: Recording, *, decode: bool = True) -> list[Finding]:
     return found
 
 
-def measure(splits: Splits) -> Rate:
+def measure(
+    splits: Splits, speech_weights: Weights | None = None, noise_weights: Weights | None = None
+) -> Rate:
     """Makes batches of training mixtures and their images for about three seconds.
+
+    The weights are those of the folders, see `sources.weights_of`.
 
     Raises UserError if none can be made.
     """
     part = splits.train
-    dataset = MixtureDataset(part.speech, part.noise, epoch_size=1000 * BATCH)
+    dataset = MixtureDataset(
+        part.speech,
+        part.noise,
+        epoch_size=1000 * BATCH,
+        speech_chances=speech_chances(part.speech, speech_weights),
+        noise_chances=noise_chances(part.noise, noise_weights),
+    )
     spent, transforming, count = 0.0, 0.0, 0
     since = time.perf_counter()
-    for number, (speech, noise, recipe) in enumerate(batches(dataset, epoch=1, batch_size=BATCH)):
+    for number, stretches in enumerate(batches(dataset, epoch=1, batch_size=BATCH)):
         decoded = time.perf_counter()
-        for waveforms in mix_batch(speech, noise, recipe[:, 0]):
+        for waveforms in make_mixtures(stretches):
             image(stft(waveforms))
         now = time.perf_counter()
         if number:  # the first batch loads libraries and fills caches
@@ -201,19 +226,27 @@ def _examine_all(recordings: Sequence[Recording], quick: bool) -> Iterator[list[
 
 def _judge(report: Check, splits: Splits) -> None:
     """Says what would stop training, and what would make it less than it seems."""
-    for corpus in report.corpora:
-        recordings, what = corpus.scan.recordings, corpus.what
-        group = "speaker" if what == "speech" else "noise source"
+    for what, group in (("speech", "speaker"), ("noise", "noise source")):
+        corpora = report.of(what)
+        folders = " and ".join(str(corpus.folder) for corpus in corpora)
+        unusable = {path for corpus in corpora for path in corpus.unusable}
+        recordings = [recording for corpus in corpora for recording in corpus.scan.recordings]
+        training = {recording.source for recording in getattr(splits.train, what)}
+        for number, corpus in enumerate(corpora):
+            if training and number not in training:
+                report.notes.append(
+                    f"Nothing of {corpus.folder} is in the train split, it will never be drawn."
+                )
         for name in ("train", "validation"):
             part = getattr(getattr(splits, name), what)
             if not part:
                 report.problems.append(
-                    f"{corpus.folder} leaves no {what} for the {name} split: add recordings of "
+                    f"{folders} leaves no {what} for the {name} split: add recordings of "
                     f"other {group}s"
                 )
-            elif all(recording.path in corpus.unusable for recording in part):
+            elif all(recording.path in unusable for recording in part):
                 report.problems.append(
-                    f"Nothing of {corpus.folder} in the {name} split can be used, it is silent or "
+                    f"Nothing of {folders} in the {name} split can be used, it is silent or "
                     f"damaged: replace it, or add recordings of other {group}s"
                 )
         if len(recordings) > 1 and len({recording.group for recording in recordings}) == 1:

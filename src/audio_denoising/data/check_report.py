@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .check import UNUSABLE, Check, Corpus, Finding
+from .check import BATCH, UNUSABLE, Check, Corpus, Finding
 from .corpus import Recording
 from .splits import Splits
 
@@ -21,8 +21,11 @@ _LISTED = 10  # formats, folds or folders that are listed
 def print_check(console: Console, report: Check, *, name_all: bool = False) -> None:
     """Prints the report; ``name_all`` names every faulty file, else the first five of a kind."""
     for corpus in report.corpora:
-        console.print(f"[bold]{corpus.what:<8}[/bold]{escape(str(corpus.folder))}", soft_wrap=True)
-    filled = [corpus for corpus in report.corpora if corpus.scan.recordings]
+        weight = "" if corpus.weight is None else f", weight {corpus.weight:g}"
+        folder = f"[bold]{corpus.what:<8}[/bold]{escape(str(corpus.folder))}{weight}"
+        console.print(folder, soft_wrap=True)
+    filled = [report.of(what) for what in ("speech", "noise")]
+    filled = [corpora for corpora in filled if any(c.scan.recordings for c in corpora)]
     if filled:
         console.print()
         console.print(_contents(filled))
@@ -40,7 +43,8 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
     if report.rate:
         rate, epoch = report.rate, len(report.splits.train.speech) if report.splits else 0
         console.print(
-            f"\n[bold]Rate[/bold] of one process: {rate.mixtures_per_second:.0f} mixtures/s, "
+            f"\n[bold]Rate[/bold] of one process: {rate.mixtures_per_second:.0f} mixtures/s "
+            f"({rate.mixtures_per_second / BATCH:.2g} batches of {BATCH}), "
             f"{100 * rate.device_share:.0f} % of the time for mixing and STFT. An epoch of "
             f"{epoch:,} takes it {_duration(epoch / rate.mixtures_per_second)}."
         )
@@ -53,19 +57,20 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
         console.print("[bold green]Training can run.[/bold green]")
 
 
-def _contents(corpora: Sequence[Corpus]) -> Table:
+def _contents(kinds: Sequence[Sequence[Corpus]]) -> Table:
+    """A column for all speech, a column for all noise."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("")
-    for corpus in corpora:
-        table.add_column(corpus.what, overflow="fold")
-    found = [corpus.scan.recordings for corpus in corpora]
+    for corpora in kinds:
+        table.add_column(corpora[0].what, overflow="fold")
+    found = [[r for corpus in corpora for r in corpus.scan.recordings] for corpora in kinds]
     table.add_row("files", *(f"{len(recordings):,}" for recordings in found))
     table.add_row("hours", *(f"{_hours(recordings):.2f}" for recordings in found))
     table.add_row("speakers, sources", *(f"{_groups(recordings):,}" for recordings in found))
     table.add_row("seconds each", *map(_lengths, found))
     table.add_row("sample rates", *(_counts(f"{r.rate / 1000:g} kHz" for r in rs) for rs in found))
     table.add_row("formats", *(_counts(r.path.suffix[1:].lower() for r in rs) for rs in found))
-    parts = ([_part(c, recording) for recording in c.scan.recordings] for c in corpora)
+    parts = ([_part(c, r) for c in corpora for r in c.scan.recordings] for corpora in kinds)
     table.add_row("parts", *(escape(_counts(names)) for names in parts))
     return table
 
