@@ -58,9 +58,7 @@ _ALAC = {"ALAC_16": "alac", "ALAC_24": "alac"}
 _LOSSY = {"AAC": "aac", "MPEG_LAYER_III": "libmp3lame", "AC3": "ac3"}
 _FLAC = {"PCM_16": "flac", "PCM_24": "flac"}
 _OGG = _libsndfile("OGG", "VORBIS", "OPUS")
-_AIFF = Container(
-    "aiff", {**_pcm("be"), "PCM_S8": "pcm_s8", **_LAW}, pictures=True, options={"write_id3v2": "1"}
-)
+_AIFF = Container("aiff", {**_pcm("be"), "PCM_S8": "pcm_s8", **_LAW}, options={"write_id3v2": "1"})
 _MP4 = Container("mp4", {**_LOSSY, **_ALAC, "OPUS": "libopus"}, video=True, pictures=True)
 _MOV = Container("mov", {**_LOSSY, **_pcm("le"), **_ALAC, **_LAW}, video=True, pictures=True)
 # A shift of all streams by the encoder's delay would move the picture.
@@ -69,6 +67,7 @@ _MKV = Container(
     "matroska",
     {**_LOSSY, "OPUS": "libopus", **_pcm("le"), **_FLAC, "PCM_U8": "pcm_u8", **_LAW},
     video=True,
+    pictures=True,
     options=_UNSHIFTED,
 )
 
@@ -79,7 +78,7 @@ CONTAINERS: dict[str, Container] = {
     ".oga": _OGG,
     ".opus": _libsndfile("OGG", "OPUS"),
     ".mp3": Container("mp3", {"MPEG_LAYER_III": "libmp3lame"}, pictures=True),
-    ".m4a": Container("ipod", {"AAC": "aac", **_ALAC}, pictures=True),
+    ".m4a": Container("mp4", {"AAC": "aac", **_ALAC}, pictures=True, options={"brand": "M4A "}),
     ".aac": Container("adts", {"AAC": "aac"}, late_frames=1),
     ".wma": Container("asf", {"WMA": "wmav2"}, late_frames=-1),
     ".amr": Container("amr", {"AMR_NB": "libopencore_amrnb"}, late_samples=40),

@@ -243,7 +243,9 @@ def read_tags(path: Path) -> dict[str, str]:
                 tags |= container.streams.audio[0].metadata  # where Ogg keeps them
     except ERRORS:
         return {}
-    return {name: text for name, text in tags.items() if name.lower() not in _TECHNICAL}
+    # Matroska and FLAC files shout their names.
+    named = {name.lower() if name.isupper() else name: text for name, text in tags.items()}
+    return {name: text for name, text in named.items() if name.lower() not in _TECHNICAL}
 
 
 def _to_float(frame: AudioFrame) -> Samples:

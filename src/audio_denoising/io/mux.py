@@ -46,7 +46,14 @@ _LAYOUTS = {
     7: ["6.1", "6.1(back)"],
     8: ["7.1"],
 }
-_MOST_BITS = {"libmp3lame": 320_000, "ac3": 640_000, "libopencore_amrnb": 12_200}
+_MOST_BITS = {"ac3": 640_000, "libopencore_amrnb": 12_200}
+# LAME turns the sound down by 0.4 dB at constant bit rates, but not at constant quality: 0 is the
+# best; FFmpeg counts in units of 118.
+_FINE_MP3 = {"flags": "+qscale", "global_quality": "0"}
+_GOOD_MP3 = {"flags": "+qscale", "global_quality": str(2 * 118)}
+_MANY_BITS = 200_000
+# What is told of a sound track that holds for the denoised one too (its size does not).
+_OF_A_TRACK = {"language", "title", "handler_name"}
 _PIECE = 1 << 16  # samples handed to the encoder at once
 
 
@@ -108,11 +115,9 @@ class MediaEncoder:
             if self._source is not None:
                 self._out.metadata.update(source.tags if source else {})
                 self._out.set_chapters(self._source.chapters())
-            self._out.start_encoding()
-        except BaseException as error:
+            self._start()
+        except BaseException:
             self.abort()
-            if isinstance(error, av.FFmpegError):
-                raise ValueError(str(error)) from error
             raise
         self._copied = self._packets()
         self._waiting = next(self._copied, None)
@@ -155,9 +160,20 @@ class MediaEncoder:
         if self._source is not None:
             self._source.close()
 
+    def _start(self) -> None:
+        """Write the header."""
+        try:
+            self._out.start_encoding()
+        except av.FFmpegError as error:
+            if not self._copies:
+                raise ValueError(str(error)) from error
+            # The sound alone would be taken: the encoder has been tried out before.
+            copied = ", ".join(f"{copy.type} ({copy.name})" for copy in self._copies.values())
+            raise CannotHoldError(f"all that goes with the sound: {copied}") from error
+
     def _options(self) -> dict[str, str]:
         options = dict(self._container.options)
-        if self._container.name in ("mp4", "mov", "ipod"):
+        if self._container.name in ("mp4", "mov"):
             # The length of the sound is told in these units; in milliseconds it would be rounded.
             options["movie_timescale"] = str(self._rate)
             if self._source and any(n.startswith("com.apple") for n in self._source.metadata):
@@ -172,13 +188,18 @@ class MediaEncoder:
                 self._stream = cast(
                     AudioStream,
                     self._out.add_stream(
-                        encoder, rate=self._rate, layout=self._layout, format=self._format
+                        encoder,
+                        rate=self._rate,
+                        options=_quality(encoder, bit_rate),
+                        layout=self._layout,
+                        format=self._format,
+                        bit_rate=bit_rate,
                     ),
                 )
-                if bit_rate:
-                    self._stream.bit_rate = bit_rate
                 if stream is not None and self._container.video:
-                    _describe(self._stream, stream)
+                    for name in _OF_A_TRACK & stream.metadata.keys():
+                        self._stream.metadata[name] = stream.metadata[name]
+                    self._stream.disposition = stream.disposition
             elif stream is not None and self._is_carried(stream):
                 self._add_copy(stream)
 
@@ -192,15 +213,31 @@ class MediaEncoder:
 
     def _add_copy(self, stream: Stream) -> None:
         codec = stream.codec_context.name if stream.codec_context is not None else stream.type
+        cover = bool(stream.disposition & Disposition.attached_pic)
+        if cover and self._container.name == "matroska":
+            self._attach(stream, codec)
+            return
         try:
             copy = self._out.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
-            if stream.type == "video":
+            if stream.type == "video" and not cover:
                 raise CannotHoldError(f"the picture ({codec})") from error
-            self.left_out += (f"the {stream.type} track {stream.index} ({codec}) is left out",)
+            what = "cover picture" if cover else f"{stream.type} track"
+            self.left_out += (f"its {what} ({codec}) cannot be kept in this kind of file",)
             return
-        _describe(copy, stream)
+        copy.metadata.update(stream.metadata)
+        copy.disposition = stream.disposition
         self._copies[stream.index] = copy
+
+    def _attach(self, stream: Stream, codec: str) -> None:
+        """Keep a cover picture the way Matroska does, as an attached file."""
+        assert self._source is not None
+        with open_media(Path(self._source.name.removeprefix("file:"))) as source:
+            data = bytes(next(source.demux(source.streams[stream.index])))
+        extension = "jpg" if codec == "mjpeg" else codec
+        name = stream.metadata.get("filename", f"cover.{extension}")
+        mime = "image/jpeg" if codec == "mjpeg" else f"image/{codec}"
+        self._out.add_attachment(name, mime, data)
 
     def _packets(self) -> Iterator[Packet]:
         """The packets to copy, in the order of the source."""
@@ -266,12 +303,6 @@ class MediaEncoder:
         return np.ascontiguousarray(raw)
 
 
-def _describe(copy: Stream, stream: Stream) -> None:
-    """Language, title, role (default, cover picture ...) of a stream."""
-    copy.metadata.update(stream.metadata)
-    copy.disposition = stream.disposition
-
-
 def _sample_format(encoder: str, subtype: str) -> str:
     """FFmpeg's sample format for an encoder: floats where it takes them."""
     accepted = [f.name for f in av.codec.Codec(encoder, "w").audio_formats or []]
@@ -287,7 +318,7 @@ def _accepted(
     """The sample rate and arrangement of channels that an encoder takes, nearest to those given.
 
     Raises:
-        ERRORS: it takes none of them.
+        ValueError: it takes none of them.
     """
     rates = [rate]
     held = av.codec.Codec(encoder, "w").audio_rates
@@ -295,7 +326,7 @@ def _accepted(
         rates = [min((r for r in held if r > rate), default=max(held))]
     layouts = [layout] if layout else []
     layouts += [*_LAYOUTS.get(channels, []), f"{channels} channels"]
-    problem: Exception = ValueError(encoder)
+    problem: Exception | None = None
     for chosen in layouts:
         context = av.CodecContext.create(encoder, "w")
         assert isinstance(context, av.AudioCodecContext)
@@ -308,7 +339,13 @@ def _accepted(
             problem = error
         else:
             return rates[0], chosen
-    raise problem
+    raise ValueError(str(problem)) from problem
+
+
+def _quality(encoder: str, bit_rate: int) -> dict[str, str]:
+    if encoder != "libmp3lame":
+        return {}
+    return _FINE_MP3 if bit_rate > _MANY_BITS else _GOOD_MP3
 
 
 def _bit_rate(
