@@ -19,6 +19,7 @@ import soundfile
 import torch
 
 from audio_denoising import __version__, cli
+from audio_denoising.cleaning.stream import StreamCleaner
 from audio_denoising.cli import main
 from audio_denoising.denoiser import Denoiser
 from audio_denoising.models import VERSIONS, build
@@ -138,6 +139,7 @@ def test_version() -> None:
 def test_help_is_there_before_torch_is() -> None:
     program = """
 import sys
+from audio_denoising.cleaning.stream import StreamCleaner
 from audio_denoising.cli import main
 for arguments in (["--help"], ["--version"], ["clean", "--help"], ["train", "--help"]):
     sys.argv = ["denoise", *arguments]
@@ -325,7 +327,7 @@ def test_bad_input_is_one_sentence_that_names_the_file(
         ("nowhere/out.wav", "there is no folder"),
         ("out.xyz", "known audio format"),
         ("out", "known audio format"),
-        (".", "is a folder"),
+        (".", "is the input itself"),
     ],
 )
 def test_bad_output(output: str, sentence: str, wav: Path, model: Path) -> None:
@@ -380,7 +382,7 @@ def test_ctrl_c_leaves_nothing(wav: Path, model: Path, monkeypatch: pytest.Monke
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Denoiser, "_clean_windows", interrupt)
+    monkeypatch.setattr(StreamCleaner, "_clean_windows", interrupt)
     result = denoise("clean", wav, "--model", model)
     assert result.code == 130
     assert "Traceback" not in result.err

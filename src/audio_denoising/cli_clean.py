@@ -2,57 +2,211 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .cleaning.batch import Outcome
+    from .cleaning.jobs import Job
+    from .cleaning.pipe import Raw
+    from .cleaning.recording import Report
+    from .cleaning.settings import Settings
+    from .cleaning.stream import Progress
+
 console = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 def clean(
-    input: Annotated[Path, typer.Argument(help="Any wav, flac, ogg, opus, mp3 or aiff file.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Audio or video files, folders, patterns such as 'talks/*.mp3', or - for a pipe.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write. Default: INPUT_denoised.wav"),
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write, or folder for many. Default: INPUT_denoised.wav",
+            show_default=False,
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Percent of the noise to remove: s·clean + (1-s)·noisy.")
+    ] = 100.0,
+    limit: Annotated[
+        float | None,
+        typer.Option(help="Turn noise down by this many dB at most.", show_default=False),
+    ] = None,
+    save_noise: Annotated[
+        bool, typer.Option("--save-noise", help="Write what is taken out to NAME_noise.wav.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Take the folders inside folders, too.")
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out inputs whose output is there.")
+    ] = False,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Replace the inputs by their cleaned form.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Files to clean at once.")] = 1,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            help="RATE,CHANNELS of a pipe of bare samples (16-bit little-endian).",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="Version (v2, v3, v4, torch) or a checkpoint file.")
     ] = "v4",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+    precision: Annotated[
+        str, typer.Option(help="fp32, or bf16: faster where the processor has it.")
+    ] = "fp32",
+    force: Annotated[bool, typer.Option("--force", help="Replace existing outputs.")] = False,
 ) -> None:
-    """Denoise a recording of any length, sample rate and channel count.
+    """Denoise recordings of any length, sample rate and channel count.
 
     Example: [bold]denoise clean meeting.flac -o meeting_clean.flac[/bold]
     """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from .cleaning import jobs as planning
+    from .cleaning.pipe import PIPE, Raw
+    from .cleaning.settings import Settings
 
-    from .denoiser import Denoiser
+    settings = Settings(model, device, precision, strength, limit, force, in_place)
+    if jobs < 1:
+        raise UserError("--jobs must be above 0")
+    if in_place and skip_existing:
+        raise UserError("--skip-existing would skip all that --in-place is to replace")
+    if PIPE in (*inputs, output):
+        if len(inputs) > 1 or save_noise or in_place or skip_existing:
+            raise UserError(
+                "- is one pipe: it goes without other inputs, and without --save-noise, "
+                "--in-place and --skip-existing"
+            )
+        code = _clean_pipe(inputs[0], output, Raw.parse(raw) if raw else None, settings)
+        raise typer.Exit(code)
+    if raw:
+        raise UserError("--raw tells what comes through a pipe: it goes with - as the input")
+    planned = planning.plan(
+        inputs, output, recursive=recursive, in_place=in_place, save_noise=save_noise
+    )
+    waiting = planning.pending(planned, force=force, skip_existing=skip_existing)
+    if len(waiting) < len(planned):
+        text = f"{len(planned) - len(waiting)} of {len(planned)} files are cleaned already"
+        console.print(text)
+    if len(planned) == 1 and waiting:
+        raise typer.Exit(_clean_one(waiting[0], settings, console))
+    if waiting:
+        raise typer.Exit(_clean_many(waiting, settings, jobs))
+
+
+def _clean_one(job: Job, settings: Settings, console: Console) -> int:
+    """Cleans one recording; its errors are those of the command."""
+    from .cleaning.recording import Target
     from .io.reading import AudioReader
-    from .io.writing import check_output, default_output
 
-    with AudioReader(input) as reader:  # before the model: a wrong name should fail at once
-        check_output(output or default_output(input), force=force)
-        seconds = reader.frames / reader.rate
-    denoiser = Denoiser.from_pretrained(model, device)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(f"Cleaning {input.name}", total=seconds)
-        report = denoiser.denoise_file(
-            input,
-            output,
-            force=force,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    console.print(str(report.output), style="bold", markup=False, soft_wrap=True)
+    with AudioReader(job.input):  # before the model: a wrong name should fail at once
+        job.make_folder()
+        Target(job.output, job.noise, settings.force, settings.in_place).check(job.input)
+    (outcome,) = _outcomes([job], settings, 1, console)
+    if outcome.report is None:
+        raise outcome.error or AssertionError("a recording without a report has an error")
+    console.print(str(outcome.report.output), style="bold", markup=False, soft_wrap=True)
+    _print_sum([outcome.report], outcome.report.elapsed, console)
+    _print_troubles(outcome)
+    return int(outcome.failed)
+
+
+def _clean_many(jobs: Sequence[Job], settings: Settings, workers: int) -> int:
+    """Cleans recordings; names those that failed at the end."""
+    started = time.perf_counter()
+    outcomes = _outcomes(jobs, settings, workers, console)
+    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
+    if reports:
+        _print_sum(reports, time.perf_counter() - started, console, f"{len(reports)} files, ")
+    for outcome in outcomes:
+        _print_troubles(outcome)
+    failed = sum(outcome.failed for outcome in outcomes)
+    if failed:
+        errors.print(f"{failed} of {len(jobs)} files failed or are incomplete")
+    return int(failed > 0)
+
+
+def _clean_pipe(input: str, output: str | None, raw: Raw | None, settings: Settings) -> int:
+    """Cleans what comes through a pipe, or into one; standard output carries nothing else then."""
+    from .cleaning.jobs import Job
+    from .cleaning.pipe import PIPE, pour, spool
+
+    into_pipe = output in (None, PIPE)
+    messages = errors if into_pipe else console
+    with TemporaryDirectory(prefix="denoise-") as name:
+        folder = Path(name)
+        source = spool(sys.stdin.buffer, folder, raw) if input == PIPE else Path(input)
+        target = folder / ("out.w64" if raw else "out.wav")
+        job = Job(source, target if into_pipe else Path(output or ""))
+        try:
+            code = _clean_one(job, settings, messages)
+        except UserError as error:
+            raise UserError(str(error).replace(str(source), "the standard input")) from error
+        if into_pipe:
+            pour(target, sys.stdout.buffer, raw)
+    return code
+
+
+def _outcomes(
+    jobs: Sequence[Job], settings: Settings, workers: int, console: Console
+) -> list[Outcome]:
+    """Runs the jobs under a live display; prints each output of many as it is complete."""
+    import torch
+
+    from .cleaning.batch import run
+    from .cleaning.display import CleaningDisplay
+
+    denoiser = settings.load()
+    if workers > 1:  # or the files would fight for the cores
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    outcomes = []
+    with CleaningDisplay(console, len(jobs)) as display:
+
+        def clean_job(job: Job, progress: Progress) -> Report:
+            return settings.clean(denoiser, job, progress)
+
+        for outcome in run(jobs, clean_job, display.begin, workers=workers):
+            display.end(outcome)
+            outcomes.append(outcome)
+            if outcome.report is not None and len(jobs) > 1:
+                console.print(str(outcome.report.output), markup=False, soft_wrap=True)
+    return outcomes
+
+
+def _print_sum(
+    reports: Sequence[Report], elapsed: float, console: Console, start: str = ""
+) -> None:
+    seconds = sum(report.seconds for report in reports)
     console.print(
-        f"{report.seconds:.1f} s of audio in {report.elapsed:.1f} s "
-        f"(real-time factor {report.rtf:.3f}), model {report.model}, device {report.device}"
+        f"{start}{seconds:.1f} s of audio in {elapsed:.1f} s (real-time factor "
+        f"{elapsed / seconds:.3f}), model {reports[0].model}, device {reports[0].device}"
     )
+
+
+def _print_troubles(outcome: Outcome) -> None:
+    for warning in outcome.report.warnings if outcome.report else ():
+        errors.print(f"Warning: {warning}", markup=False, soft_wrap=True)
+    if outcome.sentence:
+        kind = "Warning" if outcome.report else "Error"
+        errors.print(f"{kind}: {outcome.sentence}", markup=False, soft_wrap=True)

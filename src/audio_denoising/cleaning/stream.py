@@ -1,0 +1,106 @@
+"""A signal that arrives in blocks, cleaned: the same samples come out whatever the blocks are.
+
+Each chunk of a minute (``dsp.chunks``) is brought to 16 kHz (``dsp.resampling``) and to the level
+that the network knows (``dsp.level``), cut into half-overlapped windows (``dsp.overlap``), shown to
+the network as decibel images (``dsp.spectrum``) and brought back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audio_denoising.dsp import spectrum
+from audio_denoising.dsp.chunks import Chunk, chunks
+from audio_denoising.dsp.level import ActiveLevel
+from audio_denoising.dsp.overlap import overlap_add
+from audio_denoising.dsp.resampling import Samples, carry_over, resample, resampled_length
+from audio_denoising.errors import UserError
+
+Model = Callable[[Tensor], Tensor]
+"""Takes noisy images ``(N, 1, 256, 256)`` in [0, 1] and returns the predicted clean ones."""
+
+Progress = Callable[[float, float], None]
+"""Called with the seconds of audio done and the seconds in all."""
+
+
+@dataclass(frozen=True)
+class StreamCleaner:
+    """A network, and how to compute with it.
+
+    Args:
+        model: takes noisy images ``(N, 1, 256, 256)`` and returns predicted clean ones.
+        name: what to call it in reports.
+        device: where it computes.
+        dtype: what it computes in. The spectra around it are float32 always.
+        batch_size: windows of 2.55 s shown to it at once, those of all channels counted.
+    """
+
+    model: Model
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+    batch_size: int
+
+    def stream(
+        self, blocks: Iterable[Samples], rate: int, level: ActiveLevel, progress: Progress
+    ) -> Iterator[tuple[Samples, Samples]]:
+        """Cleans a signal that arrives in blocks ``(C, n)``.
+
+        Args:
+            blocks: float32, one after the other.
+            rate: sample rate in Hz.
+            level: has heard the whole signal before.
+            progress: called after every batch of windows.
+
+        Yields:
+            Noisy and cleaned samples ``(C, m)``, side by side; laid end to end they are the signal.
+        """
+        gains = level.gains()[:, None]
+        done = 0
+        for chunk in chunks(blocks, rate):
+            length = chunk.stop - chunk.start
+
+            def report(windows: int, of: int, done: int = done, length: int = length) -> None:
+                progress((done + length * windows / of) / rate, level.samples / rate)
+
+            cleaned = self._clean(chunk, rate, gains, report)
+            yield chunk.samples[:, chunk.start : chunk.stop], cleaned
+            done += length
+
+    def _clean(
+        self, chunk: Chunk, rate: int, gains: Samples, report: Callable[[int, int], None]
+    ) -> Samples:
+        """Cleans one chunk and cuts off its context."""
+        noisy = resample(chunk.samples, rate, spectrum.SAMPLE_RATE)
+        # One window of context on either side, so that the windows of all chunks are those of the
+        # whole recording. What is left of the context only keeps the resampler's edges away.
+        start = resampled_length(chunk.start, rate, spectrum.SAMPLE_RATE)
+        stop = resampled_length(chunk.stop, rate, spectrum.SAMPLE_RATE)
+        seen = slice(max(0, start - spectrum.SEGMENT), stop + spectrum.SEGMENT)
+        denoised = noisy.copy()
+        levelled = overlap_add(
+            torch.from_numpy(noisy[:, seen] * gains),
+            self._clean_windows,
+            batch_size=self.batch_size,
+            progress=report,
+        )
+        denoised[:, seen] = levelled.numpy() / gains
+        whole = carry_over(chunk.samples, rate, noisy, denoised)
+        return whole[:, chunk.start : chunk.stop]
+
+    @torch.inference_mode()
+    def _clean_windows(self, windows: Tensor) -> Tensor:
+        """Cleans windows ``(N, 40800)`` at 16 kHz."""
+        noisy = spectrum.stft(windows.to(self.device))
+        image = spectrum.image(noisy)[:, None].to(self.dtype)
+        predicted = self.model(image)[:, 0].float()
+        if not bool(torch.isfinite(predicted).all()):
+            raise UserError(
+                f"the model {self.name} returns values that are not numbers: its weights are "
+                f"damaged, choose another model or train it again"
+            )
+        return spectrum.istft(spectrum.apply_image(noisy, predicted), spectrum.SEGMENT).cpu()
