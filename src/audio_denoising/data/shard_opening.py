@@ -27,7 +27,21 @@ _BUFFER = 1 << 18
 _TRY_AGAIN = frozenset({408, 425, 429})  # of the 4xx answers; every 5xx is one too
 
 
-class MissingShard(UserError):
+class LostShard(UserError):
+    """A shard cannot be opened, or not be read to its end.
+
+    It keeps its sentence: webdataset appends to the arguments of what passes through it.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class MissingShard(LostShard):
     """There is no such file, here or on the server."""
 
 
@@ -43,8 +57,8 @@ def open_shard(url: str, sleep: Callable[[float], None] = time.sleep) -> BinaryI
         sleep: how to wait between attempts.
 
     Raises:
-        MissingShard: no such file. UserError: it cannot be opened; the message of whichever read
-            finds that the server is lost for good is the same kind of sentence.
+        MissingShard: no such file.
+        LostShard: it cannot be opened. Reading raises it too, once attempts are used up.
     """
     if is_remote(url):
         return cast(BinaryIO, io.BufferedReader(_RemoteFile(url, sleep), _BUFFER))
@@ -53,7 +67,7 @@ def open_shard(url: str, sleep: Callable[[float], None] = time.sleep) -> BinaryI
     except FileNotFoundError as error:
         raise MissingShard(f"{url} does not exist: check the name of the shards") from error
     except OSError as error:
-        raise UserError(
+        raise LostShard(
             f"{url} cannot be read ({error.strerror}): check its permissions"
         ) from error
 
@@ -98,7 +112,7 @@ class _RemoteFile(io.RawIOBase):
                         "address of the shards"
                     ) from error
                 if error.code < 500 and error.code not in _TRY_AGAIN:
-                    raise UserError(
+                    raise LostShard(
                         f"{self._url} cannot be read (the server answers {error.code} "
                         f"{error.reason}): check the address and your access to it"
                     ) from error
@@ -115,7 +129,7 @@ class _RemoteFile(io.RawIOBase):
         self._hang_up()
         self._failures += 1
         if self._failures >= ATTEMPTS:
-            raise UserError(
+            raise LostShard(
                 f"{self._url} cannot be read beyond byte {self._position}, {ATTEMPTS} attempts in "
                 f"a row failed ({reason}): try again later, a training run with --resume"
             ) from error
@@ -141,7 +155,7 @@ class _RemoteFile(io.RawIOBase):
         tag = answer.headers.get("ETag", "")
         if self._tag is not None and tag != self._tag:
             answer.close()
-            raise UserError(
+            raise LostShard(
                 f"{self._url} was replaced on the server while it was read: start again, a "
                 "training run with --resume"
             )

@@ -87,15 +87,21 @@ class ShardIndex:
 
 @dataclass(frozen=True)
 class ShardSet:
-    """The shards to read, and their index where there is one.
+    """The shards to read, and their indices where there are any.
 
-    ``pieces`` says how many pieces of audio they hold together, None where that is not known.
+    ``counts`` says how many pieces of audio each of them holds, as far as that is known.
     """
 
     what: str
     urls: list[str]
     indices: list[ShardIndex]
-    pieces: int | None
+    counts: dict[str, int]
+
+    @property
+    def pieces(self) -> int | None:
+        """All pieces together; None where not all are known."""
+        known = len(self.counts) == len(set(self.urls))
+        return sum(self.counts[url] for url in self.urls) if known else None
 
     @property
     def splits(self) -> set[str]:
@@ -126,23 +132,19 @@ def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
     urls: list[str] = []
     for spec in [specs] if isinstance(specs, str) else specs:
         urls += _expand(spec, what)
-    indices: dict[str, ShardIndex | None] = {}
-    pieces: int | None = 0
-    for url in urls:
-        place = _index_of(url)
-        if place is not None and place not in indices:
-            indices[place] = _read_index(place)
-        index = indices.get(place) if place else None
-        counts = {shard.name: shard.pieces for shard in index.shards} if index else {}
-        count = counts.get(_name(url))
-        pieces = None if pieces is None or count is None else pieces + count
+    indices = {place: _read_index(place) for place in dict.fromkeys(map(_index_of, urls)) if place}
     known = [index for index in indices.values() if index is not None]
+    pieces = {
+        f"{_folder(place)}{shard.name}": shard.pieces
+        for place, index in indices.items()
+        for shard in (index.shards if index else ())
+    }
     for index in known:
         if index.what != what:
             raise UserError(
                 f"{index.name} is an index of {index.what}: give these shards to --{index.what}"
             )
-    return ShardSet(what, urls, known, pieces)
+    return ShardSet(what, urls, known, {url: pieces[url] for url in urls if url in pieces})
 
 
 def sibling(shards: ShardSet, split: str) -> ShardSet:
