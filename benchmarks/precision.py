@@ -3,10 +3,10 @@
 python -m benchmarks.precision --speech DIR --noise DIR [--version v4] [--steps 500] [--batch 4]
     [--seed 0] [--threads N] [--json PATH] [--figure PATH]
 
-Both networks start from the same weights and see the same mixtures; they differ in nothing but the
-precision of their training steps. Every hundred steps both are validated, in float32, on the same
-mixtures of voices and noises that are in no training batch. With --json the state is kept beside
-that file, and the same command goes on after an interruption.
+Both networks start from the same weights and see the same mixtures, as `denoise train` would train
+them; they differ in nothing but the precision of their training steps. Now and then both are
+validated, in float32, on the same mixtures of voices and noises that are in no training batch.
+With --json the state is kept beside that file, and the same command goes on after an interruption.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from audio_denoising.data.mixtures import make_mixtures
 from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.errors import UserError
 from audio_denoising.models import VERSIONS
-from audio_denoising.nn import Schedule
 from audio_denoising.training.checkpoint import save_checkpoint
 from audio_denoising.training.learner import Learner, build_learner
 from audio_denoising.training.material import FolderMaterial
@@ -42,10 +41,7 @@ from benchmarks.markdown import markdown_table
 from benchmarks.results_file import write
 
 SIZE = "small"
-RATES = {"SGD": 1.0, "Adam": 6e-4}  # at the peak of the schedule: as the shipped weights were made
-CLIP_NORM = {"SGD": 0.02, "Adam": 1.0}
-WARMUP_SHARE = 0.1  # of the steps; half a cosine follows
-VALIDATE_EVERY = 100
+VALIDATE_EVERY = 250
 SAVE_EVERY = 25
 SMOOTH = 20  # steps, for the drawn curves
 
@@ -66,14 +62,11 @@ class Comparison:
     def __init__(self, settings: dict[str, Any], state_file: Path | None) -> None:
         self.settings = settings
         self.state_file = state_file
-        optimiser = VERSIONS[settings["version"]].optimiser
         self.options = TrainingOptions(
             settings["version"],
             SIZE,
             batch_size=settings["batch"],
             epoch_size=settings["steps"] * settings["batch"],
-            learning_rate=RATES[optimiser],
-            clip_norm=CLIP_NORM[optimiser],
             seed=settings["seed"],
         )
         self.learners: dict[str, Learner] = {
@@ -118,13 +111,10 @@ class Comparison:
 
     def _take(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """One step of each, the first one in turn: neither always meets the warmer cache."""
-        steps = self.settings["steps"]
-        schedule = Schedule("cosine", steps, round(WARMUP_SHARE * steps))
-        rate = self.options.learning_rate * schedule.factor(self.step)
         order = list(self.learners)
         for name in order if self.step % 2 else reversed(order):
             start = time.perf_counter()
-            loss = float(self.learners[name].step(source, target, rate)[0])
+            loss = float(self.learners[name].step(source, target, self.options.learning_rate)[0])
             self.measured["seconds"][name].append(time.perf_counter() - start)
             self.measured["train_loss"][name].append(loss)
 
@@ -133,7 +123,12 @@ class Comparison:
         losses = {p: self.measured["validation"][-1][p]["validation_loss"] for p in PRECISIONS}
         seconds = self.measured["seconds"]
         pairs = zip(seconds["bf16"], seconds["fp32"], strict=True)
-        settings = {**self.settings, "size": SIZE, "threads": torch.get_num_threads()}
+        settings = {
+            **self.settings,
+            "size": SIZE,
+            "learning_rate": self.options.learning_rate,
+            "threads": torch.get_num_threads(),
+        }
         return {
             "validation_loss_ratio": losses["bf16"] / losses["fp32"],
             "step_seconds_ratio": median(a / b for a, b in pairs),
@@ -172,7 +167,8 @@ def precision_table(results: Results) -> str:
     settings, ceiling = results["settings"], results["gemm_ceiling_gflops"]
     units = [name for name, there in results["machine"]["product_units"].items() if there]
     return markdown_table(columns, rows) + (
-        f"\n\n{settings['version']}-{settings['size']}, batch {settings['batch']}. A step in bf16 "
+        f"\n\n{settings['version']}-{settings['size']}, batch {settings['batch']}, learning rate "
+        f"{settings['learning_rate']:g}. A step in bf16 "
         f"took {results['step_seconds_ratio']:.2f} times as long as one in fp32 on a processor "
         f"with {', '.join(units)}, whose large products reach {ceiling['bf16']:.0f} GFLOP/s in "
         f"bf16 and {ceiling['fp32']:.0f} GFLOP/s in fp32 ({settings['threads']} threads)."
