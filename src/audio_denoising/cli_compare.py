@@ -1,0 +1,121 @@
+"""`denoise compare`: several versions on the same recordings, as sound, pictures and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .evaluation.comparison import Comparison, Samples
+
+console = Console(highlight=False, emoji=False)
+
+
+def compare(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Recordings. Default: a mixture of the test list, see --speech."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Version or checkpoint; repeat for several. Default: all versions."),
+    ] = None,
+    clean: Annotated[
+        Path | None, typer.Option(help="The clean form of the recording, to score against.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the report, wav files and pictures.")
+    ] = Path("comparison"),
+    snr: Annotated[int, typer.Option(help="Of the mixture of the test list: 0, 5, 10 or 15.")] = 5,
+    speech: Annotated[Path, typer.Option(help="Corpus of the test list.")] = Path(
+        "data/LibriSpeech"
+    ),
+    noise: Annotated[Path, typer.Option(help="Corpus of the test list.")] = Path(
+        "data/noise_datasets"
+    ),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
+) -> None:
+    """Hear, see and measure what each version makes of a recording.
+
+    Writes wav files, spectrograms, a table and report.html, a page that switches between the
+    versions while they play.
+
+    Example: [bold]denoise compare noisy.wav --clean clean.wav -o comparison[/bold]
+    """
+    from .denoiser import Denoiser
+    from .evaluation.comparison import compare as run
+    from .evaluation.comparison_folder import require_free, write_comparisons
+    from .models import VERSIONS
+
+    inputs = inputs or []
+    if clean is not None and len(inputs) != 1:
+        raise UserError("--clean belongs to one recording: give one INPUT with it")
+    require_free(output, force=force)
+    recordings = list(_read(inputs, clean) if inputs else _from_test_list(speech, noise, snr))
+    names = list(dict.fromkeys(model or VERSIONS))
+    denoisers = [(Path(name).stem, Denoiser.from_pretrained(name, device)) for name in names]
+    comparisons = []
+    with console.status("") as status:
+        for title, noisy, reference, rate in recordings:
+
+            def started(name: str, title: str = title) -> None:
+                status.update(f"{title}: {name}")
+
+            comparisons.append(run(title, noisy, rate, denoisers, reference, started=started))
+        status.update("Writing the report")
+        report = write_comparisons(comparisons, output)
+    for comparison in comparisons:
+        console.print(_table(comparison))
+    console.print(str(report), style="bold", markup=False, soft_wrap=True)
+
+
+Recorded = Iterator[tuple[str, "Samples", "Samples | None", int]]
+
+
+def _read(inputs: list[Path], clean: Path | None) -> Recorded:
+    from .evaluation.comparison import read_pair
+
+    for path in inputs:
+        noisy, reference, rate = read_pair(path, clean)
+        yield path.name, noisy, reference, rate
+
+
+def _from_test_list(speech: Path, noise: Path, snr: int) -> Recorded:
+    """The first mixture of the frozen list with this ratio."""
+    from .data.corpus import index_noise, index_speech
+    from .evaluation.testset import frozen_items, frozen_list
+
+    wanted = [row for row in frozen_list() if row.snr_db == snr][:1]
+    if not wanted:
+        raise UserError(f"the test list has no mixture at {snr} dB: choose 0, 5, 10 or 15")
+    if not (speech.is_dir() and noise.is_dir()):
+        raise UserError(
+            f"give a recording to compare; a mixture of the test list needs its corpora, and "
+            f"{speech if not speech.is_dir() else noise} is not there (--speech, --noise)"
+        )
+    with TemporaryDirectory() as workshop:
+        (item,) = frozen_items(wanted, index_speech(speech), index_noise(noise), Path(workshop))
+        clean, noisy, rate = item.load()
+    yield f"{item.name}, {snr} dB", noisy[None], clean[None], rate
+
+
+def _table(comparison: Comparison) -> Table:
+    """Scores of every take, on the terminal."""
+    columns = list(dict.fromkeys(name for take in comparison.takes for name in take.scores))
+    table = Table(box=None, header_style="bold", title=comparison.title, title_justify="left")
+    table.add_column("version")
+    for name in (*columns, "RTF"):
+        table.add_column(name, justify="right")
+    for take in comparison.takes:
+        values = [*(take.scores.get(name) for name in columns), take.rtf]
+        table.add_row(take.name, *("–" if value is None else f"{value:.2f}" for value in values))
+    return table

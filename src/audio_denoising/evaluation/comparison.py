@@ -1,0 +1,154 @@
+"""One recording through several networks: what each made of it, how it scores, on one time axis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from ..denoiser import Denoiser
+from ..dsp.spectrum import SAMPLE_RATE
+from ..io.reading import read_audio
+from .alignment import TOLERANCE_SECONDS, check_pair
+from .scores import METRICS, score
+
+Samples = npt.NDArray[np.float32]
+
+NOISY, CLEAN = "noisy", "clean"
+_SHOWN = ("si_sdr", "pesq_wb", "stoi", "segmental_snr", "lsd", "ovrl")  # of the metrics
+_PIECE = 1024  # samples whose level is looked at, 20 to 64 ms at the usual rates
+_SPEECH_RANGE_DB = 30.0  # pieces this far below the loudest ones are pauses
+_FLOOR = 1e-10  # mean power that stands for silence, -100 dB
+
+
+@dataclass(frozen=True)
+class Take:
+    """One version of a recording.
+
+    Attributes:
+        name: "noisy", the name of a model, or "clean".
+        samples: ``(channels, L)``, full scale at 1.
+        scores: metric -> value, None where the metric is not defined for this recording.
+        rtf: seconds of work for a second of audio; None for what no network made.
+    """
+
+    name: str
+    samples: Samples
+    scores: dict[str, float | None] = field(default_factory=dict)
+    rtf: float | None = None
+
+    @property
+    def speech_level(self) -> float:
+        """Level in dB of what is not a pause, to compare takes at one loudness."""
+        levels = _levels(self.samples)
+        loud = levels[levels >= np.percentile(levels, 95) - _SPEECH_RANGE_DB]
+        return float(10 * np.log10(np.mean(10 ** (loud / 10))))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A recording in all its versions: the noisy one first, the clean one (if known) last."""
+
+    title: str
+    rate: int
+    takes: list[Take]
+
+    @property
+    def seconds(self) -> float:
+        """Length of every take."""
+        return self.takes[0].samples.shape[1] / self.rate
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the clean recording is known."""
+        return self.takes[-1].name == CLEAN
+
+
+def compare(
+    title: str,
+    noisy: Samples,
+    rate: int,
+    denoisers: Sequence[tuple[str, Denoiser]],
+    clean: Samples | None = None,
+    *,
+    started: Callable[[str], None] = lambda name: None,
+) -> Comparison:
+    """Runs every network over a recording and scores the results.
+
+    Args:
+        title: what to call the recording.
+        noisy: ``(channels, L)`` with full scale at 1.
+        rate: its sample rate in Hz.
+        denoisers: names and networks, in the order of the report.
+        clean: ``(channels, L)``, the same speech without noise.
+        started: called with the name of each network before it runs.
+    """
+    takes = [Take(NOISY, noisy, _scores(noisy, clean, rate))]
+    for name, denoiser in denoisers:
+        started(name)
+        begun = time.perf_counter()
+        samples = np.asarray(denoiser(noisy, rate), np.float32)
+        rtf = (time.perf_counter() - begun) * rate / noisy.shape[1]
+        takes.append(Take(name, samples, _scores(samples, clean, rate), rtf))
+    if clean is not None:
+        takes.append(Take(CLEAN, clean, _scores(clean, None, rate)))
+    return Comparison(title, rate, takes)
+
+
+def read_pair(noisy: Path, clean: Path | None) -> tuple[Samples, Samples | None, int]:
+    """Reads a recording and its reference, brought to one length.
+
+    Raises:
+        UserError: a file cannot be read, or the reference has another rate, or its length or its
+            delay differs by more than 50 ms.
+    """
+    samples, rate = read_audio(noisy)
+    if clean is None:
+        return samples, None, rate
+    reference, other = read_audio(clean)
+    check_pair(str(noisy), samples.shape[1], rate, str(clean), reference.shape[1], other)
+    if len(reference) != len(samples):
+        reference = np.broadcast_to(reference.mean(axis=0), samples.shape[:1] + reference.shape[1:])
+    return samples, align(reference, samples, rate), rate
+
+
+def align(reference: Samples, samples: Samples, rate: int) -> Samples:
+    """Shifts a reference to where it fits best, by at most 50 ms, and cuts or pads it to length.
+
+    Both are ``(channels, L)``; the lag is the highest peak of their cross-correlation.
+    """
+    length, largest = samples.shape[1], int(TOLERANCE_SECONDS * rate)
+    size = 1 << (length + reference.shape[1]).bit_length()  # no wrapping around
+    spectra = [np.fft.rfft(x.mean(axis=0), size) for x in (samples, reference)]
+    correlation = np.fft.irfft(spectra[0] * spectra[1].conj(), size)
+    lags = np.arange(-largest, largest + 1)
+    lag = int(lags[np.argmax(correlation[lags])])
+    delayed = np.pad(reference, ((0, 0), (max(lag, 0), 0)))[:, max(-lag, 0) :][:, :length]
+    return np.pad(delayed, ((0, 0), (0, length - delayed.shape[1])))
+
+
+def _scores(estimate: Samples, clean: Samples | None, rate: int) -> dict[str, float | None]:
+    """The metrics of one take, mono at 16 kHz."""
+    scores: dict[str, float | None] = {}
+    if clean is not None:
+        found = score(_mono(estimate, rate), _mono(clean, rate))
+        scores = {METRICS[key].title: found[key] for key in _SHOWN if key in found}
+    scores["pauses dB"] = round(float(np.percentile(_levels(estimate), 10)), 2)
+    return scores
+
+
+def _mono(samples: Samples, rate: int) -> Samples:
+    mono = samples.mean(axis=0)
+    return mono if rate == SAMPLE_RATE else np.asarray(soxr.resample(mono, rate, SAMPLE_RATE))
+
+
+def _levels(samples: Samples) -> npt.NDArray[np.float64]:
+    """Levels in dB re full scale, piece by piece."""
+    power = np.square(samples.mean(axis=0), dtype=np.float64)
+    pieces = np.array_split(power, max(1, len(power) // _PIECE))
+    return 10 * np.log10(np.maximum([piece.mean() for piece in pieces], _FLOOR))

@@ -1,0 +1,90 @@
+"""Pictures of a comparison: spectrograms on one scale, what differs, and waveforms.
+
+The levels are those that the networks see: decibels relative to digital full scale, at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from ..dsp.spectrum import BINS, FFT_SIZE, FLOOR_DB, HOP, SAMPLE_RATE, level_db, stft
+from .comparison import Comparison, Samples
+
+Levels = npt.NDArray[np.float32]
+
+LARGEST_DIFFERENCE_DB = 40.0
+_COLUMNS = 1600  # of a picture; longer recordings show the loudest frame of several
+_PIECE = HOP * 4096  # samples transformed at once, so that an hour does not fill the memory
+
+
+def overview(samples: Samples, rate: int) -> Levels:
+    """The spectrogram of a recording, squeezed to what a picture can show.
+
+    Args:
+        samples: ``(channels, L)``, full scale at 1; the picture shows their mean.
+        rate: in Hz.
+
+    Returns:
+        ``(256, columns)`` levels in dB, from 0 Hz upwards.
+    """
+    mono = np.ascontiguousarray(samples.mean(axis=0))
+    if rate != SAMPLE_RATE:
+        mono = np.asarray(soxr.resample(mono, rate, SAMPLE_RATE), np.float32)
+    together = max(1, -(-len(mono) // (HOP * _COLUMNS)))  # frames in a column
+    parts = []
+    for start in range(0, len(mono), _PIECE * together):
+        piece = torch.from_numpy(mono[start : start + _PIECE * together])
+        levels = level_db(stft(piece))[:, : max(1, len(piece) // HOP)]
+        levels = torch.nn.functional.pad(levels, (0, -levels.shape[1] % together), value=FLOOR_DB)
+        parts.append(levels.unflatten(1, (-1, together)).amax(2))
+    return torch.cat(parts, 1).numpy()
+
+
+def comparison_figure(comparison: Comparison) -> Figure:
+    """A row for each take: spectrogram, difference in dB, waveform.
+
+    The difference is to the clean recording if that is known, else to the noisy one.
+    """
+    takes = comparison.takes
+    spectrograms = [overview(take.samples, comparison.rate) for take in takes]
+    base = -1 if comparison.has_reference else 0
+    figure = Figure(figsize=(15, 2.3 * len(takes) + 0.6), dpi=100, layout="constrained")
+    axes = figure.subplots(len(takes), 3, sharex=True, squeeze=False)
+    top = max(float(np.abs(take.samples).max(initial=0)) for take in takes) or 1.0
+    extent = (0.0, comparison.seconds, 0.0, BINS * SAMPLE_RATE / FFT_SIZE)
+    drawn = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": extent}
+    symmetric = Normalize(-LARGEST_DIFFERENCE_DB, LARGEST_DIFFERENCE_DB)
+    for row, take, levels in zip(axes, takes, spectrograms, strict=True):
+        level = row[0].imshow(levels, cmap="magma", vmin=FLOOR_DB, vmax=0.0, **drawn)
+        row[0].set(title=take.name, ylabel="frequency (Hz)")
+        if take is takes[base]:
+            row[1].set_axis_off()
+        else:
+            row[1].set_title(f"{take.name} against {takes[base].name}")
+            row[1].imshow(levels - spectrograms[base], cmap="RdBu_r", norm=symmetric, **drawn)
+        _waveform(row[2], take.samples, comparison.seconds, top)
+        row[2].set(title=take.name, ylabel="amplitude")
+    for axis in axes[-1]:
+        axis.set(xlabel="time (s)", xlim=(0.0, comparison.seconds))
+    figure.colorbar(
+        level, ax=list(axes[:, 0]), label="level (dB re full scale)", pad=0.01, aspect=40
+    )
+    change = ScalarMappable(symmetric, "RdBu_r")
+    figure.colorbar(change, ax=list(axes[:, 1]), label="difference (dB)", pad=0.01, aspect=40)
+    return figure
+
+
+def _waveform(axis: Axes, samples: Samples, seconds: float, top: float) -> None:
+    """The band between the lowest and highest sample of each column."""
+    pieces = np.array_split(samples, min(_COLUMNS, samples.shape[1]), axis=1)
+    lowest, highest = ([float(f(piece)) for piece in pieces] for f in (np.min, np.max))
+    times = np.linspace(0.0, seconds, len(pieces))
+    axis.fill_between(times, lowest, highest, linewidth=0.3)
+    axis.set_ylim(-top, top)

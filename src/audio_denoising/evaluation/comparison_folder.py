@@ -1,0 +1,89 @@
+"""What a comparison leaves on disk: wav files, a picture and a table, and the listening report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..io.writing import AudioWriter
+from ..training.checkpoint import save_whole
+from .comparison import Comparison
+from .comparison_figure import comparison_figure
+from .report import write_report
+
+REPORT = "report.html"
+
+
+def require_free(folder: Path, *, force: bool) -> None:
+    """Raises UserError if the folder holds a report already and ``force`` is not given."""
+    if (folder / REPORT).exists() and not force:
+        raise UserError(f"{folder / REPORT} exists: choose another folder or add --force")
+
+
+def write_comparisons(comparisons: Sequence[Comparison], folder: Path) -> Path:
+    """Writes everything and returns the path of the report.
+
+    ``FOLDER/TITLE/`` holds a wav file for every take (16 bit), ``spectrograms.png`` and
+    ``metrics.csv``; ``FOLDER/report.html`` plays them all. Files of the same names are replaced.
+
+    Raises:
+        UserError: something cannot be written.
+    """
+    audio = []
+    for comparison, name in zip(comparisons, _folder_names(comparisons), strict=True):
+        place = folder / name
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{place} cannot be made ({error.strerror}): choose another") from error
+        audio.append(_write_takes(comparison, place))
+        figure = comparison_figure(comparison)
+        save_whole(place / "spectrograms.png", figure.savefig)
+        table = _table(comparison)
+        save_whole(place / "metrics.csv", lambda path, text=table: path.write_text(text))  # type: ignore[misc]
+    write_report(folder / REPORT, comparisons, audio)
+    return folder / REPORT
+
+
+def _write_takes(comparison: Comparison, place: Path) -> list[Path]:
+    paths = []
+    for take in comparison.takes:
+        path = place / f"{_plain(take.name)}.wav"
+        channels, frames = take.samples.shape
+        with AudioWriter(path, comparison.rate, channels, frames=frames, force=True) as writer:
+            writer.write(take.samples)
+        paths.append(path)
+    return paths
+
+
+def _table(comparison: Comparison) -> str:
+    columns = list(dict.fromkeys(name for take in comparison.takes for name in take.scores))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["version", *columns, "RTF"])
+    for take in comparison.takes:
+        values = [*(take.scores.get(name) for name in columns), take.rtf]
+        rows.writerow([take.name, *("" if v is None else f"{v:.4f}" for v in values)])
+    return text.getvalue()
+
+
+def _folder_names(comparisons: Sequence[Comparison]) -> list[str]:
+    """A name for each, all different."""
+    names: list[str] = []
+    for comparison in comparisons:
+        plain = _plain(Path(comparison.title).stem)
+        number = 2
+        name = plain
+        while name in names:
+            name, number = f"{plain}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _plain(text: str) -> str:
+    """Text as a file name."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "recording"

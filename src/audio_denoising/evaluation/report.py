@@ -1,0 +1,104 @@
+"""The listening report: one HTML file that plays every take of every recording at one playhead.
+
+The page (`report_template.html`) needs no network and no other file: pictures are inside, and so
+is the sound unless there is a lot of it; then it stands beside the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import matplotlib
+import numpy as np
+from matplotlib.image import imsave
+
+from ..dsp.spectrum import FLOOR_DB
+from ..training.checkpoint import save_whole
+from .comparison import Comparison
+from .comparison_figure import overview
+
+EMBEDDED_BYTES = 24_000_000  # of wav files; beyond that they stay beside the page
+
+_PLACE = "/*REPORT*/null"
+
+
+def write_report(
+    path: Path, comparisons: Sequence[Comparison], audio: Sequence[Sequence[Path]]
+) -> None:
+    """Writes the page, whole or not at all.
+
+    Args:
+        path: the .html file.
+        comparisons: the recordings.
+        audio: the wav files of each comparison's takes, in their order, somewhere below the
+            folder of the page.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    size = sum(file.stat().st_size for takes in audio for file in takes)
+    recordings = [
+        _recording(comparison, takes, path.parent, embedded=size <= EMBEDDED_BYTES)
+        for comparison, takes in zip(comparisons, audio, strict=True)
+    ]
+    content = {"recordings": recordings, "floor": FLOOR_DB, "scale": _scale()}
+    # "</" inside a script element would end it.
+    data = json.dumps(content, allow_nan=False).replace("</", "<\\/")
+    template = files(__package__).joinpath("report_template.html").read_text(encoding="utf-8")
+    page = template.replace(_PLACE, data)
+    save_whole(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+
+
+def _recording(
+    comparison: Comparison, audio: Sequence[Path], folder: Path, *, embedded: bool
+) -> dict[str, Any]:
+    quietest = min(take.speech_level for take in comparison.takes)
+    takes = [
+        {
+            "name": take.name,
+            "scores": {name: _rounded(value) for name, value in take.scores.items()},
+            "rtf": _rounded(take.rtf),
+            "volume": 10 ** ((quietest - take.speech_level) / 20),
+            "picture": _picture(comparison, index),
+            "audio": _data(file.read_bytes(), "audio/wav")
+            if embedded
+            else quote(file.relative_to(folder).as_posix()),
+        }
+        for index, (take, file) in enumerate(zip(comparison.takes, audio, strict=True))
+    ]
+    return {
+        "title": comparison.title,
+        "rate": comparison.rate,
+        "channels": int(comparison.takes[0].samples.shape[0]),
+        "seconds": comparison.seconds,
+        "takes": takes,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 3)
+
+
+def _picture(comparison: Comparison, index: int) -> str:
+    """The bare spectrogram; the page draws the axes around it."""
+    levels = overview(comparison.takes[index].samples, comparison.rate)
+    buffer = io.BytesIO()
+    imsave(buffer, levels, cmap="magma", vmin=FLOOR_DB, vmax=0.0, origin="lower", format="png")
+    return _data(buffer.getvalue(), "image/png")
+
+
+def _scale() -> list[str]:
+    """Colours of the level scale from the floor to 0 dB, for the page's legend."""
+    colours = matplotlib.colormaps["magma"](np.linspace(0.0, 1.0, 9))
+    return [matplotlib.colors.to_hex(colour) for colour in colours]
+
+
+def _data(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,199 @@
+"""`denoise compare`: alignment of references, scores, files on disk, and the command itself."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from torch import Tensor
+from typer.testing import CliRunner
+
+from audio_denoising.cli import app
+from audio_denoising.denoiser import Denoiser
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.comparison import Comparison, Take, align, compare, read_pair
+from audio_denoising.evaluation.comparison_figure import comparison_figure, overview
+from audio_denoising.evaluation.comparison_folder import require_free, write_comparisons
+
+RATE = 16_000
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def unchanged(image: Tensor) -> Tensor:
+    return image
+
+
+def quieter(image: Tensor) -> Tensor:
+    """Six decibels less everywhere."""
+    return (image - 6 / 80).clamp(min=0)
+
+
+def voice(seconds: float = 1.0, channels: int = 1, seed: int = 0) -> np.ndarray:
+    samples = np.random.default_rng(seed).normal(size=(channels, int(seconds * RATE))) * 0.05
+    return samples.astype(np.float32)
+
+
+def two_models() -> list[tuple[str, Denoiser]]:
+    return [("same", Denoiser(unchanged)), ("quieter", Denoiser(quieter))]
+
+
+def small_comparison(title: str = "a / b.wav", seconds: float = 1.0) -> Comparison:
+    clean = voice(seconds)
+    return compare(title, clean + voice(seconds, seed=1) / 4, RATE, two_models(), clean)
+
+
+def test_takes_stand_in_order_and_are_scored() -> None:
+    result = small_comparison()
+    assert [take.name for take in result.takes] == ["noisy", "same", "quieter", "clean"]
+    assert result.has_reference
+    noisy, same, quiet, clean = result.takes
+    assert noisy.scores["SI-SDR dB"] == pytest.approx(12.04, abs=0.3)
+    assert same.scores["SI-SDR dB"] == pytest.approx(noisy.scores["SI-SDR dB"], abs=0.1)
+    assert quiet.speech_level == pytest.approx(noisy.speech_level - 6, abs=0.2)
+    assert same.rtf is not None
+    assert same.rtf > 0
+    assert noisy.rtf is None
+    assert clean.rtf is None
+
+
+def test_without_a_reference_nothing_is_scored_against_it() -> None:
+    result = compare("x", voice(), RATE, two_models())
+    assert not result.has_reference
+    assert all(take.scores.keys() == {"pauses dB"} for take in result.takes)
+
+
+def test_silence_has_no_score_but_no_crash_either() -> None:
+    silent = np.zeros((1, RATE), np.float32)
+    result = compare("silence", voice(), RATE, two_models(), silent)
+    assert result.takes[0].scores["SI-SDR dB"] is None
+    assert result.takes[0].scores["PESQ"] is None
+
+
+@pytest.mark.parametrize("lag", [-700, -1, 0, 1, 700])
+def test_reference_is_shifted_to_where_it_fits(lag: int) -> None:
+    samples = voice(channels=2)
+    moved = np.roll(samples, -lag, axis=1)
+    aligned = align(moved, samples, RATE)
+    assert aligned.shape == samples.shape
+    inner = slice(800, -800)
+    np.testing.assert_array_equal(aligned[:, inner], samples[:, inner])
+
+
+@pytest.mark.parametrize("extra", [-300, 300])
+def test_reference_of_nearly_the_length_is_cut_or_padded(extra: int, tmp_path: Path) -> None:
+    samples = voice()
+    longer = np.pad(samples, ((0, 0), (0, 300)))[:, : samples.shape[1] + extra]
+    soundfile.write(tmp_path / "noisy.wav", samples.T, RATE, "FLOAT")
+    soundfile.write(tmp_path / "clean.wav", longer.T, RATE, "FLOAT")
+    noisy, clean, rate = read_pair(tmp_path / "noisy.wav", tmp_path / "clean.wav")
+    assert rate == RATE
+    assert clean is not None
+    assert clean.shape == noisy.shape
+    np.testing.assert_array_equal(clean[:, :15_000], noisy[:, :15_000])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "said"),
+    [(1.2, RATE, "lasts 1.200 s and .* 1.000 s"), (1.0, 8_000, "has 8000 Hz and .* 16000 Hz")],
+)
+def test_reference_that_does_not_fit_is_refused(
+    seconds: float, rate: int, said: str, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "noisy.wav", voice().T, RATE)
+    soundfile.write(tmp_path / "clean.wav", voice(seconds).T, rate)
+    with pytest.raises(UserError, match=said):
+        read_pair(tmp_path / "noisy.wav", tmp_path / "clean.wav")
+
+
+def test_mono_reference_serves_every_channel(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "noisy.wav", voice(channels=2).T, RATE)
+    soundfile.write(tmp_path / "clean.wav", voice().T, RATE)
+    noisy, clean, _ = read_pair(tmp_path / "noisy.wav", tmp_path / "clean.wav")
+    assert clean is not None
+    assert clean.shape == noisy.shape == (2, RATE)
+
+
+def test_folder_holds_sound_picture_and_table(tmp_path: Path) -> None:
+    comparisons = [small_comparison(), small_comparison()]
+    report = write_comparisons(comparisons, tmp_path / "out")
+    assert report.is_file()
+    places = sorted(p for p in (tmp_path / "out").iterdir() if p.is_dir())
+    assert len(places) == 2  # recordings of one name do not overwrite each other
+    for place in places:
+        names = {p.name for p in place.iterdir()}
+        takes = {"noisy.wav", "same.wav", "quieter.wav", "clean.wav"}
+        assert names == takes | {"spectrograms.png", "metrics.csv"}
+        for take, samples in zip(comparisons[0].takes, comparisons[0].takes, strict=True):
+            heard, rate = soundfile.read(place / f"{take.name}.wav")
+            assert rate == RATE
+            np.testing.assert_allclose(heard, samples.samples[0], atol=1e-4)
+        rows = list(csv.DictReader((place / "metrics.csv").open()))
+        assert [row["version"] for row in rows] == ["noisy", "same", "quieter", "clean"]
+        assert float(rows[1]["SI-SDR dB"]) == pytest.approx(12.04, abs=0.4)
+    with pytest.raises(UserError, match="exists"):
+        require_free(tmp_path / "out", force=False)
+    require_free(tmp_path / "out", force=True)
+
+
+def test_overview_of_a_long_recording_keeps_the_loudest_frame() -> None:
+    seconds = 130
+    samples = np.zeros((1, seconds * RATE), np.float32)
+    time = np.arange(RATE) / RATE
+    samples[0, 100 * RATE : 101 * RATE] = np.sin(2 * np.pi * 1000 * time)
+    levels = overview(samples, RATE)
+    assert levels.shape[0] == 256
+    assert 1000 < levels.shape[1] <= 1700
+    row, column = np.unravel_index(int(levels.argmax()), levels.shape)
+    assert row == 32  # 1 kHz
+    assert column / levels.shape[1] * seconds == pytest.approx(100.5, abs=0.7)
+    assert levels.max() == pytest.approx(0.0, abs=0.1)
+    assert levels[:, : int(0.7 * levels.shape[1])].max() == -80.0
+
+
+def test_figure_shows_differences_to_the_best_known_take() -> None:
+    titles = [axis.get_title() for axis in comparison_figure(small_comparison()).axes]
+    assert "same against clean" in titles
+    without = compare("x", voice(), RATE, two_models())
+    assert "same against noisy" in [axis.get_title() for axis in comparison_figure(without).axes]
+
+
+def test_command_compares_shipped_versions(tmp_path: Path) -> None:
+    noisy, clean = EXAMPLES / "noisy_street.wav", EXAMPLES / "clean_street.flac"
+    arguments = ["compare", str(noisy), "--clean", str(clean), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*arguments, "--model", "v4", "--model", "torch"])
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.output.splitlines() if line.strip()]
+    scores = {cells[0]: cells[1] for cells in lines if cells[0] in ("noisy", "v4", "torch")}
+    assert float(scores["noisy"]) == pytest.approx(5.0, abs=0.1)
+    assert float(scores["v4"]) > 7
+    assert (tmp_path / "out" / "noisy_street" / "v4.wav").is_file()
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.wav", "b.wav", "--clean", "c.wav"], "one recording"),
+        (["missing.wav"], "missing.wav does not exist"),
+        ([], "data/LibriSpeech is not there"),
+        (["--snr", "7"], "no mixture at 7 dB"),
+        ([str(EXAMPLES / "noisy_street.wav"), "--model", "v9"], "v2, v3, v4, torch"),
+    ],
+)
+def test_command_says_what_is_wrong(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["compare", *arguments])
+    assert result.exit_code != 0
+    assert said in str(result.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_take_names_become_file_names(tmp_path: Path) -> None:
+    take = Take("../we ird", voice(0.1))
+    write_comparisons([Comparison("..", RATE, [take])], tmp_path)
+    assert (tmp_path / "recording" / "we_ird.wav").is_file()

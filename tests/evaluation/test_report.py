@@ -1,0 +1,158 @@
+"""The listening report in a real browser: it plays, switches at one playhead, obeys the keyboard.
+
+Needs Chromium and the package playwright, which drives it; without them these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from audio_denoising.evaluation import report
+from audio_denoising.evaluation.comparison import Comparison, Take
+from audio_denoising.evaluation.comparison_folder import write_comparisons
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--autoplay-policy=no-user-gesture-required",
+]
+RATE, SECONDS = 16_000, 4.0
+STATE = """() => { const r = recordings[0]; const s = r.sounds[r.chosen]; return {
+    chosen: r.chosen, playing: r.playing, time: r.time, sounding: r.sounds.map((x) => !x.paused),
+    at: s.currentTime, volumes: r.sounds.map((x) => x.volume), cursor: r.cursor.style.left }; }"""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on two recordings of three takes, the second take 6 dB quieter."""
+    time = np.arange(int(SECONDS * RATE)) / RATE
+    tone = (0.2 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)[None]
+    takes = [
+        Take("noisy", tone, {"SI-SDR dB": 1.0, "pauses dB": -30.0}),
+        Take("v2", tone / 2, {"SI-SDR dB": 5.0, "pauses dB": -50.0}, 0.01),
+        Take("v4 </script>", tone, {"SI-SDR dB": 9.0, "pauses dB": None}, 0.02),
+    ]
+    folder = tmp_path_factory.mktemp("report")
+    return write_comparisons([Comparison(f"r{i}.wav", RATE, takes) for i in (1, 2)], folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(params=[1280, 390], ids=["wide", "phone"])
+def page(browser: Any, page_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": request.param, "height": 800})
+    complaints: list[str] = []
+    requested: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda sent: requested.append(sent.url))
+    opened.goto(page_file.as_uri())
+    yield opened
+    opened.close()
+    assert complaints == []
+    outside = [url for url in requested if not url.startswith(("file:", "data:", "blob:"))]
+    assert outside == []
+
+
+def playing_beyond(page: Any, seconds: float) -> None:
+    page.wait_for_function(f"recordings[0].sounds[recordings[0].chosen].currentTime > {seconds}")
+
+
+def test_switching_keeps_the_playhead(page: Any) -> None:
+    page.keyboard.press("Space")
+    playing_beyond(page, 0.3)
+    before = page.evaluate(STATE)
+    page.keyboard.press("3")
+    after = page.evaluate(STATE)
+    assert (before["chosen"], after["chosen"]) == (0, 2)
+    assert after["playing"]
+    assert after["sounding"] == [False, False, True]
+    assert before["at"] - 0.05 <= after["at"] < before["at"] + 0.5
+    playing_beyond(page, before["at"] + 0.2)
+    page.keyboard.press("Space")
+    paused = page.evaluate(STATE)
+    assert not paused["playing"]
+    assert paused["sounding"] == [False] * 3
+
+
+def test_keys_and_clicks_move_the_playhead(page: Any) -> None:
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(STATE)["time"] == pytest.approx(2.0)
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(STATE)["cursor"] == "25%"
+    box = page.locator(".picture").first.bounding_box()
+    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 20)
+    assert page.evaluate(STATE)["time"] == pytest.approx(3.0, abs=0.05)
+    assert "0:03" in page.locator("output").first.inner_text()
+
+
+def test_loudness_is_matched_until_told_otherwise(page: Any) -> None:
+    page.keyboard.press("Space")
+    playing_beyond(page, 0.05)
+    assert page.evaluate(STATE)["volumes"] == pytest.approx([0.5, 1.0, 0.5], abs=0.01)
+    page.keyboard.press("l")
+    assert page.evaluate(STATE)["volumes"] == [1.0, 1.0, 1.0]
+
+
+def test_table_and_buttons_switch_and_mark_the_best(page: Any) -> None:
+    page.get_by_role("radio", name="2 v2").first.click()
+    assert page.evaluate(STATE)["chosen"] == 1
+    page.locator("tbody tr").nth(2).click()
+    assert page.evaluate(STATE)["chosen"] == 2
+    assert (
+        page.locator(".picture img.shown")
+        .first.get_attribute("alt")
+        .startswith("Spectrogram of v4")
+    )
+    assert page.locator("section").first.locator("td.best").all_inner_texts() == ["0.010", "9.0"]
+
+
+def test_one_recording_plays_at_a_time(page: Any) -> None:
+    buttons = page.locator("button.play")
+    buttons.nth(0).click()
+    playing_beyond(page, 0.05)
+    buttons.nth(1).click()
+    page.wait_for_function("recordings[1].playing && !recordings[0].playing")
+
+
+def test_nothing_overflows_the_window(page: Any) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_much_sound_stays_beside_the_page(
+    browser: Any, page_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "EMBEDDED_BYTES", 1000)
+    tone = np.full((1, RATE), 0.1, np.float32)
+    folder = page_file.parent / "beside"
+    path = write_comparisons([Comparison("one", RATE, [Take("noisy", tone)])], folder)
+    assert not re.search("data:audio", path.read_text())
+    opened = browser.new_page()
+    opened.goto(path.as_uri())
+    opened.keyboard.press("Space")
+    playing_beyond(opened, 0.1)
+    opened.close()
