@@ -469,7 +469,7 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "Trainer", Stub)
     line = "train v2 --speech s --noise n --out o --size large --epochs 3 --batch-size 4 "
     line += "--epoch-size 8 --lr 0.5 --schedule cosine --warmup 2 --momentum 0.8 --clip-norm 1 "
-    line += "--seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth --resume "
+    line += "--precision bf16 --seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth --resume "
     line += "--hold-out anna --hold-out ben"
     result = denoise(*line.split())
     assert (result.code, result.err) == (0, "")
@@ -485,12 +485,17 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
         "warmup_steps": 2,
         "momentum": 0.8,
         "clip_norm": 1.0,
+        "precision": "bf16",
         "seed": 7,
         "start_from": "w.pth",
         "hold_out": ["anna", "ben"],
+        "augmentation": "original",
+        "speech_weights": None,
+        "noise_weights": None,
     }
     place = given["place"]
-    assert [str(path) for path in (place.speech, place.noise, place.out)] == ["s", "n", "o"]
+    folders = [*place.speech, *place.noise, place.out]
+    assert [str(path) for path in folders] == ["s", "n", "o"]
     assert (place.device, place.workers, place.resume) == ("cpu", 2, True)
     denoise("train", "v3")
     assert str(given["place"].out) == str(Path("runs/v3-large"))
