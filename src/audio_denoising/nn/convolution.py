@@ -10,7 +10,9 @@ and its forward pass backwards.
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,6 +55,13 @@ class _Convolution(Module):
         if name not in KERNELS:
             raise ValueError(f"unknown kernels {name!r}: choose {' or '.join(KERNELS)}")
         self.operations = im2col if name == "reference" else self._fast_operations()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickle takes no modules, only their names.
+        return {**vars(self), "operations": self.operations.__name__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, operations=import_module(state["operations"]))
 
     def _fast_operations(self) -> ModuleType:
         """The fastest way for this layer's shape."""
