@@ -120,13 +120,17 @@ def misses_table(results: Results) -> str:
             else:
                 won -= lost
     misses.sort(key=lambda miss: -miss[0])
-    columns = ["layer", "times", "pass", "ratio", "ms", "lost, ms", "share, %", "of the product, %"]
+    columns = ["layer", "times", "pass", "ratio", "ms", "lost, ms", "share, %"]
+    columns += ["ours, % of product", "torch, % of product"]
     rows = []
     for lost, seconds, row, phase in misses:
         if lost < SMALL * whole:
             break
         found = row[phase]
-        speed = found.get("gflops", {}).get(OURS)
+        speeds = [_UNMEASURED, _UNMEASURED]
+        if "gflops" in found:
+            ceiling = row["gemm_gflops"] / 100
+            speeds = [f"{found['gflops'][s] / ceiling:.0f}" for s in (OURS, found["ratio"]["to"])]
         rows.append(
             [
                 row["layer"],
@@ -136,7 +140,7 @@ def misses_table(results: Results) -> str:
                 f"{1e3 * seconds:.1f}",
                 f"{1e3 * lost:.1f}",
                 f"{100 * seconds / whole:.1f}",
-                f"{100 * speed / row['gemm_gflops']:.0f}" if speed else _UNMEASURED,
+                *speeds,
             ]
         )
     total = sum(lost for lost, *_ in misses)

@@ -170,11 +170,11 @@ def test_misses_are_listed_by_what_they_cost():
         {"layer": "b", "count": 3, "forward": passes(0.2, 0.15), "backward": passes(0.1, 0.0999)},
     ]
     convolution = layers[1]["forward"]
-    convolution["gflops"], layers[1]["gemm_gflops"] = {OURS: 50.0}, 200.0
+    convolution["gflops"], layers[1]["gemm_gflops"] = {OURS: 50.0, TWINS[0]: 210.0}, 200.0
     lines = misses_table({"layers": layers}).splitlines()
     assert lines[2:4] == [
-        "| b | 3 | forward | 1.33 | 600.0 | 150.0 | 50.0 | 25 |",
-        "| a | 1 | forward | 2.00 | 200.0 | 100.0 | 16.7 | – |",
+        "| b | 3 | forward | 1.33 | 600.0 | 150.0 | 50.0 | 25 | 105 |",
+        "| a | 1 | forward | 2.00 | 200.0 | 100.0 | 16.7 | – | – |",
     ]
     assert "3 of 4 passes" in lines[-1] and "(1 of them lose too little" in lines[-1]
     assert "the others take 50 ms less" in lines[-1] and "together take 1200 ms" in lines[-1]
