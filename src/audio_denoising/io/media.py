@@ -66,6 +66,8 @@ _DTYPES = {
 }
 _GAP = 0.1  # seconds: time stamps of containers are rounded, shorter gaps are no gaps
 _LONGEST_GAP = 3600.0
+_MOST_REFUSALS = 1000
+_CUT_OFF = 1  # seconds: less may be a difference in counting
 # Entries that describe the old file, not the recording.
 _TECHNICAL = {
     "compatible_brands",
@@ -132,21 +134,26 @@ class MediaDecoder:
         try:
             self._stream = sound_track(self._container)
             self.damaged_at: int | None = None
+            self._expected = Fraction(0)  # seconds of sound by the header, 0 where it is not sure
             self._done = 0
             self._decoded = self._decode()
             # What the header says may be wrong (HE-AAC), what is decoded is right.
             self._first = next(self._decoded, None)
-            self.empty = self._first is None
             if self._first is None:
                 raise ValueError("nothing could be decoded")
         except BaseException:
             self._container.close()
             raise
+        streams = self._container.streams
         self.rate = self._first.sample_rate
         self.channels = self._first.layout.nb_channels
         self.layout = self._first.layout.name
         self.bit_rate = int(self._stream.bit_rate or 0)
-        self.start = float((self._first.pts or 0) * (self._first.time_base or Fraction(0)))
+        # Sound alone starts when it starts; beside other streams the time stamp counts.
+        first = (self._first.pts or 0) * (self._first.time_base or Fraction(0))
+        covers = sum(bool(s.disposition & Disposition.attached_pic) for s in streams)
+        self._origin = float(first)
+        self.start = self._origin if len(streams) - covers > 1 else 0.0
         self.subtype = self._subtype(self._first)
         self._exact, self.frames = self._length()
 
@@ -166,6 +173,8 @@ class MediaDecoder:
             frame = next(self._decoded, None)
         if self._exact and self._done < self.frames - _GAP * self.rate:
             self._damaged()
+        if self._done < (self._expected - _CUT_OFF) * self.rate:
+            self._damaged()
 
     def close(self) -> None:
         """Close the file."""
@@ -174,15 +183,18 @@ class MediaDecoder:
 
     def _decode(self) -> Generator[AudioFrame, None, None]:
         packets = self._container.demux(self._stream)
-        while True:
+        for _ in range(_MOST_REFUSALS):
             try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
-                yield from packet.decode()
-            except av.InvalidDataError:
+                for packet in packets:
+                    try:
+                        yield from packet.decode()
+                    except av.InvalidDataError:
+                        self._damaged()
+                return
+            except av.InvalidDataError:  # read on behind the damaged place
                 self._damaged()
-            except av.FFmpegError:  # the container itself cannot be read on
+                packets = self._container.demux(self._stream)
+            except av.FFmpegError:
                 self._damaged()
                 return
 
@@ -194,7 +206,7 @@ class MediaDecoder:
         """Silence for the time that passed since the last frame."""
         missing = 0
         if frame.pts is not None and frame.time_base is not None:
-            now = float(frame.pts * frame.time_base) - self.start
+            now = float(frame.pts * frame.time_base) - self._origin
             missing = round(now * self.rate) - self._done
         if not _GAP * self.rate < missing < _LONGEST_GAP * self.rate:
             missing = 0
@@ -226,11 +238,13 @@ class MediaDecoder:
         stream, container = self._stream, self._container
         name = container.format.name
         if stream.duration is not None and stream.time_base is not None:
-            seconds = stream.duration * stream.time_base
-            # The edit list of MP4 says where codec padding begins.
-            return "mp4" in name, round(seconds * self.rate)
+            # The edit list of MP4 says where codec padding begins, and so does the tag of MP3: then
+            # the first time stamp is not 0. Elsewhere FFmpeg may have guessed from the bit rate.
+            certain = "mp4" in name or (name == "mp3" and bool(stream.start_time))
+            return certain, round(stream.duration * stream.time_base * self.rate)
         told = _seconds(stream.metadata.get("DURATION", ""))
         seconds = told or Fraction(container.duration or 0, av.time_base)
+        self._expected = told or (seconds if len(container.streams) == 1 else Fraction(0))
         return False, round(seconds * self.rate)
 
 

@@ -20,6 +20,7 @@ from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from audio_denoising.io.formats import CannotHoldError, Container
+from audio_denoising.io.lame_tag import tell_length
 from audio_denoising.io.media import ERRORS, open_media, sound_track
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class MediaEncoder:
             else None
         )
         # Through a file of ours, not a name: FFmpeg does not tell when its last bytes fail.
-        self._file = path.open("wb")
+        self._file = path.open("w+b")
         self._source: InputContainer | None = None
         try:
             if source is not None:
@@ -125,7 +126,8 @@ class MediaEncoder:
         frame = self._stream.codec_context.frame_size
         late = container.late_frames * frame + container.late_samples
         self._to_drop = max(0, math.ceil(late / max(frame, 1)))
-        self._position = round((source.start if source else 0.0) * self._rate)
+        start = source.start if source is not None and container.video else 0.0
+        self._position = round(start * self._rate)
         self._tail = np.zeros((channels, max(0, -late)), np.float32)
         self._encode(np.zeros((channels, self._to_drop * frame - late), np.float32))
 
@@ -145,6 +147,8 @@ class MediaEncoder:
             self._mux(self._stream.encode(None))
             self._copy_until(math.inf)
             self._out.close()
+            if self._container.name == "mp3":
+                tell_length(self._file, self._position, self._stream.codec_context.frame_size)
             self._file.close()
         except av.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from error

@@ -1,12 +1,13 @@
 """Reading sound in blocks, with a plain sentence for everything that can be wrong with the file.
 
-libsndfile decodes what it holds exactly (WAV, FLAC, AIFF ...) and Ogg and MP3; FFmpeg, through
-PyAV, all the rest, with the sound track of videos.
+libsndfile decodes what it holds exactly (WAV, FLAC, AIFF ...) and Ogg; FFmpeg, through PyAV, all
+the rest, with the sound track of videos.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -64,9 +65,6 @@ class AudioReader:
         self.layout = self._decoder.layout
         self.bit_rate = self._decoder.bit_rate
         self.start = self._decoder.start
-        if self._decoder.empty:
-            self.close()
-            raise UserError(f"{self.path} holds no samples: record or export it again")
 
     @cached_property
     def tags(self) -> dict[str, str]:
@@ -121,16 +119,42 @@ class AudioReader:
 
     def _pieces(self) -> Iterator[Samples]:
         """What the decoder gives, up to the damage or, for ``salvage``, beyond it."""
+        end = 0
         for piece in self._decoder.pieces():
             if self._decoder.damaged_at is not None and not self._salvage:
                 break
+            end += piece.shape[1]
             yield piece
-        if self._decoder.damaged_at is not None:
-            at = f"{self._decoder.damaged_at / self.rate:.2f} s"
-            self.damage = (
-                f"{self.path} is truncated or corrupt, it cannot be read beyond {at}: "
-                f"copy or download it again"
-            )
+        damaged_at = self._decoder.damaged_at
+        if damaged_at is None:
+            return
+        if self._salvage and isinstance(self._decoder, SndfileDecoder) and damaged_at < self.frames:
+            for piece in self._beyond(damaged_at):
+                end += piece.shape[1]
+                yield piece
+        what = "cannot be read beyond" if end <= damaged_at else "has damaged places from"
+        self.damage = (
+            f"{self.path} is truncated or corrupt, it {what} {damaged_at / self.rate:.2f} s: "
+            f"copy or download it again"
+        )
+
+    def _beyond(self, done: int) -> Iterator[Samples]:
+        """What FFmpeg, which skips what is damaged, still finds after ``done`` samples."""
+        from audio_denoising.io import media
+
+        try:
+            decoder = media.MediaDecoder(self.path)
+        except (*media.ERRORS, media.NoSoundTrackError):
+            return
+        with closing(decoder):
+            if (decoder.rate, decoder.channels) != (self.rate, self.channels):
+                return
+            position = 0
+            for piece in decoder.pieces():
+                fresh = piece[:, max(0, done - position) :]
+                position += piece.shape[1]
+                if fresh.shape[1]:
+                    yield fresh
 
     def _not_numbers(self, done: int, piece: Samples) -> UserError:
         first = done + int(np.argmin(np.isfinite(piece).all(axis=0)))
@@ -156,18 +180,29 @@ def read_audio(path: str | Path) -> tuple[Samples, int]:
 
 def _open(path: Path) -> SndfileDecoder | MediaDecoder:
     """The decoder that can open the file."""
-    try:
-        return SndfileDecoder(path)
-    except sndfile.ERRORS:
-        pass
+    empty = False
+    if path.suffix.lower() != ".mp3":
+        try:
+            decoder = SndfileDecoder(path)
+        except sndfile.ERRORS:
+            pass
+        else:
+            # MP3 read block by block through soundfile has a click at every seam.
+            if decoder.subtype != "MPEG_LAYER_III" and not decoder.empty:
+                return decoder
+            decoder.close()
+            empty = decoder.empty
     # Here, not above: FFmpeg's libraries take a moment to load, and most files do not need them.
     from audio_denoising.io import media
 
     try:
+        # A recorder that lost power leaves a header that tells of no samples, though they follow.
         return media.MediaDecoder(path)
     except media.NoSoundTrackError as error:
         raise UserError(f"{path} has no sound track: give a recording with sound") from error
     except media.ERRORS as error:
+        if empty:
+            raise UserError(f"{path} holds no samples: record or export it again") from error
         raise UserError(
             f"{path} is not an audio file that can be read here, or it is damaged: give a sound or "
             f"video file that players can play, such as WAV, FLAC, MP3, M4A, Opus or MP4"

@@ -1,10 +1,11 @@
 """libsndfile behind the reader and the writer: WAV, FLAC, AIFF, Ogg and what else it holds exactly.
 
-It reads WAV, RF64, FLAC, AIFF, Ogg (Vorbis and Opus), MP3 and more.
+It reads WAV, RF64, FLAC, AIFF, Ogg (Vorbis and Opus) and more.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,9 @@ given. ValueError: a file name that is not valid Unicode."""
 
 _UNKNOWN_LENGTH = 2**60  # libsndfile's answer for a stream whose header leaves the length open
 _PIECE = 16_384  # of a piece that fails to decode nothing is left, so pieces are short
+_TOLD = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_PADDING = 16  # bytes
+_OPEN_LENGTH = 2**31 - 2**16
 # FFmpeg's names for the tags that libsndfile writes -> libsndfile's own.
 _TAGS = {
     "title": "title",
@@ -50,6 +54,7 @@ class SndfileDecoder:
         self.empty = frames == 0
         self.frames = frames if frames < _UNKNOWN_LENGTH else 0
         self.damaged_at: int | None = None
+        self._cut_off = _is_cut_off(self._file.extra_info)
         self.start = 0.0
         self.layout = ""
         self.bit_rate = int(8 * path.stat().st_size * self.rate / self.frames) if self.frames else 0
@@ -67,12 +72,21 @@ class SndfileDecoder:
                 break
             done += len(piece)
             yield piece.T
-        if done == 0 or done < self.frames:
+        if done == 0 or done < self.frames or self._cut_off:
             self.damaged_at = done
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _is_cut_off(log: str) -> bool:
+    """Whether libsndfile, reading the header, found less sound in the file than the header tells.
+
+    Recorders that do not know the length beforehand write one near 2 or 4 GiB: no damage.
+    """
+    told = _TOLD.search(log)
+    return told is not None and int(told[2]) + _PADDING < int(told[1]) < _OPEN_LENGTH
 
 
 class SndfileEncoder:
