@@ -17,7 +17,7 @@ from rich.table import Table
 from . import __version__
 from .cli_clean import clean
 from .cli_data import data_app
-from .cli_options import NOISES, SPEECHES, HoldOut, Noises, Speeches
+from .cli_options import NOISES, SPEECHES, Cache, HoldOut, Noises, Speeches
 from .cli_verify import verify
 from .errors import UserError
 
@@ -97,6 +97,7 @@ def train(
     augment: Annotated[
         str, typer.Option(help="What else happens to a mixture: original (nothing) or varied.")
     ] = "original",
+    cache: Cache = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Train a version on speech mixed with noise on the fly.
@@ -136,8 +137,8 @@ def train(
         torch.set_num_threads(threads)
     out = out or Path("runs") / f"{options.version}-{options.size}"
     with TrainingDisplay(console, options, out) as display:
-        voices, sounds = ([source.folder for source in found] for found in (spoken, noises))
-        place = RunPlace(voices, sounds, out, device, workers, resume)
+        voices, sounds = ([source.place for source in found] for found in (spoken, noises))
+        place = RunPlace(voices, sounds, out, device, workers, resume, cache)
         finished = Trainer(options, place, display).run()
     if not finished:
         console.print(

@@ -1,4 +1,4 @@
-"""The `denoise data` commands: fetch corpora, look at them, shard them, freeze test sets."""
+"""The `denoise data` commands: fetch, check, prepare and shard corpora, freeze test sets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from .cli_options import (
     NOISES,
     SPEECH,
     SPEECHES,
+    Cache,
     HoldOut,
     Noise,
     Noises,
     Speech,
     Speeches,
 )
+from .cli_prepare import prepare
 from .cli_shard import shard
 
 data_app = typer.Typer(
@@ -74,6 +76,7 @@ def check(
         bool, typer.Option("--quick", help="Read headers only: seconds, not minutes.")
     ] = False,
     name_all: Annotated[bool, typer.Option("--all", help="Name every faulty file.")] = False,
+    cache: Cache = None,
 ) -> None:
     """Look at speech and noise as training would; exit with 1 if it could not run.
 
@@ -96,7 +99,14 @@ def check(
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=f"Decoding {what}", completed=done, total=total)
 
-        report = look(voices, sounds, hold_out=hold_out or (), quick=quick, progress=progress)
+        report = look(
+            voices,
+            sounds,
+            hold_out=hold_out or (),
+            quick=quick,
+            cache=cache,
+            progress=progress,
+        )
     print_check(console, report, name_all=name_all)
     if report.problems:
         raise typer.Exit(1)
@@ -157,4 +167,5 @@ def mix(
     )
 
 
+data_app.command()(prepare)
 data_app.command()(shard)

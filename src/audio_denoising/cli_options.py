@@ -22,6 +22,13 @@ Noises = Annotated[
         help="Folder of noise; may be repeated, as DIR or DIR=WEIGHT.", metavar="DIR[=WEIGHT]"
     ),
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Audio that `denoise data prepare` decoded. Default: data/prepared.cache, if there.",
+        show_default=False,
+    ),
+]
 HoldOut = Annotated[
     list[str] | None,
     typer.Option(

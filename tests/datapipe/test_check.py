@@ -15,6 +15,7 @@ from audio_denoising.data import check as check_module
 from audio_denoising.data.check import Check, check, examine
 from audio_denoising.data.corpus import index_speech
 from audio_denoising.data.dataset import MixtureDataset
+from audio_denoising.data.preparation import prepare
 from audio_denoising.data.sources import Source
 from audio_denoising.data.splits import split
 from audio_denoising.errors import UserError
@@ -158,6 +159,24 @@ def test_several_folders_are_looked_at_together(own, write, monkeypatch):
     assert "files 7 4" in flat and "speakers, sources 3 4" in flat
     code, text = command(monkeypatch, own, "--speech", str(own), folders=("speech", "noise"))
     assert code == 1 and "is in two of the folders given" in " ".join(text.split())
+
+
+def test_the_cache_is_used_and_named(own, monkeypatch):
+    path = own / "prepared.cache"
+    recordings = index_speech(own / "speech")
+    prepare(recordings, path)
+    code, text = command(monkeypatch, own, "--cache", str(path))
+    assert code == 0
+    assert f"Cache {len(recordings)} of 10 recordings are read from" in " ".join(text.split())
+    path.write_bytes(b"broken")
+    code, text = command(monkeypatch, own, "--cache", str(path))
+    assert code == 1 and "is not a cache" in " ".join(text.split())
+
+
+def test_shards_are_not_looked_at(own, monkeypatch):
+    code, text = command(monkeypatch, own, folders=("speech-train-{0..9}.tar", "noise"))
+    assert code == 1
+    assert "look at recordings before they become shards" in " ".join(text.split())
 
 
 def test_a_folder_that_never_trains_is_named(own, write):

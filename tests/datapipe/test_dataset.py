@@ -8,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from torch.utils.data import DataLoader
 
 from audio_denoising.data import dataset as dataset_module
-from audio_denoising.data.augment import Augmentation
+from audio_denoising.data.augment import PRESETS, Augmentation
 from audio_denoising.data.corpus import Recording, index_noise, index_speech
 from audio_denoising.data.dataset import MixtureDataset, batches
 from audio_denoising.data.mixing import mix, power
+from audio_denoising.data.preparation import prepare
+from audio_denoising.data.prepared import open_cache
+from audio_denoising.data.sources import speech_chances
 from audio_denoising.errors import UserError
 
 SEGMENT = 40_800
@@ -71,9 +75,54 @@ def test_ratios_fill_the_range_and_nothing_clips(tiny):
     assert 5.5 < max(ratios) < 7.01
 
 
+@pytest.fixture(scope="module")
+def cache(tiny_speech, tiny_noise, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cache") / "prepared.cache"
+    recordings = [*tiny_speech, *tiny_noise]
+    prepare(recordings, path)
+    found = open_cache(path, recordings)
+    assert found is not None
+    return {"reader": found.read_segment}
+
+
+@pytest.fixture(params=["original", "varied", "weighted", "cache"])
+def variant(request, cache, tiny_speech):
+    """Options of a dataset."""
+    return {
+        "original": {},
+        "varied": {"augmentation": PRESETS["varied"]},
+        "weighted": {"speech_chances": speech_chances(tiny_speech, [1.0]), "epoch_size": 14},
+        "cache": cache,
+    }[request.param]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_make_the_same_batches(tiny, workers):
-    assert collect(tiny(), workers=workers) == collect(tiny(), workers=0)
+def test_workers_and_resuming_change_nothing(tiny, variant, workers):
+    whole = collect(tiny(**variant))
+    assert len(whole) == len(set(whole)) == 7
+    assert collect(tiny(**variant), workers=workers) == whole
+    for start in (1, 5):
+        assert collect(tiny(**variant), workers=workers, start_batch=start) == whole[start:]
+
+
+def test_the_cache_changes_no_bit_of_lossless_files(constants, tmp_path, monkeypatch):
+    speech, noise = constants
+    prepare([*speech, *noise], tmp_path / "prepared.cache")
+    found = open_cache(tmp_path / "prepared.cache", [*speech, *noise])
+    assert found is not None
+    decoded = collect(MixtureDataset(speech, noise))
+    monkeypatch.setattr(soundfile, "SoundFile", None)  # nothing is decoded any more
+    assert collect(MixtureDataset(speech, noise, reader=found.read_segment)) == decoded
+
+
+def test_the_cache_changes_little_of_opus(tiny, cache):
+    # Where libopus starts to decode in the middle it takes a while to reach the same state.
+    for decoded, cached in zip(
+        *(batches(tiny(**options), epoch=0, batch_size=5) for options in ({}, cache)), strict=True
+    ):
+        assert torch.equal(decoded.recipe, cached.recipe)
+        for ours, theirs in zip(cached[:2], decoded[:2], strict=True):
+            assert (ours - theirs).abs().max() < 2e-3
 
 
 def test_workers_may_be_spawned(tiny, monkeypatch):

@@ -15,7 +15,7 @@ import torch
 from audio_denoising.models import WIDTHS
 from audio_denoising.training import history, validation
 from audio_denoising.training.history import Row
-from audio_denoising.training.material import FolderMaterial
+from audio_denoising.training.material import Material
 from audio_denoising.training.options import RunPlace, TrainingOptions
 from audio_denoising.training.trainer import Trainer
 
@@ -35,11 +35,11 @@ class Recorder:
         self.steps: list[tuple[int, int]] = []
         self.rows: list[Row] = []
         self.best: list[bool] = []
-        self.damaged: list[Path] | None = None
-        self.material: FolderMaterial | None = None
+        self.damaged: Sequence[str | Path] | None = None
+        self.material: Any = None
 
     def started(
-        self, material: FolderMaterial, device: torch.device, steps: int, resumed_at: int
+        self, material: Material, device: torch.device, steps: int, resumed_at: int
     ) -> None:
         self.resumed_at = resumed_at
         self.material = material
@@ -54,7 +54,7 @@ class Recorder:
         self.rows.append(row)
         self.best.append(is_best)
 
-    def finished(self, damaged: list[Path]) -> None:
+    def finished(self, damaged: Sequence[str | Path]) -> None:
         self.damaged = damaged
 
 
@@ -93,13 +93,14 @@ def train(
     resume: bool = False,
     workers: int = 0,
     recorder: Recorder | None = None,
-    speech: Path | Sequence[Path] = SPEECH,
-    noise: Path | Sequence[Path] = NOISE,
+    speech: Path | Sequence[str | Path] = SPEECH,
+    noise: Path | Sequence[str | Path] = NOISE,
+    cache: Path | None = None,
     **changes: Any,
 ) -> bool:
     """One run; True when all of its epochs are done."""
     voices, sounds = ([g] if isinstance(g, Path) else g for g in (speech, noise))
-    place = RunPlace(voices, sounds, out, "cpu", workers, resume)
+    place = RunPlace(voices, sounds, out, "cpu", workers, resume, cache)
     with quickly(narrow):
         return Trainer(options(version, **changes), place, recorder or Recorder()).run()
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+from audio_denoising.data.corpus import index_noise, index_speech
+from audio_denoising.data.preparation import prepare
 from audio_denoising.errors import UserError
 from audio_denoising.training import trainer
 from audio_denoising.training.checkpoint import export, load_checkpoint
 
 from .conftest import Trained
-from .runs import Recorder, content, differences, quickly, rows, train
+from .runs import NOISE, SPEECH, Recorder, content, differences, quickly, rows, train
 
 
 def assert_same_run(a: Path, b: Path) -> None:
@@ -62,6 +64,26 @@ def test_schedule_warmup_and_clipping_go_on_too(tmp_path: Path) -> None:
     assert not train(tmp_path / "resumed", recorder=Recorder(3), **settings)
     assert train(tmp_path / "resumed", resume=True, **settings)
     assert_same_run(tmp_path / "straight", tmp_path / "resumed")
+
+
+def test_augmented_weighted_and_cached_runs_go_on_too(tmp_path: Path) -> None:
+    folders = [SPEECH / "train-clean-100", SPEECH / "dev-clean"]
+    cache = tmp_path / "prepared.cache"
+    prepare([*index_speech(*folders), *index_noise(NOISE)], cache)
+    settings: dict[str, Any] = {
+        "augmentation": "varied",
+        "speech": folders,
+        "speech_weights": [2.0, 1.0],
+        "cache": cache,
+    }
+    told = Recorder()
+    assert train(tmp_path / "straight", recorder=told, **settings)
+    assert f"recordings are read from {cache}" in told.material.describe()[-1]
+    assert not train(tmp_path / "resumed", workers=1, recorder=Recorder(3), **settings)
+    assert train(tmp_path / "resumed", workers=2, resume=True, **settings)
+    assert_same_run(tmp_path / "straight", tmp_path / "resumed")
+    with pytest.raises(UserError, match="was trained with another augmentation:"):
+        train(tmp_path / "resumed", resume=True, **(settings | {"augmentation": "original"}))
 
 
 def test_a_run_that_was_killed_goes_on_from_its_last_save(

@@ -9,7 +9,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from audio_denoising.errors import UserError
@@ -185,7 +187,6 @@ def test_a_long_epoch_is_saved_now_and_then(
 def test_held_out_speakers_validate_and_never_train(tmp_path: Path) -> None:
     recorder = Recorder()
     train(tmp_path, epochs=1, hold_out=["26"], recorder=recorder)
-    assert recorder.material is not None
     splits = recorder.material.splits
     train_speakers, held = (
         {r.group.rsplit("/", 1)[1] for r in part.speech}
@@ -199,7 +200,6 @@ def test_several_weighted_folders(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"epochs": 1, "speech_weights": [1.0, 2.0, 1.0]}
     recorder = Recorder()
     assert train(tmp_path, speech=folders, recorder=recorder, **settings)
-    assert recorder.material is not None
     assert {r.source for r in recorder.material.splits.train.speech} == {0, 2}
     told = recorder.material.describe()
     assert told[2] == f"    speech: 50 % {folders[0]}, 0 % {folders[1]}, 50 % {folders[2]}"
@@ -210,6 +210,37 @@ def test_several_weighted_folders(tmp_path: Path) -> None:
     settings["speech_weights"] = None
     with pytest.raises(UserError, match="was trained with another speech_weights"):
         train(tmp_path, resume=True, **settings)
+
+
+@pytest.mark.parametrize("what", ["speech", "noise"])
+def test_an_empty_folder(what: str, tmp_path: Path) -> None:
+    (tmp_path / what).mkdir()
+    folders: dict[str, Any] = {what: tmp_path / what}
+    with pytest.raises(
+        UserError, match=f"No {what} was found in {tmp_path / what} .no audio files"
+    ):
+        train(tmp_path / "out", **folders)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_voice_and_noise_shorter_than_a_frame(tmp_path: Path) -> None:
+    voice = [*(SPEECH / "train-clean-100" / "26").rglob("*.opus")]
+    for number, path in enumerate(voice):
+        (tmp_path / "me").mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / "me" / f"{number}.opus")
+    (tmp_path / "noise").mkdir()
+    click = np.random.default_rng(0).uniform(-0.5, 0.5, 100)  # a frame has 512 samples
+    for number in range(3):
+        soundfile.write(tmp_path / "noise" / f"{number}.wav", click * (number + 1) / 3, 16_000)
+    told = Recorder()
+    assert train(
+        tmp_path / "out", speech=tmp_path / "me", noise=tmp_path / "noise", epochs=1, recorder=told
+    )
+    assert {r.path for r in told.material.splits.train.speech}.isdisjoint(
+        r.path for r in told.material.splits.validation.speech
+    )
+    assert all(math.isfinite(value) for value in told.rows[0].values())
+    assert told.damaged == []
 
 
 def test_damaged_files_are_passed_over_and_named_at_the_end(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ import soundfile
 from ..dsp.spectrum import FFT_SIZE, SAMPLE_RATE, SEGMENT, image, stft
 from ..errors import UserError
 from .corpus import Recording, Scan, join, nothing_found, scan_noise, scan_speech
-from .dataset import MixtureDataset, batches
-from .mixing import SILENCE, TOLERANCE_SECONDS, power
+from .dataset import MixtureDataset, Reader, batches
+from .mixing import SILENCE, TOLERANCE_SECONDS, power, read_segment
 from .mixtures import make_mixtures
+from .prepared import open_cache
+from .shards import is_shards
 from .sources import Source, Weights, noise_chances, speech_chances, weights_of
 from .splits import Splits, split
 
@@ -73,13 +75,14 @@ class Check:
     """The whole report. Training could run if there are no ``problems``.
 
     ``decoded`` is False if only headers were read; ``splits`` and ``rate`` are None where there
-    was nothing to divide or to measure.
+    was nothing to divide or to measure; ``cache`` says how much of it training finds decoded.
     """
 
     decoded: bool
     corpora: list[Corpus] = field(default_factory=list)
     splits: Splits | None = None
     rate: Rate | None = None
+    cache: str | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -94,6 +97,7 @@ def check(
     *,
     hold_out: Sequence[str] = (),
     quick: bool = False,
+    cache: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Check:
     """Scans, decodes, splits and measures.
@@ -102,6 +106,7 @@ def check(
         speech, noise: the folders and their weights.
         hold_out: as `splits.split` takes it.
         quick: read headers only, decode nothing and measure nothing.
+        cache: as `prepared.open_cache` takes it.
         progress: told what is being decoded, how many files are done, and how many there are.
 
     Raises:
@@ -111,6 +116,11 @@ def check(
     scans = {"speech": scan_speech, "noise": scan_noise}
     given = [("speech", source) for source in speech] + [("noise", source) for source in noise]
     for what, source in given:
+        if is_shards(source.place):
+            report.problems.append(
+                f"{source.place} is not a folder: look at recordings before they become shards"
+            )
+            continue
         try:
             scan = scans[what](source.folder)
         except UserError as error:
@@ -136,9 +146,14 @@ def check(
         return report
     report.splits = split(spoken, noises, hold_out=hold_out)
     _judge(report, report.splits)
-    if not report.problems and not quick:
+    if not report.problems:
         try:
-            report.rate = measure(report.splits, weights_of(speech), weights_of(noise))
+            prepared = open_cache(cache, [*spoken, *noises])
+            report.cache = prepared.summary if prepared else None
+            if not quick:
+                reader = prepared.read_segment if prepared else read_segment
+                weights = weights_of(speech), weights_of(noise)
+                report.rate = measure(report.splits, *weights, reader=reader)
         except UserError as error:
             report.problems.append(str(error))
     return report
@@ -183,7 +198,10 @@ def examine(recording: Recording, *, decode: bool = True) -> list[Finding]:
 
 
 def measure(
-    splits: Splits, speech_weights: Weights | None = None, noise_weights: Weights | None = None
+    splits: Splits,
+    speech_weights: Weights | None = None,
+    noise_weights: Weights | None = None,
+    reader: Reader = read_segment,
 ) -> Rate:
     """Makes batches of training mixtures and their images for about three seconds.
 
@@ -198,6 +216,7 @@ def measure(
         epoch_size=1000 * BATCH,
         speech_chances=speech_chances(part.speech, speech_weights),
         noise_chances=noise_chances(part.noise, noise_weights),
+        reader=reader,
     )
     spent, transforming, count = 0.0, 0.0, 0
     since = time.perf_counter()

@@ -40,6 +40,8 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
     if report.splits:
         console.print("\n[bold]Split that training uses[/bold]")
         console.print(_division(report.splits))
+    if report.cache:
+        console.print(f"\n[bold]Cache[/bold] {escape(report.cache)}.", soft_wrap=True)
     if report.rate:
         rate, epoch = report.rate, len(report.splits.train.speech) if report.splits else 0
         console.print(

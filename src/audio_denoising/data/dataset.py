@@ -7,7 +7,7 @@ Workers only decode; whoever trains mixes whole batches on its device (`mixtures
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -31,11 +31,15 @@ VALIDATION_SIZE = 160  # mixtures: enough for a steady mean, few enough for ever
 _ORDER, _ITEM, _SHUFFLE, _RECIPE = range(4)
 
 
+Reader = Callable[[Recording, int, int], Waveform]
+
+
 class _Entry(NamedTuple):
-    """A recording and its position among all of a dataset: a `drawing.Sound`."""
+    """A recording, its position in the dataset, and how it is read: a `drawing.Sound`."""
 
     position: int
     recording: Recording
+    reader: Reader
 
     @property
     def name(self) -> str:
@@ -46,7 +50,7 @@ class _Entry(NamedTuple):
         return self.recording.samples
 
     def read(self, start: int, length: int) -> Waveform:
-        return read_segment(self.recording, start, length)
+        return self.reader(self.recording, start, length)
 
 
 class MixtureDataset(Dataset[Stretches]):
@@ -66,6 +70,7 @@ class MixtureDataset(Dataset[Stretches]):
         epoch_size: items in an epoch; by default the number of speech recordings.
         speech_chances, noise_chances: how often each recording is drawn, relative to the others
             (see `sources`); by default speech is visited as above, and noise is drawn by duration.
+        reader: what reads a part of a recording: it decodes, or looks into the cache.
 
     Raises:
         UserError: there is no speech or no noise, or (when an item is made) none can be decoded.
@@ -81,6 +86,7 @@ class MixtureDataset(Dataset[Stretches]):
         epoch_size: int | None = None,
         speech_chances: Chances | None = None,
         noise_chances: Chances | None = None,
+        reader: Reader = read_segment,
     ) -> None:
         for what, recordings in (("speech", speech), ("noise", noise)):
             if not recordings:
@@ -93,6 +99,7 @@ class MixtureDataset(Dataset[Stretches]):
         self._recordings = self.speech + self.noise  # a position is an index into this
         self.seed = seed
         self.augmentation = augmentation
+        self.reader = reader
         self.epoch_size = len(self.speech) if epoch_size is None else epoch_size
         self._speech_ladder = None if speech_chances is None else _ladder(speech_chances)
         if noise_chances is None:
@@ -125,7 +132,7 @@ class MixtureDataset(Dataset[Stretches]):
         return [self._recordings[position].path for position in self._damaged.nonzero().flatten()]
 
     def _entry(self, position: int) -> _Entry:
-        return _Entry(position, self._recordings[position])
+        return _Entry(position, self._recordings[position], self.reader)
 
     def _remember_damage(self, entry: _Entry) -> None:
         self._damaged[entry.position] = True

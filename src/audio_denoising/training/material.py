@@ -1,21 +1,63 @@
-"""What a run trains and validates on: the recordings of some folders, divided and drawn from."""
+"""What a run trains and validates on: recordings in folders, divided and drawn from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from ..data.augment import preset
 from ..data.corpus import Recording, index_noise, index_speech
 from ..data.dataset import MixtureDataset, batches
-from ..data.mixing import Stretches
+from ..data.mixing import Stretches, read_segment
+from ..data.prepared import open_cache
+from ..data.shards import is_shards
 from ..data.sources import Chances, noise_chances, speech_chances
 from ..data.splits import split
 from ..errors import UserError
 from .options import RunPlace, TrainingOptions
 from .validation import fixed_batches
+
+
+class Material(Protocol):
+    """Where the mixtures of a run come from."""
+
+    def __len__(self) -> int:
+        """Mixtures in an epoch."""
+
+    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Stretches]:
+        """Batches of an epoch, from ``start_batch`` on."""
+
+    def validation(self) -> Iterator[Stretches]:
+        """The batches that every validation uses."""
+
+    @property
+    def damaged(self) -> Sequence[str | Path]:
+        """What could not be decoded and was passed over, so far."""
+
+    def describe(self) -> list[str]:
+        """What it is made of, in a few lines."""
+
+
+def find_material(options: TrainingOptions, place: RunPlace) -> Material:
+    """Folders or tar shards, whatever the places of a run are.
+
+    Raises:
+        UserError: they are some of both, or nothing that can be trained on.
+    """
+    kinds = {is_shards(str(each)) for each in (*place.speech, *place.noise)}
+    if kinds == {False}:
+        return FolderMaterial(options, place)
+    if kinds == {True}:
+        from .shard_material import ShardMaterial
+
+        return ShardMaterial(options, place)
+    raise UserError(
+        "--speech and --noise name both folders and tar shards: write the folders as shards with "
+        "`denoise data shard`, or leave the shards out"
+    )
 
 
 class FolderMaterial:
@@ -34,7 +76,10 @@ class FolderMaterial:
             hold_out=options.hold_out or (),
         )
         self._require_recordings()
-        train = self.splits.train
+        train, held_out = self.splits.train, self.splits.validation
+        used = [*train.speech, *train.noise, *held_out.speech, *held_out.noise]
+        self.cache = open_cache(place.cache, used)
+        self.reader = self.cache.read_segment if self.cache else read_segment
         self.speech_chances = speech_chances(train.speech, options.speech_weights)
         self.noise_chances = noise_chances(train.noise, options.noise_weights)
         self.dataset = MixtureDataset(
@@ -45,6 +90,7 @@ class FolderMaterial:
             epoch_size=options.epoch_size,
             speech_chances=self.speech_chances,
             noise_chances=self.noise_chances,
+            reader=self.reader,
         )
 
     def __len__(self) -> int:
@@ -64,10 +110,12 @@ class FolderMaterial:
 
     def validation(self) -> Iterator[Stretches]:
         """The batches that every validation uses."""
-        return fixed_batches(self.splits.validation, self.options.batch_size, self.place.workers)
+        return fixed_batches(
+            self.splits.validation, self.options.batch_size, self.place.workers, self.reader
+        )
 
     @property
-    def damaged(self) -> list[Path]:
+    def damaged(self) -> Sequence[Path]:
         """The files that could not be decoded and were passed over, so far."""
         return self.dataset.damaged
 
@@ -88,6 +136,8 @@ class FolderMaterial:
         ):
             if len(folders) > 1 and drawn is not None:
                 lines.append(f"{what:>10}: {_shares(folders, recordings, drawn)}")
+        if self.cache:
+            lines.append(f"{'cache':>10}: {self.cache.summary}")
         return lines
 
     def _require_recordings(self) -> None:
@@ -101,7 +151,7 @@ class FolderMaterial:
                     )
 
 
-def _shares(folders: Sequence[Path], recordings: Sequence[Recording], drawn: Chances) -> str:
+def _shares(folders: Sequence[str | Path], recordings: Sequence[Recording], drawn: Chances) -> str:
     """How often each folder is drawn, such as ``"75 % a, 25 % b"``."""
     source = np.array([recording.source for recording in recordings])
     shares = (100 * drawn[source == number].sum() / drawn.sum() for number in range(len(folders)))

@@ -91,12 +91,13 @@ class TrainingOptions:
 class RunPlace:
     """Where a run reads, writes and computes; nothing here changes the result."""
 
-    speech: Sequence[Path]
-    noise: Sequence[Path]
+    speech: Sequence[str | Path]  # folders, or tar shards by path or address
+    noise: Sequence[str | Path]
     out: Path
     device: str = "auto"
     workers: int = 1
     resume: bool = False
+    cache: Path | None = None  # of decoded audio; None is the usual place, if it is there
 
     def __post_init__(self) -> None:
         if self.workers < 0:

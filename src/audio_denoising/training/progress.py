@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -12,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .history import Row
-from .material import FolderMaterial
+from .material import Material
 from .options import TrainingOptions
 
 
@@ -49,7 +50,7 @@ class TrainingDisplay:
         self.progress.stop()
 
     def started(
-        self, material: FolderMaterial, device: torch.device, steps: int, resumed_at: int
+        self, material: Material, device: torch.device, steps: int, resumed_at: int
     ) -> None:
         """Says what the run is made of."""
         options = self.options
@@ -90,7 +91,7 @@ class TrainingDisplay:
             f"{'  best' if is_best else ''}"
         )
 
-    def finished(self, damaged: list[Path]) -> None:
+    def finished(self, damaged: Sequence[str | Path]) -> None:
         """Names the files that training passed over."""
         if damaged:
             names = ", ".join(str(path) for path in damaged[:5])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -35,7 +35,7 @@ from .checkpoint import (
 )
 from .history import Row, save_history
 from .learner import build_learner
-from .material import FolderMaterial
+from .material import Material, find_material
 from .options import RunPlace, TrainingOptions
 from .validation import Validation, psnr
 
@@ -47,7 +47,7 @@ class Reporter(Protocol):
     """Who is told how the run goes: the command line's progress display, or nobody."""
 
     def started(
-        self, material: FolderMaterial, device: torch.device, steps: int, resumed_at: int
+        self, material: Material, device: torch.device, steps: int, resumed_at: int
     ) -> None:
         """Before the first step."""
 
@@ -57,8 +57,8 @@ class Reporter(Protocol):
     def finished_epoch(self, row: Row, is_best: bool) -> None:
         """After validation."""
 
-    def finished(self, damaged: list[Path]) -> None:
-        """After the last epoch; the files that could not be decoded and were passed over."""
+    def finished(self, damaged: Sequence[str | Path]) -> None:
+        """After the last epoch; what could not be decoded and was passed over."""
 
 
 class Trainer:
@@ -96,7 +96,7 @@ class Trainer:
     def run(self) -> bool:
         """Trains until the last epoch is done or somebody stops it."""
         options = self.options
-        material = FolderMaterial(options, self.place)
+        material = find_material(options, self.place)
         steps = len(material) // options.batch_size
         if steps == 0:
             raise UserError(
@@ -119,7 +119,7 @@ class Trainer:
 
     def _train_epoch(
         self,
-        material: FolderMaterial,
+        material: Material,
         rooms: RoomBank | None,
         schedule: Schedule,
         stopped: list[int],

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.dataset import VALIDATION_SIZE, MixtureDataset, batches
-from ..data.mixing import Stretches
+from ..data.dataset import VALIDATION_SIZE, MixtureDataset, Reader, batches
+from ..data.mixing import Stretches, read_segment
 from ..data.mixtures import make_mixtures
 from ..data.splits import Split
 from ..dsp.spectrum import SEGMENT, apply_image, image, istft, stft
@@ -26,9 +26,13 @@ def psnr(prediction: Tensor, target: Tensor) -> Tensor:
     return (-10 * torch.log10(error.clamp(min=1e-12))).mean()
 
 
-def fixed_batches(split: Split, batch_size: int, workers: int) -> Iterator[Stretches]:
+def fixed_batches(
+    split: Split, batch_size: int, workers: int, reader: Reader = read_segment
+) -> Iterator[Stretches]:
     """Batches of a split that are the same for every run, with nothing but noise added."""
-    dataset = MixtureDataset(split.speech, split.noise, seed=SEED, epoch_size=VALIDATION_SIZE)
+    dataset = MixtureDataset(
+        split.speech, split.noise, seed=SEED, epoch_size=VALIDATION_SIZE, reader=reader
+    )
     return batches(
         dataset, epoch=0, batch_size=batch_size, workers=workers, shuffle=False, drop_last=False
     )

@@ -1,0 +1,93 @@
+"""What a run trains and validates on where the audio comes in tar shards, by path or address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..data.augment import preset
+from ..data.mixing import Stretches
+from ..data.shard_reading import ShardMixtures
+from ..data.shards import ShardSet, find_shards, require_apart, sibling
+from ..errors import UserError
+from . import validation
+from .options import RunPlace, TrainingOptions
+
+
+class ShardMaterial:
+    """Batches from shards of the train split; the shards beside them validate.
+
+    Which batches come depends on the number of workers, other than with folders: see
+    `data.shard_reading`. The validation batches do not.
+
+    Raises:
+        UserError: shards cannot be read, hold another split, or lack a validation split beside
+            them; or options ask for what shards cannot do.
+    """
+
+    def __init__(self, options: TrainingOptions, place: RunPlace) -> None:
+        if options.hold_out:
+            raise UserError("--hold-out is for folders: give it to `denoise data shard` instead")
+        for what, weights in (("speech", options.speech_weights), ("noise", options.noise_weights)):
+            if any(weight is not None for weight in weights or ()):
+                raise UserError(f"--{what}: weights are for folders, shards are read as they come")
+        self.options = options
+        self.place = place
+        speech, noise = _find(place.speech, "speech"), _find(place.noise, "noise")
+        held_out = sibling(speech, "validation"), sibling(noise, "validation")
+        require_apart(speech, held_out[0])
+        require_apart(noise, held_out[1])
+        self.training = ShardMixtures(
+            speech,
+            noise,
+            seed=options.seed,
+            augmentation=preset(options.augmentation),
+            epoch_size=options.epoch_size,
+        )
+        self.held_out = ShardMixtures(
+            *held_out,
+            seed=validation.SEED,
+            epoch_size=validation.VALIDATION_SIZE,
+            split="validation",
+        )
+
+    def __len__(self) -> int:
+        """Mixtures in an epoch."""
+        return len(self.training)
+
+    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Stretches]:
+        """Batches of an epoch, from ``start_batch`` on."""
+        return self.training.batches(
+            epoch=epoch,
+            batch_size=self.options.batch_size,
+            workers=self.place.workers,
+            start_batch=start_batch,
+        )
+
+    def validation(self) -> Iterator[Stretches]:
+        """The batches that every validation uses, the same for any number of workers."""
+        return self.held_out.batches(
+            epoch=0, batch_size=self.options.batch_size, workers=0, drop_last=False
+        )
+
+    @property
+    def damaged(self) -> Sequence[str]:
+        """The pieces and shards that could not be read and were passed over, so far."""
+        return self.training.damaged
+
+    def describe(self) -> list[str]:
+        """What it is made of, in a few lines."""
+        return [
+            f"{name:>10}: {_size(material.speech)}; {_size(material.noise)}"
+            for name, material in (("train", self.training), ("validation", self.held_out))
+        ]
+
+
+def _find(places: Sequence[str | Path], what: str) -> ShardSet:
+    return find_shards([str(place) for place in places], what)
+
+
+def _size(shards: ShardSet) -> str:
+    """Such as ``"12 speech shards, 3,456 pieces"``."""
+    pieces = "" if shards.pieces is None else f", {shards.pieces:,} pieces"
+    return f"{len(shards.urls):,} {shards.what} shards{pieces}"

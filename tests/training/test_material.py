@@ -1,0 +1,63 @@
+"""A run takes folders or tar shards, and says what it does not take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from audio_denoising.data.corpus import index_noise, index_speech
+from audio_denoising.data.splits import split
+from audio_denoising.errors import UserError
+
+from .runs import NOISE, SPEECH, Recorder, content, differences, train
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny corpus as a set of shards, train and validation."""
+    pytest.importorskip("webdataset")
+    from audio_denoising.data.shard_writing import write_shards
+
+    folder = tmp_path_factory.mktemp("shards")
+    splits = split(index_speech(SPEECH), index_noise(NOISE))
+    for name in ("train", "validation"):
+        for what, root in (("speech", SPEECH), ("noise", NOISE)):
+            recordings = getattr(getattr(splits, name), what)
+            write_shards(recordings, root, folder, what=what, split=name, megabytes=1.0)
+    return folder
+
+
+def places(shards: Path) -> dict[str, list[str]]:
+    return {what: [str(shards / f"{what}-train-*.tar")] for what in ("speech", "noise")}
+
+
+def test_a_run_on_shards_goes_on_where_it_stopped(shards: Path, tmp_path: Path) -> None:
+    told = Recorder()
+    assert train(tmp_path / "straight", recorder=told, **places(shards))
+    lines = told.material.describe()
+    assert lines[0].startswith("     train: 1 speech shards, 8 pieces; ")
+    assert lines[1].startswith("validation: 1 speech shards, 4 pieces; ")
+    assert told.damaged == []
+    assert not train(tmp_path / "resumed", workers=1, recorder=Recorder(3), **places(shards))
+    assert train(tmp_path / "resumed", workers=1, resume=True, **places(shards))
+    one, other = (content(tmp_path / name / "last.pth") for name in ("straight", "resumed"))
+    assert differences(one, other) == []
+
+
+def test_an_epoch_of_shards_is_every_piece(shards: Path, tmp_path: Path) -> None:
+    told = Recorder()
+    assert train(tmp_path, epochs=1, epoch_size=None, recorder=told, **places(shards))
+    assert len(told.steps) == 4  # 8 pieces in batches of 2
+
+
+def test_what_shards_cannot_do(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="both folders and tar shards"):
+        train(tmp_path, speech=[SPEECH], noise=places(shards)["noise"])
+    with pytest.raises(UserError, match="--hold-out is for folders"):
+        train(tmp_path, hold_out=["26"], **places(shards))
+    with pytest.raises(UserError, match="--speech: weights are for folders"):
+        train(tmp_path, speech_weights=[2.0], **places(shards))
+    with pytest.raises(UserError, match="does not exist|No file matches"):
+        train(tmp_path, speech=[str(shards / "speech-train-7.tar")], noise=places(shards)["noise"])
+    assert list(tmp_path.iterdir()) == []
