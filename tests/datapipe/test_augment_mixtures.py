@@ -262,3 +262,14 @@ def test_in_a_room_the_ratio_is_of_the_speech_as_it_is_heard(rooms):
 def test_a_recipe_that_asks_for_rooms_must_get_them():
     with pytest.raises(ValueError, match="rooms"):
         follow(Recipe(room=0))
+
+
+def test_everything_but_the_recipe_may_be_on_another_device(rooms):
+    # The meta device computes shapes alone, and refuses tensors of another device beside its own.
+    elsewhere = torch.device("meta")
+    changes = {"noise_seed": 7, "low_hz": 300.0, "room": 2, "gain_db": -3.0, "clipped_share": 0.01}
+    recipe = torch.stack([varied(seed, **changes).as_tensor() for seed in range(3)])
+    stretches = Stretches(white(0, rows=3).to(elsewhere), white(1, rows=3).to(elsewhere), recipe)
+    for part in make_mixtures(stretches, rooms.to(elsewhere)):
+        assert part.device == elsewhere
+        assert part.shape == (3, LENGTH)

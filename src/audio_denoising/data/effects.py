@@ -100,14 +100,15 @@ def clip(waveform: Tensor, share: Tensor) -> Tensor:
 
     Args:
         waveform: ``(N, L)``.
-        share: ``(N, 1)``, from 0 (nothing changes) to below 1.
+        share: ``(N, 1)`` in main memory, from 0 (nothing changes) to below 1.
 
     Returns:
         ``(N, L)``. Where fewer samples than the share sound at all, nothing is cut.
     """
-    levels = waveform.abs().sort(dim=-1, descending=True).values
-    last = (share * waveform.shape[-1]).long().clamp(max=waveform.shape[-1] - 1)
-    limit = levels.gather(-1, last)
+    length = waveform.shape[-1]
+    last = (share * length).long().clamp(max=length - 1)
+    levels = waveform.abs().topk(int(last.max()) + 1, dim=-1).values  # the loudest first
+    limit = levels.gather(-1, last.to(levels.device))
     limit = torch.where(limit > 0, limit, levels[:, :1])
     return torch.minimum(torch.maximum(waveform, -limit), limit)
 

@@ -47,8 +47,10 @@ def make_mixtures(stretches: Stretches, rooms: RoomBank | None = None) -> tuple[
         gain = (10 ** (chosen["gain_db"] / 20)).to(clean)
         gain = torch.minimum(gain, 1 / peak.clamp(min=1e-9))
         clean, noisy = clean * gain, noisy * gain
-    if chosen["clipped_share"].any():
-        noisy = clip(noisy, chosen["clipped_share"].to(noisy))
+    rows = _rows(chosen["clipped_share"])
+    if len(rows):
+        place = rows.to(noisy.device)
+        noisy = noisy.index_copy(0, place, clip(noisy[place], chosen["clipped_share"][rows]))
     return clean, noisy
 
 
