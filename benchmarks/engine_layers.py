@@ -1,5 +1,6 @@
 """Every layer of the network alone: forward and backward, ours beside torch's, and the ceiling.
 
+A convolution is measured together with the activation behind it: an engine may do both at once.
 The ceiling is what the machine's matrix product reaches, with large matrices and with matrices of
 the layer's own shape. The work counted is that of the layer's definition, whoever computes it: a
 method that needs fewer multiplications (Winograd's needs 2.25 times fewer) may pass the ceiling.
@@ -9,8 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.models.unet_torch import build_twin
+from audio_denoising.models.unet_torch import LAYERS, build_twin
 from benchmarks.engine_rounds import Seconds, Trial, better, interleaved, middle, ratio
 from benchmarks.engine_sides import CHANNELS_LAST, NCHW, OURS, PRECISIONS, TWINS, VERSION
 
@@ -33,14 +33,14 @@ ROWS = 16384  # at most, in the product that has a layer's shape: more change no
 class LayerShape:
     """What decides the cost of a layer. Sizes are (F, T)."""
 
-    kind: str  # "Conv2d", "ConvTranspose2d", "LeakyReLU" or "Sigmoid"
+    kind: str  # "Conv2d", "ConvTranspose2d" or "Sigmoid"
     channels_in: int
     channels_out: int
     size: Pair
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
-    slope: float = 0.0
+    slope: float | None = None  # of the LeakyReLU behind it, if there is one
     input_gradient: bool = True
 
     @property
@@ -51,7 +51,9 @@ class LayerShape:
             return f"{self.kind} {place}"
         name = "transposed conv" if self.kind == "ConvTranspose2d" else "conv"
         stride = f" stride {self.stride[0]}" if self.stride != (1, 1) else ""
-        return f"{name} {self.kernel[0]}×{self.kernel[1]}{stride}, {place} → {self.channels_out}"
+        kernel = f"{self.kernel[0]}×{self.kernel[1]}"
+        activation = "" if self.slope is None else ", LeakyReLU"
+        return f"{name} {kernel}{stride}, {place} → {self.channels_out}{activation}"
 
     @property
     def convolves(self) -> bool:
@@ -80,24 +82,27 @@ def layer_shapes(size: str) -> Count:
     """The distinct layers of the network and how often each occurs, in the order of the data."""
     with torch.device("meta"):  # shapes alone: nothing is allocated or computed
         twin = build_twin(VERSION, size)
-    found: Counter[LayerShape] = Counter()
+    found: list[LayerShape] = []
 
     def note(layer: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        if isinstance(layer, torch.nn.LeakyReLU):  # always behind a convolution
+            found[-1] = replace(found[-1], slope=layer.negative_slope)
+            return
         _, channels, f, t = inputs[0].shape
         geometry: dict[str, Any] = {}
         if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
             geometry = {name: getattr(layer, name) for name in ("stride", "padding")}
             geometry["kernel"] = layer.kernel_size
             geometry["input_gradient"] = bool(found)  # nothing is trained before the first layer
-        slope = getattr(layer, "negative_slope", 0.0)
-        kind = type(layer).__name__
-        found[LayerShape(kind, channels, output.shape[1], (f, t), slope=slope, **geometry)] += 1
+        found.append(
+            LayerShape(type(layer).__name__, channels, output.shape[1], (f, t), **geometry)
+        )
 
     for layer in twin.modules():
         if not list(layer.children()):
             layer.register_forward_hook(note)
     twin(torch.empty(1, 1, 256, 256, device="meta"))
-    return dict(found)
+    return dict(Counter(found))
 
 
 def gemm_gflops(
@@ -132,7 +137,7 @@ def measure_layer(
         ours to the better torch layout, and GFLOP/s of both where the layer is a convolution.
     """
     torch.manual_seed(0)
-    twin, dtype = _torch_layer(shape), PRECISIONS[precision]
+    twin, dtype = _layer(shape, LAYERS), PRECISIONS[precision]
     trials: dict[str, Trial] = {
         OURS: _our_trial(shape, twin, _image(shape, batch, torch.channels_last, dtype))
     }
@@ -153,31 +158,17 @@ def measure_layer(
     return row
 
 
-def _torch_layer(shape: LayerShape) -> torch.nn.Module:
+def _layer(shape: LayerShape, library: Any) -> Any:
+    """The layer and its activation, from our `nn` or from what the twin is made of."""
     if shape.kind == "Sigmoid":
-        return torch.nn.Sigmoid()
-    if shape.kind == "LeakyReLU":
-        return torch.nn.LeakyReLU(shape.slope, inplace=True)
-    layers: dict[str, Callable[..., torch.nn.Module]] = {
-        "Conv2d": torch.nn.Conv2d,
-        "ConvTranspose2d": torch.nn.ConvTranspose2d,
-    }
-    return layers[shape.kind](
-        shape.channels_in, shape.channels_out, shape.kernel, shape.stride, shape.padding
-    )
-
-
-def _our_layer(shape: LayerShape) -> nn.Module:
-    if shape.kind == "Sigmoid":
-        return nn.Sigmoid()
-    if shape.kind == "LeakyReLU":
-        return nn.LeakyReLU(shape.slope)
-    geometry = (
-        shape.channels_in, shape.channels_out, shape.kernel, shape.stride, shape.padding
-    )  # fmt: skip
-    if shape.kind == "ConvTranspose2d":
-        return nn.ConvTranspose2d(*geometry)
-    return nn.Conv2d(*geometry, input_gradient=shape.input_gradient)
+        return library.Sequential(library.Sigmoid())
+    make = getattr(library, shape.kind)
+    layers = [
+        make(shape.channels_in, shape.channels_out, shape.kernel, shape.stride, shape.padding)
+    ]
+    if shape.slope is not None:
+        layers.append(library.LeakyReLU(shape.slope))
+    return library.Sequential(*layers)
 
 
 def _image(
@@ -189,8 +180,10 @@ def _image(
 
 def _our_trial(shape: LayerShape, twin: torch.nn.Module, x: Tensor) -> Trial:
     """Forward and backward of our layer, which adds to gradients that are there already."""
-    layer = _our_layer(shape)
+    layer = _layer(shape, nn)
     layer.load_state_dict(twin.state_dict())
+    if isinstance(layer.layers[0], nn.Conv2d):
+        layer.layers[0].input_gradient = shape.input_gradient
     with torch.inference_mode():
         grad = torch.randn_like(layer(x.clone()))
 
@@ -213,9 +206,9 @@ def _torch_trial(
     shape: LayerShape, twin: torch.nn.Module, x: Tensor, layout: torch.memory_format
 ) -> Trial:
     """Forward and backward of torch's layer; autograd hands its gradients over without adding."""
-    layer = _torch_layer(shape)
+    layer = _layer(shape, LAYERS)
     layer.load_state_dict(twin.state_dict())
-    layer.to(memory_format=layout)  # type: ignore[call-overload]
+    layer.to(memory_format=layout)
     leaf = x.requires_grad_(shape.input_gradient)
     mixed = torch.autocast("cpu", torch.bfloat16, enabled=x.dtype == torch.bfloat16)
     with mixed:
