@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 
 from audio_denoising.cli_data import data_app
 from audio_denoising.data import preparation
+from audio_denoising.data.augment import PRESETS
 from audio_denoising.data.corpus import Recording, index_noise, index_speech
+from audio_denoising.data.dataset import MixtureDataset, batches
 from audio_denoising.data.mixing import read_segment
 from audio_denoising.data.preparation import prepare
 from audio_denoising.data.prepared import DEFAULT, EXACT, FLOAT, PreparedAudio, open_cache
@@ -145,6 +147,23 @@ def test_nothing_is_decoded_and_workers_map_the_file_themselves(voices, place, d
     there = pickle.loads(message)
     assert [there.read_segment(r, 5, 90).tobytes() for r in voices] == expected
     assert not decoding
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_same_with_the_cache_and_without(voices, place, write, tmp_path, workers):
+    write("speech/long.flac", seconds=4)
+    write("noise/x.flac", seconds=3)
+    write("noise/y.wav", seconds=0.7)
+    speech, noise = index_speech(tmp_path / "speech"), index_noise(tmp_path / "noise")
+    prepare(speech + noise, place)
+    found = []
+    for reader, count in ((read_segment, 0), (opened(place, speech + noise).read_segment, workers)):
+        dataset = MixtureDataset(
+            speech, noise, augmentation=PRESETS["varied"], epoch_size=8, reader=reader
+        )
+        made = batches(dataset, epoch=1, batch_size=4, workers=count)
+        found.append([part.numpy().tobytes() for batch in made for part in batch])
+    assert found[0] == found[1]
 
 
 # --- what changed
