@@ -257,8 +257,8 @@ def read_tags(path: Path) -> dict[str, str]:
                 tags |= container.streams.audio[0].metadata  # where Ogg keeps them
     except ERRORS:
         return {}
-    # Matroska and FLAC files shout their names.
-    named = {name.lower() if name.isupper() else name: text for name, text in tags.items()}
+    # Matroska, FLAC and Ogg write ARTIST or Artist.
+    named = {name.lower() if name.isalpha() else name: text for name, text in tags.items()}
     return {name: text for name, text in named.items() if name.lower() not in _TECHNICAL}
 
 

@@ -209,7 +209,7 @@ class MediaEncoder:
 
     def _is_carried(self, stream: Stream) -> bool:
         if stream.disposition & Disposition.attached_pic:
-            return self._container.pictures
+            return True
         if stream.type == "attachment":
             return self._container.name == "matroska"
         # Data: FFmpeg makes the tracks of chapters and time codes anew, and writes no others.
@@ -222,6 +222,8 @@ class MediaEncoder:
             self._attach(stream, codec)
             return
         try:
+            if cover and not self._container.pictures:
+                raise ValueError
             copy = self._out.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
             if stream.type == "video" and not cover:
