@@ -183,7 +183,16 @@ def _train(*arguments: object) -> tuple[object, ...]:
         (_train("--speech", ROOT / "src"), r"No speech was found in .*src.*--speech"),
         (_train("--speech", ROOT / "README.md"), r"README.md is a file.*folder"),
         (("clean", "nothing.wav"), r"nothing.wav does not exist"),
-        (("clean", CORPUS), r"data is a folder"),
+        (("clean", CORPUS), r"data is a folder without recordings: add --recursive"),
+        (("clean", "*.wav"), r"no file fits \*.wav"),
+        (("clean", "a.wav", "--strength", "101"), r"must be from 0 to 100"),
+        (("clean", "a.wav", "--limit", "-3"), r"must be 0 or above"),
+        (("clean", "a.wav", "--jobs", "0"), r"--jobs must be above 0"),
+        (("clean", "a.wav", "--raw", "8000,1"), r"goes with - as the input"),
+        (("clean", "-", "a.wav"), r"- is one pipe"),
+        (("clean", "a.wav", "--in-place", "-o", "b.wav"), r"leave out --output"),
+        (("clean", "a.wav", "--in-place", "--skip-existing"), r"would skip all"),
+        (("clean", "a.wav", "a.mp3"), r"both lead to a_denoised.wav"),
         (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
     ],
 )
@@ -283,16 +292,86 @@ def test_a_terminal_that_cannot_show_a_name(
     assert r"caf\xe9_denoised.wav" in result.out
 
 
+def test_many_files(wav: Path, model: Path) -> None:
+    """One that fails and one that is damaged are named at the end; the rest is done."""
+    tree = wav.parent
+    (tree / "deep").mkdir()
+    samples, rate = soundfile.read(wav)
+    soundfile.write(tree / "deep" / "b.flac", np.tile(samples, (6, 1)), rate)
+    broken = tree / "deep" / "c.flac"
+    broken.write_bytes((tree / "deep" / "b.flac").read_bytes()[:300_000])
+    (tree / "text.wav").write_text("no sound\n" * 999)
+    out = tree.parent / "out"
+    command = ("clean", tree, "-r", "-o", out, "--model", model, "--jobs", 2, "--save-noise")
+    result = denoise(*command)
+    assert result.code == 1
+    made = {"street", "deep/b", "deep/c"}
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
+    assert {name.split(".")[0] for name in found} == made | {f"{name}_noise" for name in made}
+    assert re.search(r"^3 files, [\d.]+ s of audio in .*model v4-small", result.out, re.MULTILINE)
+    warning, error, last = result.err.splitlines()
+    if "text.wav" in warning:
+        warning, error = error, warning
+    assert warning.startswith("Warning: ") and "c.flac is truncated or corrupt" in warning
+    assert error.startswith("Error: ") and "text.wav is not an audio file" in error
+    assert last == "2 of 4 files failed or came out incomplete"
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.*")}
+    assert denoise(*command).code == 2  # they exist
+    (tree / "text.wav").unlink()
+    again = denoise(*command, "--skip-existing")
+    assert (again.code, again.err) == (0, "")
+    assert "3 of 3 files left out: the output exists" in again.out
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.*")} == before
+
+
+def test_a_damaged_recording_is_cleaned_as_far_as_it_goes(tmp_path: Path, model: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(96_000), 16_000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    result = denoise("clean", path, "--model", model)
+    assert result.code == 1
+    assert re.fullmatch(r"Warning: .*a\.flac is truncated or corrupt.* 2\.\d+ s.*\n", result.err)
+    assert 32_000 < soundfile.info(tmp_path / "a_denoised.wav").frames < 64_000
+
+
+def test_strength_and_limit(wav: Path, model: Path) -> None:
+    kept = soundfile.read(wav)[0]
+    for option in (("--strength", 0), ("--limit", 0)):
+        assert denoise("clean", wav, "--model", model, "--force", *option).code == 0
+        assert np.array_equal(soundfile.read(wav.with_name("street_denoised.wav"))[0], kept)
+
+
+def test_in_place(wav: Path, model: Path) -> None:
+    before = wav.read_bytes()
+    result = denoise("clean", wav, "--model", model, "--in-place")
+    assert (result.code, result.err) == (0, "")
+    assert listing(wav.parent).keys() == {"street.wav"}
+    assert wav.read_bytes() != before and soundfile.info(wav).frames == 22_050
+
+
+def test_pipes(wav: Path, model: Path) -> None:
+    """Nothing but sound on standard output, the same as in the file."""
+    command = [sys.executable, "-m", "audio_denoising", "clean", "-", "--model", str(model)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    options: dict[str, Any] = {"env": environment, "capture_output": True, "timeout": 120}
+    output = wav.with_name("street_denoised.wav")
+    assert denoise("clean", wav, "--model", model).code == 0
+    done = subprocess.run(command, input=wav.read_bytes(), **options)
+    assert done.returncode == 0 and done.stdout == output.read_bytes()
+    assert re.fullmatch(rb"0\.5 s of audio in .*\n", done.stderr)
+    samples = soundfile.read(wav, dtype="<i2")[0].tobytes()
+    done = subprocess.run([*command, "--raw", "44100,2"], input=samples, **options)
+    assert done.returncode == 0
+    assert done.stdout == soundfile.read(output, dtype="<i2")[0].tobytes()
+    done = subprocess.run(command, input=b"", **options)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"Error: standard input is empty")
+
+
 def _not_finite(value: float) -> Callable[[Path], object]:
     samples = np.zeros(1000, np.float32)
     samples[500] = value
     return lambda path: soundfile.write(path, samples, 16_000, subtype="FLOAT")
-
-
-def _truncated_flac(path: Path) -> None:
-    samples = 0.1 * np.random.default_rng(0).standard_normal(40_000)
-    soundfile.write(path, samples, 16_000, format="FLAC")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 BAD_INPUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
@@ -300,7 +379,6 @@ BAD_INPUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "folder": ("a.wav", lambda path: path.mkdir(), "is a folder"),
     "empty": ("a.wav", lambda path: path.write_bytes(b""), "is empty"),
     "text": ("a.wav", lambda path: path.write_text("no sound\n" * 999), "not an audio file"),
-    "truncated": ("a.flac", _truncated_flac, "truncated or corrupt"),
     "no samples": ("a.wav", lambda path: soundfile.write(path, np.zeros(0), 16_000), "no samples"),
     "NaN": ("a.wav", _not_finite(np.nan), "not numbers"),
     "infinite": ("a.wav", _not_finite(np.inf), "not numbers"),

@@ -6,6 +6,7 @@ The models here are small functions put in place of the network.
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -23,6 +24,8 @@ from audio_denoising.denoiser import Denoiser, denoise, pick_device
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.overlap import overlap_add
 from audio_denoising.errors import UserError
+from audio_denoising.models import build
+from audio_denoising.models.unet_torch import build_twin
 
 RATES = [8000, 16_000, 44_100, 48_000]
 
@@ -75,6 +78,58 @@ def test_any_length_and_channel_count(length: int, channels: int, rate: int) -> 
     y = Denoiser(unchanged)(x, rate)
     assert y.shape == x.shape
     assert length == 0 or snr_db(x, y) > 60
+
+
+SIGNALS = {
+    "length": st.integers(0, 30_000),
+    "channels": st.integers(1, 3),
+    "rate": st.sampled_from([*RATES, 1000, 11_025, 12_345, 192_000]),
+    "level": st.sampled_from([1.0, 1e-2, 1e-4]),
+}
+
+
+@settings(max_examples=20, deadline=None)
+@given(**SIGNALS, strength=st.floats(0, 100), limit=st.none() | st.floats(0, 60))
+def test_any_strength_gives_as_many_finite_samples(
+    length: int, channels: int, rate: int, level: float, strength: float, limit: float | None
+) -> None:
+    x = noise(channels, length, seed=length) * np.float32(level)
+    denoiser = Denoiser(smoothing)
+    y = denoiser(x, rate, strength=strength, limit=limit)
+    assert y.shape == x.shape and y.dtype == x.dtype and np.isfinite(y).all()
+    assert not denoiser(np.zeros_like(x), rate, strength=strength, limit=limit).any()
+
+
+@settings(max_examples=10, deadline=None)
+@given(**SIGNALS)
+def test_strength_0_gives_the_input_back(
+    length: int, channels: int, rate: int, level: float
+) -> None:
+    x = noise(channels, length, seed=length) * np.float32(level)
+    for options in ({"strength": 0.0}, {"limit": 0.0}):
+        y = Denoiser(smoothing)(x, rate, **options)
+        assert length == 0 or np.abs(y - x).max() <= 10 ** (-90 / 20) * np.abs(x).max()
+
+
+@settings(max_examples=10, deadline=None)
+@given(length=st.integers(1, 60_000), block=st.integers(1, 60_000), seed=st.integers(0, 9))
+def test_blocks_of_any_size_give_the_same_bits(length: int, block: int, seed: int) -> None:
+    x = noise(2, length, seed=seed)
+    level = ActiveLevel(8000)
+    for start in range(0, length, block):
+        level.add(x[:, start : start + block])
+    cleaner = Denoiser(smoothing)._cleaner
+    blocks = (x[:, start : start + block] for start in range(0, length, block))
+    parts = cleaner.stream(blocks, 8000, level, lambda done, total: None)
+    y = np.concatenate([clean for _, clean in parts], axis=1)
+    assert np.array_equal(y, Denoiser(smoothing)(x, 8000))
+
+
+def test_a_quiet_recording_is_treated_like_a_loud_one() -> None:
+    x = noise(2, 44_100 * 4)
+    denoiser = Denoiser(smoothing)
+    loud, quiet = denoiser(x, 44_100), denoiser(x * np.float32(10 ** (-30 / 20)), 44_100)
+    assert snr_db(loud, quiet * 10 ** (30 / 20)) > 90
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -172,6 +227,40 @@ def test_a_model_that_returns_nan_is_refused() -> None:
         Denoiser(lambda image: image * torch.nan, name="broken")(noise(10), 16_000)
 
 
+def test_what_cannot_be_called() -> None:
+    denoiser = Denoiser(unchanged)
+    with pytest.raises(UserError, match=r"\(samples, channels\): transpose it"):
+        denoiser(noise(16_000, 2), 16_000)
+    with pytest.raises(UserError, match="give the sample rate"):
+        denoiser(noise(10))  # type: ignore[call-overload]
+    with pytest.raises(UserError, match="from 0 to 100"):
+        denoiser(noise(10), 16_000, strength=120)
+    with pytest.raises(UserError, match="no precision int4: choose fp32 or bf16"):
+        Denoiser(unchanged, precision="int4")
+
+
+def test_a_pickled_denoiser_does_the_same() -> None:
+    x = noise(16_000)
+    for denoiser in (Denoiser(smoothing, name="s"), Denoiser(build("v4", "small").eval())):
+        copy = pickle.loads(pickle.dumps(denoiser))
+        assert copy.name == denoiser.name
+        assert np.array_equal(copy(x, 16_000), denoiser(x, 16_000))
+
+
+@pytest.mark.parametrize("version", ["v4", "torch"])
+def test_bf16_is_close_to_fp32(version: str) -> None:
+    make = build_twin if version == "torch" else build
+    torch.manual_seed(0)
+    state = build(version, "small").state_dict()
+    x = noise(16_000 * 3)
+    outputs = []
+    for precision in ("fp32", "bf16"):
+        model = make(version, "small")
+        model.load_state_dict(state)
+        outputs.append(Denoiser(model.eval(), precision=precision)(x, 16_000))
+    assert 30 < snr_db(*outputs) < 90
+
+
 def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type in ("cpu", "cuda")
@@ -209,12 +298,16 @@ def test_files_keep_length_rate_channels_and_depth(
 
 
 def test_a_file_and_an_array_come_out_the_same(tmp_path: Path) -> None:
-    x = noise(2, 44_100 * 5)
+    x = noise(2, 44_100 * 55)  # two chunks
     soundfile.write(tmp_path / "a.wav", x.T, 44_100, subtype="FLOAT")
     denoiser = Denoiser(smoothing)
     report = denoiser.denoise_file(tmp_path / "a.wav")
     assert report.output == tmp_path / "a_denoised.wav"
-    assert np.array_equal(soundfile.read(report.output)[0].T, denoiser(x, 44_100))
+    expected = denoiser(x, 44_100)
+    assert np.array_equal(soundfile.read(report.output)[0].T, expected)
+    samples, rate = denoiser(tmp_path / "a.wav")
+    assert rate == 44_100 and np.array_equal(samples, expected)
+    assert np.array_equal(denoiser(str(tmp_path / "a.wav"), limit=0)[0], x)
 
 
 def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path) -> None:

@@ -3,19 +3,19 @@
     from audio_denoising import denoise
     cleaned = denoise(waveform, sample_rate)
 
-The two public names load on first use, so that ``import audio_denoising`` itself stays instant.
+The public names load on first use, so that ``import audio_denoising`` itself stays instant.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audio_denoising.denoiser import Denoiser, denoise
+    from audio_denoising.denoiser import Denoiser, denoise, denoise_file
 
 __version__ = "0.1.0"
-__all__ = ["Denoiser", "denoise", "__version__"]
+__all__ = ["Denoiser", "denoise", "denoise_file", "__version__"]
 
-_LAZY = {"Denoiser": "audio_denoising.denoiser", "denoise": "audio_denoising.denoiser"}
+_LAZY = dict.fromkeys(("Denoiser", "denoise", "denoise_file"), "audio_denoising.denoiser")
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -107,27 +108,19 @@ def clean(
     )
     waiting = planning.pending(planned, force=force, skip_existing=skip_existing)
     if len(waiting) < len(planned):
-        text = f"{len(planned) - len(waiting)} of {len(planned)} files are cleaned already"
-        console.print(text)
+        there = len(planned) - len(waiting)
+        console.print(f"{there} of {_files(len(planned))} left out: the output exists")
     if len(planned) == 1 and waiting:
-        raise typer.Exit(_clean_one(waiting[0], settings, console))
+        raise typer.Exit(_clean_one(waiting[0], settings))
     if waiting:
         raise typer.Exit(_clean_many(waiting, settings, jobs))
 
 
-def _clean_one(job: Job, settings: Settings, console: Console) -> int:
+def _clean_one(job: Job, settings: Settings) -> int:
     """Cleans one recording; its errors are those of the command."""
-    from .cleaning.recording import Target
-    from .io.reading import AudioReader
-
-    with AudioReader(job.input):  # before the model: a wrong name should fail at once
-        job.make_folder()
-        Target(job.output, job.noise, settings.force, settings.in_place).check(job.input)
-    (outcome,) = _outcomes([job], settings, 1, console)
-    if outcome.report is None:
-        raise outcome.error or AssertionError("a recording without a report has an error")
-    console.print(str(outcome.report.output), style="bold", markup=False, soft_wrap=True)
-    _print_sum([outcome.report], outcome.report.elapsed, console)
+    outcome = _single(job, settings, console)
+    console.print(str(outcome.job.output), style="bold", markup=False, soft_wrap=True)
+    _print_sum([outcome], console)
     _print_troubles(outcome)
     return int(outcome.failed)
 
@@ -136,36 +129,54 @@ def _clean_many(jobs: Sequence[Job], settings: Settings, workers: int) -> int:
     """Cleans recordings; names those that failed at the end."""
     started = time.perf_counter()
     outcomes = _outcomes(jobs, settings, workers, console)
-    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
-    if reports:
-        _print_sum(reports, time.perf_counter() - started, console, f"{len(reports)} files, ")
+    _print_sum(outcomes, console, time.perf_counter() - started)
     for outcome in outcomes:
         _print_troubles(outcome)
     failed = sum(outcome.failed for outcome in outcomes)
     if failed:
-        errors.print(f"{failed} of {len(jobs)} files failed or are incomplete")
+        errors.print(f"{failed} of {_files(len(jobs))} failed or came out incomplete")
     return int(failed > 0)
 
 
 def _clean_pipe(input: str, output: str | None, raw: Raw | None, settings: Settings) -> int:
     """Cleans what comes through a pipe, or into one; standard output carries nothing else then."""
     from .cleaning.jobs import Job
-    from .cleaning.pipe import PIPE, pour, spool
+    from .cleaning.pipe import PIPE, file_for, pour, spool
 
     into_pipe = output in (None, PIPE)
-    messages = errors if into_pipe else console
+    if (input == PIPE and sys.stdin.isatty()) or (into_pipe and sys.stdout.isatty()):
+        raise UserError("- is for pipes, not for a terminal: denoise clean - < in.wav > out.wav")
     with TemporaryDirectory(prefix="denoise-") as name:
-        folder = Path(name)
-        source = spool(sys.stdin.buffer, folder, raw) if input == PIPE else Path(input)
-        target = folder / ("out.w64" if raw else "out.wav")
-        job = Job(source, target if into_pipe else Path(output or ""))
+        folder = f"{name}{os.sep}"  # messages speak of the standard input, not of where it is kept
         try:
-            code = _clean_one(job, settings, messages)
+            source = spool(sys.stdin.buffer, Path(name), raw) if input == PIPE else Path(input)
+            target = (
+                file_for("standard output", Path(name), raw) if into_pipe else Path(output or "")
+            )
+            outcome = _single(Job(source, target), settings, errors if into_pipe else console)
+            if into_pipe:
+                pour(target, sys.stdout.buffer, raw)
         except UserError as error:
-            raise UserError(str(error).replace(str(source), "the standard input")) from error
-        if into_pipe:
-            pour(target, sys.stdout.buffer, raw)
-    return code
+            raise UserError(str(error).replace(folder, "")) from error
+    if not into_pipe:
+        console.print(str(target), style="bold", markup=False, soft_wrap=True)
+    _print_sum([outcome], errors if into_pipe else console)
+    _print_troubles(outcome, hidden=folder)
+    return int(outcome.failed)
+
+
+def _single(job: Job, settings: Settings, console: Console) -> Outcome:
+    """The outcome of a single recording, whose error is raised."""
+    from .cleaning.recording import Target
+    from .io.reading import AudioReader
+
+    with AudioReader(job.input):  # before the model: a wrong name should fail at once
+        job.make_folder()
+        Target(job.output, job.noise, settings.force, settings.in_place).check(job.input)
+    (outcome,) = _outcomes([job], settings, 1, console)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome
 
 
 def _outcomes(
@@ -194,19 +205,29 @@ def _outcomes(
     return outcomes
 
 
-def _print_sum(
-    reports: Sequence[Report], elapsed: float, console: Console, start: str = ""
-) -> None:
+def _print_sum(outcomes: Sequence[Outcome], console: Console, elapsed: float = 0.0) -> None:
+    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
+    if not reports:
+        return
+    many = f"{_files(len(reports))}, " if len(outcomes) > 1 else ""
+    elapsed = elapsed or reports[0].elapsed
     seconds = sum(report.seconds for report in reports)
     console.print(
-        f"{start}{seconds:.1f} s of audio in {elapsed:.1f} s (real-time factor "
-        f"{elapsed / seconds:.3f}), model {reports[0].model}, device {reports[0].device}"
+        f"{many}{seconds:.1f} s of audio in {elapsed:.1f} s (real-time factor "
+        f"{elapsed / seconds:.3f}), model {reports[0].model}, device {reports[0].device}",
+        soft_wrap=True,
     )
 
 
-def _print_troubles(outcome: Outcome) -> None:
-    for warning in outcome.report.warnings if outcome.report else ():
-        errors.print(f"Warning: {warning}", markup=False, soft_wrap=True)
+def _print_troubles(outcome: Outcome, hidden: str = "") -> None:
+    """What the user should know; ``hidden`` is a folder that is nobody's business."""
+    told = [f"Warning: {warning}" for warning in outcome.report.warnings] if outcome.report else []
     if outcome.sentence:
-        kind = "Warning" if outcome.report else "Error"
-        errors.print(f"{kind}: {outcome.sentence}", markup=False, soft_wrap=True)
+        told.append(f"{'Warning' if outcome.report else 'Error'}: {outcome.sentence}")
+    for line in told:
+        text = line.replace(hidden, "") if hidden else line
+        errors.print(text, markup=False, soft_wrap=True)
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"

@@ -29,6 +29,7 @@ class CleaningDisplay:
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,  # it would leave an empty line in a log
         )
         self._files = files
         self._finished = 0

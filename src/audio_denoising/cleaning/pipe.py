@@ -51,8 +51,13 @@ class Raw:
         return cls(checked_rate(rate), channels)
 
 
+def file_for(name: str, folder: Path, raw: Raw | None) -> Path:
+    """The file that stands for a pipe: of a format without a limit on its size for bare samples."""
+    return folder / f"{name}.{'w64' if raw else 'wav'}"
+
+
 def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
-    """Keeps all that comes through a pipe in a file that can be read twice.
+    """Keeps all that comes through a pipe in a file, which can be read twice.
 
     Args:
         stream: the pipe.
@@ -60,16 +65,23 @@ def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
         raw: what comes are bare samples of this kind; otherwise a file of any format.
 
     Raises:
-        UserError: nothing comes, or the last raw sample is not whole.
+        UserError: nothing comes, the last bare sample is not whole, or the disk is full.
     """
-    path = folder / ("stdin.w64" if raw else "stdin")
     if raw is None:
-        with path.open("wb") as file:
-            shutil.copyfileobj(stream, file, _BLOCK)
-    else:
-        with AudioWriter(path, raw.rate, raw.channels, subtype="PCM_16") as writer:
-            for samples in _raw_blocks(stream, raw.channels):
-                writer.write(samples)
+        path = folder / "standard input"  # without an ending: it may be of any format
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(stream, file, _BLOCK)
+        except OSError as error:
+            raise UserError(
+                f"the standard input cannot be kept in {folder} ({error.strerror}): free some space"
+                f", or set TMPDIR to another folder"
+            ) from error
+        return path
+    path = file_for("standard input", folder, raw)
+    with AudioWriter(path, raw.rate, raw.channels, subtype="PCM_16") as writer:
+        for samples in _raw_blocks(stream, raw.channels):
+            writer.write(samples)
     return path
 
 

@@ -1,0 +1,125 @@
+"""Files: the noise beside the cleaned recording, full scale, damage, and what may be replaced."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from audio_denoising.denoiser import Denoiser
+from audio_denoising.errors import UserError
+
+
+def smoothing(image: Tensor) -> Tensor:
+    return torch.nn.functional.avg_pool2d(image, 9, stride=1, padding=4)
+
+
+def noise(length: int, channels: int = 1) -> np.ndarray:
+    return 0.1 * np.random.default_rng(0).standard_normal((length, channels))
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "a.wav", noise(60_000, 2), 44_100, subtype="FLOAT")
+    return tmp_path / "a.wav"
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("strength", "limit"), [(100, None), (60, None), (100, 12.0), (0, None)])
+def test_the_recording_is_what_is_kept_and_what_is_taken_out(
+    wav: Path, strength: float, limit: float | None
+) -> None:
+    report = Denoiser(smoothing).denoise_file(
+        wav, strength=strength, limit=limit, save_noise=wav.with_name("n.wav")
+    )
+    x, kept, removed = (soundfile.read(p)[0] for p in (wav, report.output, wav.with_name("n.wav")))
+    assert np.abs(kept + removed - x).max() < 1e-4 * np.abs(x).max()  # -80 dB
+    assert removed.any() == (strength > 0)
+
+
+def square(path: Path, subtype: str) -> Path:
+    """A full-scale square wave: without its upper harmonics it overshoots."""
+    time = np.arange(32_000) / 16_000
+    soundfile.write(path, np.sign(np.sin(2 * np.pi * 110 * time) + 1e-9), 16_000, subtype=subtype)
+    return path
+
+
+def low_pass(image: Tensor) -> Tensor:
+    keep = torch.zeros_like(image)
+    keep[:, :, :20] = image[:, :, :20]
+    return keep
+
+
+def test_integers_are_limited_with_a_warning(tmp_path: Path) -> None:
+    report = Denoiser(low_pass).denoise_file(square(tmp_path / "a.wav", "PCM_16"))
+    (warning,) = report.warnings
+    count = int(warning.split()[0])
+    assert count > 1000 and "a_denoised.wav went beyond full scale" in warning
+    samples = soundfile.read(report.output)[0]
+    assert (np.abs(samples) > 0.9999).sum() >= count
+
+
+def test_floats_keep_their_headroom(tmp_path: Path) -> None:
+    report = Denoiser(low_pass).denoise_file(square(tmp_path / "a.wav", "FLOAT"))
+    assert report.warnings == ()
+    assert np.abs(soundfile.read(report.output)[0]).max() > 1.01
+
+
+def test_a_damaged_input_is_refused_or_salvaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(16_000 * 6), 16_000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match="truncated or corrupt"):
+        Denoiser(smoothing).denoise_file(path)
+    assert names(tmp_path) == {"a.flac"}
+    report = Denoiser(smoothing).denoise_file(path, salvage=True)
+    assert re.search(r"a\.flac is truncated or corrupt, .* 2\.\d+ s", report.damage)
+    assert soundfile.info(report.output).frames == round(report.seconds * 16_000)
+    assert 2 < report.seconds < 4
+
+
+def test_the_input_is_replaced_only_in_place(wav: Path) -> None:
+    denoiser = Denoiser(smoothing)
+    before = wav.read_bytes()
+    link = wav.with_name("link.wav")
+    os.link(wav, link)
+    for output in (wav, link, wav.parent / ".." / wav.parent.name / "a.wav"):
+        with pytest.raises(UserError, match="is the input itself.*--in-place"):
+            denoiser.denoise_file(wav, output, force=True)
+    with pytest.raises(UserError, match="is the input itself"):
+        denoiser.denoise_file(wav, wav.with_name("b.wav"), save_noise=wav, force=True)
+    with pytest.raises(UserError, match="exclude each other"):
+        denoiser.denoise_file(wav, wav.with_name("b.wav"), in_place=True)
+    assert wav.read_bytes() == before and names(wav.parent) == {"a.wav", "link.wav"}
+    expected = denoiser(soundfile.read(wav)[0].T.astype(np.float32), 44_100)
+    report = denoiser.denoise_file(wav, in_place=True)
+    assert report.output == wav and np.array_equal(soundfile.read(wav)[0].T, expected)
+
+
+def test_an_interrupt_in_place_leaves_the_input(wav: Path) -> None:
+    def interrupt(image: Tensor) -> Tensor:
+        raise KeyboardInterrupt
+
+    before = wav.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        Denoiser(interrupt).denoise_file(wav, in_place=True, save_noise=wav.with_name("n.wav"))
+    assert wav.read_bytes() == before and names(wav.parent) == {"a.wav"}
+
+
+def test_the_noise_needs_a_name_of_its_own(wav: Path) -> None:
+    output = wav.with_name("b.wav")
+    with pytest.raises(UserError, match="cannot hold both"):
+        Denoiser(smoothing).denoise_file(wav, output, save_noise=output)
+    wav.with_name("n.wav").write_text("precious")
+    with pytest.raises(UserError, match=r"n\.wav exists already"):
+        Denoiser(smoothing).denoise_file(wav, output, save_noise=wav.with_name("n.wav"))
+    assert names(wav.parent) == {"a.wav", "n.wav"}
