@@ -71,13 +71,22 @@ def read_segment(recording: Recording, start: int, length: int) -> Waveform:
         raise DamagedRecording(f"{recording.path}: {error}") from error
     if len(frames) < wanted - TOLERANCE_SECONDS * rate:
         raise DamagedRecording(f"{recording.path}: it ends early, after {first + len(frames)}")
-    mono: Waveform = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
+    mono = to_mono(frames)
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
     if not np.isfinite(mono).all():
         raise DamagedRecording(f"{recording.path}: it holds samples that are not numbers")
     mono = mono[lead : lead + length]
     return mono if len(mono) == length else np.pad(mono, (0, length - len(mono)))
+
+
+def to_mono(frames: Waveform) -> Waveform:
+    """The mean of the channels of ``(L, C)``; what has one channel is not copied."""
+    if frames.shape[1] == 1:
+        return frames[:, 0]
+    # As frames.mean(axis=1), which takes ten times as long: numpy is slow along a short axis.
+    mono: Waveform = sum(frames.T) / np.float32(frames.shape[1])
+    return mono
 
 
 def power(waveform: npt.ArrayLike) -> float:

@@ -15,7 +15,7 @@ import soxr
 
 from ..dsp.spectrum import SAMPLE_RATE, SEGMENT
 from .corpus import EXTENSIONS
-from .mixing import TOLERANCE_SECONDS, DamagedRecording, Waveform
+from .mixing import TOLERANCE_SECONDS, DamagedRecording, Waveform, to_mono
 from .sources import LONGEST_NOISE
 
 
@@ -52,7 +52,7 @@ class Clip:
                 frames = file.read(length if native else -1, dtype="float32", always_2d=True)
         except (OSError, RuntimeError) as error:
             raise DamagedRecording(f"{self.name}: {error}") from error
-        mono: Waveform = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
+        mono = to_mono(frames)
         if not native:
             mono = soxr.resample(mono, self.rate, SAMPLE_RATE)[start : start + length]
         if not np.isfinite(mono).all():
