@@ -545,10 +545,10 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
             return False
 
     monkeypatch.setattr(trainer, "Trainer", Stub)
-    line = "train v2 --speech s --noise n --out o --size large --epochs 3 --batch-size 4 "
+    line = "train v2 --speech s=1 --noise n=3 --out o --size large --epochs 3 --batch-size 4 "
     line += "--epoch-size 8 --lr 0.5 --schedule cosine --warmup 2 --momentum 0.8 --clip-norm 1 "
     line += "--precision bf16 --seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth --resume "
-    line += "--hold-out anna --hold-out ben"
+    line += "--hold-out anna --hold-out ben --augment varied --cache c --speech t=2 --noise m=.5"
     result = denoise(*line.split())
     assert (result.code, result.err) == (0, "")
     assert "Stopped and saved: go on with the same command and --resume (o)" in result.out
@@ -567,16 +567,18 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
         "seed": 7,
         "start_from": "w.pth",
         "hold_out": ["anna", "ben"],
-        "augmentation": "original",
-        "speech_weights": None,
-        "noise_weights": None,
+        "augmentation": "varied",
+        "speech_weights": [1.0, 2.0],
+        "noise_weights": [3.0, 0.5],
     }
     place = given["place"]
     folders = [*place.speech, *place.noise, place.out]
-    assert [str(path) for path in folders] == ["s", "n", "o"]
+    assert [str(path) for path in folders] == ["s", "t", "n", "m", "o"]
+    assert place.cache == Path("c")
     assert (place.device, place.workers, place.resume) == ("cpu", 2, True)
     denoise("train", "v3")
     assert str(given["place"].out) == str(Path("runs/v3-large"))
+    assert (given["options"].speech_weights, given["place"].cache) == (None, None)
     assert given["options"].batch_size == 16 and not given["place"].resume
 
 
