@@ -97,9 +97,12 @@ def level_db(spectrum: Tensor) -> Tensor:
     """
     bins = spectrum[..., :BINS, :]
     window_sum = FFT_SIZE / 2  # of the periodic Hann window, exactly
-    power = (bins.real.square() + bins.imag.square()) * (2.0 / window_sum) ** 2
     floor = 10.0 ** (FLOOR_DB / 10.0)
-    return 10.0 * torch.log10(power.clamp(min=floor, max=1.0))
+    # In place: fresh memory for every step would take longer than the arithmetic.
+    power = bins.real.square()
+    power += bins.imag.square()
+    power *= (2.0 / window_sum) ** 2
+    return power.clamp_(min=floor, max=1.0).log10_().mul_(10.0)
 
 
 def image(spectrum: Tensor) -> Tensor:
@@ -111,7 +114,7 @@ def image(spectrum: Tensor) -> Tensor:
     Returns:
         Real tensor ``(..., 256, T)``.
     """
-    return ((level_db(spectrum) - FLOOR_DB) / -FLOOR_DB).clamp(0.0, 1.0)
+    return level_db(spectrum).sub_(FLOOR_DB).div_(-FLOOR_DB).clamp_(0.0, 1.0)
 
 
 def gain(predicted_image: Tensor, noisy_image: Tensor) -> Tensor:
