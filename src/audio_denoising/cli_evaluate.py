@@ -1,0 +1,132 @@
+"""The `denoise evaluate` command: judges versions and simple references on a test set."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from .cli_options import NOISE, SPEECH
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .evaluation.runner import Result
+
+console = Console(highlight=False, emoji=False)
+
+
+def evaluate(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Version or checkpoint file; may be repeated. Default: all that ship.",
+            show_default=False,
+        ),
+    ] = None,
+    testset: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with clean/ and noisy/, as `denoise data mix` writes it. "
+            "Default: the frozen list.",
+            show_default=False,
+        ),
+    ] = None,
+    speech: Annotated[
+        Path, typer.Option(help="For the frozen list: LibriSpeech with test-other.")
+    ] = SPEECH,
+    noise: Annotated[
+        Path, typer.Option(help="For the frozen list: UrbanSound8K with fold10.")
+    ] = NOISE,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Judge noisereduce and RNNoise as well.")
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(help="File for every single score.", show_default=False)
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(help="Processes. Default: one a processor.", show_default=False)
+    ] = 0,
+) -> None:
+    """Judge versions and simple references on held-out mixtures: quality, intelligibility, speed.
+
+    PESQ, STOI, SI-SDR and more, by noise level and kind of noise; the same numbers every time.
+
+    Example: [bold]denoise evaluate --speech LibriSpeech --noise UrbanSound8K --peers[/bold]
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from .data.corpus import index_noise, index_speech
+    from .evaluation.candidates import MODELS, candidates
+    from .evaluation.result_tables import print_tables
+    from .evaluation.results import content, write
+    from .evaluation.runner import evaluate as run
+    from .evaluation.runner import processors
+    from .evaluation.scores import missing
+    from .evaluation.summary import real_time_factors, summarise
+    from .evaluation.testset import folder_items, frozen_items, frozen_list
+    from .training.checkpoint import require_writable
+
+    if jobs < 0:
+        raise UserError("--jobs must not be negative")
+    chosen = candidates(model or MODELS, peers=peers)
+    for each in chosen:  # a wrong name should fail at once
+        each.build()
+    if json is not None:
+        require_writable(json.resolve().parent)
+    jobs = jobs or processors()
+    for package, metrics in missing().items():
+        console.print(
+            f"Without {', '.join(metrics)}: the package {package} is not installed; "
+            'pip install "audio-denoising[evaluation]" brings it.',
+            markup=False,
+        )
+    with tempfile.TemporaryDirectory() as workshop:
+        if testset is not None:
+            items = folder_items(testset)
+        else:
+            with console.status("Looking for files"):
+                found = index_speech(speech), index_noise(noise)
+                items = frozen_items(frozen_list(), *found, Path(workshop))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("Judging", total=len(items))
+            results = run(
+                items, chosen, jobs=jobs, progress=lambda done: bar.update(task, completed=done)
+            )
+    summaries, factors = summarise(results), real_time_factors(results)
+    print_tables(console, summaries, factors)
+    console.print(
+        "\n± half of the 95 % bootstrap interval. Less is better for LSD and RTF alone. RTF: work "
+        f"for a second of audio, in seconds, on one thread; {jobs} at a time.",
+        style="dim",
+    )
+    other = sum(not result.as_listed for result in results)
+    if other:
+        console.print(
+            f"{other} of {len(results)} recordings are not the very samples that the list was made "
+            "with: another encoding of the corpora, or another decoder. Published figures differ "
+            "a little from these."
+        )
+    undefined = _undefined(results)
+    if undefined:
+        console.print(f"Not defined, and left out of the means: {undefined}.", markup=False)
+    if json is not None:
+        write(content(results, summaries, chosen, jobs=jobs), json)
+        console.print(str(json), style="bold", markup=False, soft_wrap=True)
+
+
+def _undefined(results: list[Result]) -> str:
+    """Which scores some outputs do not have, as a few words."""
+    lacking = Counter(
+        (metric, name)
+        for result in results
+        for name, scores in result.scores.items()
+        for metric, value in scores.items()
+        if value is None
+    )
+    return ", ".join(f"{m} of {count} × {name}" for (m, name), count in sorted(lacking.items()))

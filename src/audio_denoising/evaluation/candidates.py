@@ -1,0 +1,67 @@
+"""Who is judged: the noisy input as it is, versions and checkpoints, and simple references."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..denoiser import Denoiser
+from ..dsp.spectrum import SAMPLE_RATE
+from ..training.checkpoint import shipped
+from .references import PEERS, Cleaner, Waveform
+
+NOISY = "noisy input"
+MODELS = ("v2", "v3", "v4", "torch")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A denoiser by name; the denoiser itself is built in the process that uses it.
+
+    ``title`` stands in the tables; ``source`` is a version, a checkpoint file or a peer's name.
+    """
+
+    title: str
+    source: str
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is a package to compare with, rather than a network of this project."""
+        return self.source in PEERS
+
+    def build(self) -> Cleaner:
+        """Loads it, to run on the CPU, and tries it out.
+
+        Raises:
+            UserError: unknown name, unreadable checkpoint, or a package that is not installed.
+        """
+        cleaner = PEERS[self.source][1] if self.is_peer else _network(self.source)
+        # Once for nothing: what the first call has to load shows here, and is not timed later.
+        cleaner(np.sin(np.arange(SAMPLE_RATE), dtype=np.float32), SAMPLE_RATE)
+        return cleaner
+
+    def digest(self) -> str:
+        """First half of the SHA-256 of the weights: 32 hex digits."""
+        source = self.source
+        path = Path(source) if source.endswith(".pth") else shipped(source)
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+
+
+def candidates(models: Sequence[str], *, peers: bool) -> list[Candidate]:
+    """The candidates of a run, in the order of the tables."""
+    # A checkpoint goes by its file and folder: where that folder lies is nobody's business.
+    chosen = [Candidate("/".join(Path(name).parts[-2:]), name) for name in dict.fromkeys(models)]
+    return chosen + ([Candidate(name, name) for name in PEERS] if peers else [])
+
+
+def _network(source: str) -> Cleaner:
+    denoiser = Denoiser.from_pretrained(source, device="cpu")
+
+    def clean(noisy: Waveform, sample_rate: int) -> Waveform:
+        return np.asarray(denoiser(noisy, sample_rate))
+
+    return clean

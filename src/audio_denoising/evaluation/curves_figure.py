@@ -1,0 +1,166 @@
+"""Draws the training curves of several runs in one figure: loss and PSNR, by steps and by time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import UserError
+from ..models import VERSIONS
+from ..training.checkpoint import load_checkpoint, save_whole, shipped
+
+_PANELS = (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)"))
+_AXES = (("steps", "optimiser steps"), ("hours", "hours of training"))
+_CURVES = ("train_loss", "validation_loss", "train_psnr", "validation_psnr")
+_NEEDED = ("step", "train_seconds", *_CURVES)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One run, an entry for every epoch, the epochs of the runs it started from first.
+
+    ``starts`` are the places where a run went on from the weights of the one before.
+    """
+
+    title: str
+    loss_name: str
+    steps: list[int]
+    hours: list[float]
+    values: dict[str, list[float]]  # train_loss, validation_loss, train_psnr, validation_psnr
+    starts: list[int]
+
+
+def load_curves(source: str) -> Curves:
+    """Reads one training history.
+
+    Args:
+        source: a version whose weights ship, the folder of a run, its `history.json`, or a
+            checkpoint.
+
+    Raises:
+        UserError: there is no such history, or it is empty.
+    """
+    runs, title = _runs(source)
+    rows: list[dict[str, Any]] = []
+    steps: list[int] = []
+    hours: list[float] = []
+    starts: list[int] = []
+    done, spent = 0, 0.0
+    for run in runs:
+        if rows:
+            starts.append(len(rows))
+        for row in run["epochs"]:
+            spent += row["train_seconds"] / 3600
+            steps.append(done + row["step"])
+            hours.append(spent)
+        rows += run["epochs"]
+        done = steps[-1] if steps else 0
+    if not rows:
+        raise UserError(f"the history of {source} is empty: train for an epoch first")
+    values = {key: [float(row[key]) for row in rows] for key in _CURVES}
+    version = runs[-1]["options"]["version"]
+    loss = VERSIONS[version].loss if version in VERSIONS else "loss"
+    return Curves(title, loss, steps, hours, values, starts)
+
+
+def curves_figure(runs: Sequence[Curves]) -> Figure:
+    """Loss (above) and PSNR (below) against steps (left) and wall time (right).
+
+    Lines are validation, dots in the same colour training; a gap of dashes joins a run to the one
+    that went on from its weights. Losses are on a logarithmic scale: runs with different losses
+    (named in the legend) do not compare there, their PSNR does.
+    """
+    figure = Figure(figsize=(11, 7), dpi=100, layout="constrained")
+    panels = figure.subplots(2, 2, sharex="col", sharey="row")
+    for row, (key, label) in zip(panels, _PANELS, strict=True):
+        for axes, (across, _) in zip(row, _AXES, strict=True):
+            for number, run in enumerate(runs):
+                _draw(axes, run, key, across, f"C{number % 10}")
+            axes.grid(alpha=0.3)
+            axes.set_xlim(left=0)
+        row[0].set_ylabel(label)
+    panels[0][0].set_yscale("log")
+    for axes, (_, label) in zip(panels[1], _AXES, strict=True):
+        axes.set_xlabel(label)
+    panels[0][0].set_title("validation (lines) and training (dots), epoch by epoch", fontsize=10)
+    panels[0][1].legend()
+    return figure
+
+
+def write_curves(sources: Sequence[str], path: Path) -> None:
+    """Draws the histories of ``sources`` (see `load_curves`) into a picture, whole or not at all.
+
+    Raises:
+        UserError: a history is missing, or the picture cannot be written.
+    """
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"{path} must end in .png, .svg or .pdf")
+    figure = curves_figure([load_curves(source) for source in sources])
+    # A fixed software name keeps the file the same bytes from one run to the next.
+    metadata = {"Software": "audio_denoising"} if path.suffix.lower() == ".png" else None
+    save_whole(path, lambda temporary: figure.savefig(temporary, metadata=metadata))
+
+
+def _draw(axes: Axes, run: Curves, key: str, across: str, colour: str) -> None:
+    places: list[float] = list(run.steps if across == "steps" else run.hours)
+    trained, validated = run.values[f"train_{key}"], run.values[f"validation_{key}"]
+    bounds = [0, *run.starts, len(places)]
+    label: str | None = f"{run.title} ({run.loss_name})"
+    for first, last in pairwise(bounds):
+        part = slice(first, last)
+        axes.plot(places[part], validated[part], color=colour, marker=".", label=label)
+        axes.plot(places[part], trained[part], "o", color=colour, markersize=3, alpha=0.4)
+        label = None
+    for start in run.starts:
+        join = slice(start - 1, start + 1)
+        axes.plot(places[join], validated[join], color=colour, linestyle=":")
+
+
+def _runs(source: str) -> tuple[list[dict[str, Any]], str]:
+    """The run and, before it, those it started from; and what to call it."""
+    path = Path(source)
+    if source in VERSIONS:
+        content, title = _checkpoint(shipped(source)), f"{source}-small"
+    elif path.suffix == ".pth":
+        content, title = _checkpoint(path), "/".join(path.parts[-2:])
+    else:
+        file = path / "history.json" if path.is_dir() else path
+        content, title = _json(file), file.parent.name if file.name == "history.json" else file.stem
+    try:
+        runs = [*content.get("earlier", []), content]
+        for run in runs:
+            _ = run["options"]["version"], [[row[key] for key in _NEEDED] for row in run["epochs"]]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{source} is not a history of `denoise train` (it has no {error}): give a version, "
+            "the folder of a run, a history.json or a checkpoint"
+        ) from error
+    return runs, title
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    content = load_checkpoint(path).content
+    return {
+        "options": content.get("options", {}),
+        "epochs": content.get("history", []),
+        "earlier": content.get("earlier", []),
+    }
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"there is no training history at {path}: give one of {', '.join(VERSIONS)}, the "
+            "folder of a run, its history.json or a checkpoint"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is not a history of `denoise train`: it holds no JSON") from error

@@ -1,0 +1,138 @@
+"""Keeps an evaluation as JSON: every single score, the means, and on what it was measured."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..training.checkpoint import save_whole
+from .candidates import Candidate
+from .references import PEERS
+from .runner import Result
+from .scores import METRICS, PACKAGES
+from .summary import Means, PartSummary, real_time_factors
+
+_VERSIONS = ("audio-denoising", "torch", "numpy", "soundfile", "soxr", *PACKAGES)
+
+
+def content(
+    results: Sequence[Result],
+    summaries: Sequence[PartSummary],
+    candidates: Sequence[Candidate],
+    *,
+    jobs: int,
+) -> dict[str, Any]:
+    """All that is kept.
+
+    Everything but ``machine`` and ``real_time_factor`` is the same from run to run. A score that
+    is not defined is null; means are ``[mean, low, high]`` with the bounds of their 95 % interval.
+    """
+    return {
+        "machine": _machine(jobs),
+        "packages": _versions(candidates),
+        "weights": {each.title: each.digest() for each in candidates if not each.is_peer},
+        "metrics": list(METRICS),
+        "real_time_factor": {
+            name: round(factor, 4) for name, factor in real_time_factors(results).items()
+        },
+        "summary": {
+            summary.part: {
+                "count": summary.count,
+                "all": _means(summary.overall),
+                "by_snr": {f"{level:g}": _means(m) for level, m in summary.by_snr.items()},
+                "by_noise": {name: _means(m) for name, m in summary.by_noise.items()},
+            }
+            for summary in summaries
+        },
+        "items": [
+            {
+                "part": result.part,
+                "name": result.name,
+                "noise": result.noise_class,
+                "snr_db": result.snr_db,
+                "seconds": result.seconds,
+                "sha256": result.sha256,
+                "scores": {
+                    name: [scores.get(metric) for metric in METRICS]
+                    for name, scores in result.scores.items()
+                },
+            }
+            for result in results
+        ],
+    }
+
+
+def write(everything: dict[str, Any], path: Path) -> None:
+    """Writes one item and one group of means a line; the file appears whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    head = {key: value for key, value in everything.items() if key not in ("summary", "items")}
+    parts = []
+    for part, summary in everything["summary"].items():
+        groups = ",\n   ".join(_group_lines(summary))
+        parts.append(f"{json.dumps(part)}: {{\n   {groups}}}")
+    items = ",\n  ".join(json.dumps(item) for item in everything["items"])
+    text = (
+        json.dumps(head, indent=1).removesuffix("\n}")
+        + ',\n "summary": {\n  '
+        + ",\n  ".join(parts)
+        + f'\n }},\n "items": [\n  {items}\n ]\n}}\n'
+    )
+    save_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _group_lines(summary: dict[str, Any]) -> list[str]:
+    lines = [f'"count": {summary["count"]}', f'"all": {json.dumps(summary["all"])}']
+    for name in ("by_snr", "by_noise"):
+        inner = ",\n    ".join(
+            f"{json.dumps(key)}: {json.dumps(value)}" for key, value in summary[name].items()
+        )
+        lines.append(f'"{name}": {{\n    {inner}}}' if inner else f'"{name}": {{}}')
+    return lines
+
+
+def _means(means: Means) -> dict[str, dict[str, list[float]]]:
+    return {
+        name: {
+            metric: [round(value, 4) for value in (mean.mean, mean.low, mean.high)]
+            for metric, mean in found.items()
+        }
+        for name, found in means.items()
+    }
+
+
+def _machine(jobs: int) -> dict[str, Any]:
+    return {
+        "cpu": _cpu_model(),
+        "processes": jobs,
+        "threads_each": 1,
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())
+
+
+def _versions(candidates: Sequence[Candidate]) -> dict[str, str | None]:
+    peers = [PEERS[each.source][0] for each in candidates if each.is_peer]
+    return {package: _version(package) for package in (*_VERSIONS, *peers)}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,111 @@
+"""All the scores of one cleaned recording: which there are, and how they are called and printed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import numpy.typing as npt
+
+from ..dsp.spectrum import SAMPLE_RATE
+from .dnsmos import dnsmos
+from .metrics import (
+    image_psnr,
+    log_spectral_distance,
+    pesq_wb,
+    segmental_snr,
+    si_sdr,
+    stoi,
+)
+
+Waveform = npt.NDArray[np.float32]
+
+RATE = SAMPLE_RATE  # of everything that is scored
+_WIDEST_DB = 60.0  # of SI-SDR: one silent or perfect output must not rule a mean
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column: title with unit, decimals that mean something, and whether more is better."""
+
+    title: str
+    digits: int
+    rising: bool = True
+
+
+METRICS: dict[str, Metric] = {
+    "pesq_wb": Metric("PESQ", 2),
+    "stoi": Metric("STOI", 3),
+    "estoi": Metric("ESTOI", 3),
+    "si_sdr": Metric("SI-SDR dB", 1),
+    "segmental_snr": Metric("segSNR dB", 1),
+    "lsd": Metric("LSD dB", 1, rising=False),
+    "sig": Metric("SIG", 2),
+    "bak": Metric("BAK", 2),
+    "ovrl": Metric("OVRL", 2),
+    "image_psnr": Metric("PSNR dB", 1),
+}
+"""Key in the results -> its column, in the order of the table."""
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """Metrics that are computed together, and the packages that this takes."""
+
+    keys: tuple[str, ...]
+    packages: tuple[str, ...]
+    compute: Callable[[Waveform, Waveform], Sequence[float]]
+
+
+_MEASURES = (
+    _Measure(("pesq_wb",), ("pesq",), lambda x, s: (pesq_wb(x, s, RATE),)),
+    _Measure(
+        ("stoi", "estoi"),
+        ("pystoi",),
+        lambda x, s: (stoi(x, s, RATE), stoi(x, s, RATE, extended=True)),
+    ),
+    _Measure(("si_sdr",), (), lambda x, s: (_limited(si_sdr(x, s)),)),
+    _Measure(("segmental_snr",), (), lambda x, s: (segmental_snr(x, s, RATE),)),
+    _Measure(("lsd",), (), lambda x, s: (log_spectral_distance(x, s, RATE),)),
+    _Measure(("sig", "bak", "ovrl"), ("speechmos", "onnxruntime"), lambda x, s: dnsmos(x, RATE)),
+    _Measure(("image_psnr",), (), lambda x, s: (_limited(image_psnr(x, s, RATE)),)),
+)
+PACKAGES = tuple(package for measure in _MEASURES for package in measure.packages)
+
+
+def missing() -> dict[str, tuple[str, ...]]:
+    """Package that is not installed -> the metrics that are left out without it."""
+    return {
+        package: measure.keys
+        for measure in _MEASURES
+        for package in measure.packages
+        if find_spec(package) is None
+    }
+
+
+def score(estimate: Waveform, reference: Waveform) -> dict[str, float | None]:
+    """Scores one estimate, both ``(L,)`` at 16 kHz.
+
+    Returns:
+        A number for every metric whose packages are installed, in the order of ``METRICS``; None
+        where the metric is not defined for this pair: the reference silent, the pair too short.
+    """
+    scores: dict[str, float | None] = {}
+    for measure in _MEASURES:
+        if not all(find_spec(package) for package in measure.packages):
+            continue
+        try:
+            values: Sequence[float | None] = measure.compute(estimate, reference)
+        except ValueError:
+            values = [None] * len(measure.keys)
+        for key, value in zip(measure.keys, values, strict=True):
+            defined = value is not None and math.isfinite(value)
+            scores[key] = round(value, 4) if value is not None and defined else None
+    return scores
+
+
+def _limited(decibels: float) -> float:
+    return min(_WIDEST_DB, max(-_WIDEST_DB, decibels))
