@@ -292,6 +292,8 @@ def test_no_other_split_is_trained_on(shards, split, write, tmp_path):
     noise = find_shards(f"{shards}/noise-*.tar", "noise")
     with pytest.raises(UserError, match=f"hold the {split} split"):
         ShardMixtures(speech, noise)
+    with pytest.raises(UserError, match=f"hold the {split} split: give those of the train split"):
+        sibling(speech, split)
     # Renamed, and without an index, every piece still tells.
     hidden = shutil.copy(speech.urls[0], shards / "speech-train-000099.tar")
     speech = find_shards(str(hidden), "speech")

@@ -150,8 +150,12 @@ def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
 def sibling(shards: ShardSet, split: str) -> ShardSet:
     """The set of another split that lies beside these shards, whole, as its index lists it.
 
-    Raises UserError if there is none.
+    Raises UserError if there is none, or these are of that split themselves.
     """
+    if split in shards.splits:
+        raise UserError(
+            f"The {shards.what} shards hold the {split} split: give those of the train split"
+        )
     urls: list[str] = []
     for folder in dict.fromkeys(_folder(url) for url in shards.urls):
         place = f"{folder}{shards.what}-{split}.json"
