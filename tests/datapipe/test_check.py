@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from audio_denoising import cli_data
 from audio_denoising.data import check as check_module
-from audio_denoising.data.check import Check, check, examine
+from audio_denoising.data.check import Check, Rate, check, examine
 from audio_denoising.data.corpus import index_speech
 from audio_denoising.data.dataset import MixtureDataset
 from audio_denoising.data.preparation import prepare
@@ -152,21 +152,26 @@ def test_several_folders_are_looked_at_together(own, write, monkeypatch):
     assert code == 1 and "rain.wav is a file" in " ".join(text.split())
     (own / "hiss").mkdir()
     (own / "noise/rain.wav").rename(own / "hiss/rain.wav")
+    (own / "hiss/empty.wav").touch()
     code, text = command(monkeypatch, own, *more, folders=("speech=1", "hiss=1"))
     assert code == 0
     flat = " ".join(text.split())
     assert f"{own / 'more'}, weight 3" in flat
+    assert f"1 noise unreadable in {own / 'hiss'}" in flat
     assert "files 7 4" in flat and "speakers, sources 3 4" in flat
     code, text = command(monkeypatch, own, "--speech", str(own), folders=("speech", "noise"))
     assert code == 1 and "is in two of the folders given" in " ".join(text.split())
 
 
 def test_the_cache_is_used_and_named(own, monkeypatch):
+    monkeypatch.setattr(check_module, "measure", lambda *_, **__: Rate(50.0, 0.1))
+    assert "which `denoise data prepare` does once" in command(monkeypatch, own)[1]
     path = own / "prepared.cache"
     recordings = index_speech(own / "speech")
     prepare(recordings, path)
     code, text = command(monkeypatch, own, "--cache", str(path))
     assert code == 0
+    assert "data prepare" not in text
     assert f"Cache {len(recordings)} of 10 recordings are read from" in " ".join(text.split())
     path.write_bytes(b"broken")
     code, text = command(monkeypatch, own, "--cache", str(path))

@@ -50,6 +50,8 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
             f"{100 * rate.device_share:.0f} % of the time for mixing and STFT. An epoch of "
             f"{epoch:,} takes it {_duration(epoch / rate.mixtures_per_second)}."
         )
+        if report.cache is None and rate.device_share < 0.5:
+            console.print("Most of that is decoding, which `denoise data prepare` does once.")
     console.print()
     for note in report.notes:
         console.print(f"[yellow]Note:[/yellow] {escape(note)}")
@@ -95,10 +97,12 @@ def _faults(
     if not total:
         return
     console.print(f"\n[bold]{title}: {total:,}[/bold]")
+    folders = Counter(corpus.what for corpus, _ in found)
     for corpus, findings in found:
+        where = f" in {corpus.folder}" if folders[corpus.what] > 1 else ""
         kinds = Counter(finding.fault for finding in findings)
         for fault, count in kinds.items():
-            console.print(f"{count:>6,} {corpus.what} {fault}")
+            console.print(f"{count:>6,} {corpus.what} {fault}{where}", markup=False, soft_wrap=True)
             of_kind = [finding for finding in findings if finding.fault == fault]
             shown = of_kind if name_all else of_kind[:_NAMED]
             for finding in shown:
