@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import soundfile
 
 from audio_denoising.errors import UserError
 from audio_denoising.io.reading import AudioReader, read_audio
+from audio_denoising.io.writing import AudioWriter
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal((40_000, 2))).astype(np.float32)
 
@@ -125,4 +127,84 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     soundfile.write(path, NOISE, 16_000)
     path.chmod(0)
     with pytest.raises(UserError, match="permission"):
+        AudioReader(path)
+
+
+def _written(path: Path, seconds: int = 4) -> np.ndarray:
+    x = np.resize(NOISE[:, :1], (16_000 * seconds, 1)).T
+    with AudioWriter(path, 16_000, 1, frames=x.shape[1]) as writer:
+        writer.write(x)
+    return read_audio(path)[0]
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.mp3", "a.mka", "a.aac"])
+def test_what_is_there_of_a_truncated_file_can_be_had(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    x = _written(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with AudioReader(path, salvage=True) as reader:
+        y = np.concatenate(list(reader.blocks(7001)), axis=1)
+    assert 0.4 < y.shape[1] / x.shape[1] < 0.7
+    whole = slice(0, y.shape[1] * 8 // 10)  # what lies next to the cut may be lost
+    assert np.allclose(y[:, whole], x[:, whole], atol=1e-4)
+    assert str(path) in reader.damage and "truncated or corrupt" in reader.damage
+    assert re.search(r"\d\.\d\d s: ", reader.damage)
+    with pytest.raises(UserError, match="truncated or corrupt"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
+def test_what_follows_a_damaged_place_is_read_and_stays_in_time(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    x = _written(path, seconds=10)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = np.random.default_rng(1).bytes(3000)
+    path.write_bytes(data)
+    with AudioReader(path, salvage=True) as reader:
+        y = np.concatenate(list(reader.blocks(7001)), axis=1)
+    assert y.shape == x.shape
+    quarter = x.shape[1] // 4
+    assert np.allclose(y[:, :quarter], x[:, :quarter], atol=1e-4)
+    assert np.allclose(y[:, -quarter:], x[:, -quarter:], atol=1e-4)
+    assert "has damaged places from" in reader.damage
+
+
+def test_a_recording_whose_header_was_never_completed(tmp_path: Path) -> None:
+    """A recorder that loses power leaves the sizes in the header at zero."""
+    path = tmp_path / "a.wav"
+    x = _written(path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"data")
+    data[4:8] = data[start + 4 : start + 8] = bytes(4)
+    path.write_bytes(data)
+    assert np.array_equal(read_audio(path)[0], x)
+
+
+def test_a_length_left_open_is_no_damage(tmp_path: Path) -> None:
+    """Programs that write to a pipe cannot go back to the header."""
+    path = tmp_path / "a.wav"
+    x = _written(path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"data")
+    data[4:8] = data[start + 4 : start + 8] = b"\xff" * 4
+    path.write_bytes(data)
+    assert np.array_equal(read_audio(path)[0], x)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.ogg", "a.flac", "a.webm"])
+def test_blocks_of_any_size_give_the_same(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with AudioWriter(path, 48_000, 2) as writer:
+        writer.write(np.ascontiguousarray(NOISE.T))
+    whole, _ = read_audio(path)
+    for size in (100, 16_384, 30_000):
+        with AudioReader(path) as reader:
+            assert np.array_equal(np.concatenate(list(reader.blocks(size)), axis=1), whole)
+
+
+def test_a_playlist_fetches_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.m3u8"
+    path.write_text("#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(UserError, match="not an audio file"):
         AudioReader(path)

@@ -102,7 +102,7 @@ def test_the_picture_stays_byte_for_byte(
     for index in range(len(kinds)):
         if index != denoised and kinds[index] != "attachment":
             old, new = packets(source, index), packets(target, index)
-            assert len(old) > 0
+            assert old or kinds[index] == "data"  # the track of chapters gives no packets
             if sound.startswith("pcm") and kinds[index] == "audio":  # cut anew, but not changed
                 old, new = ([(b"".join(p[0] for p in track),)] for track in (old, new))  # type: ignore[list-item]
             assert new == old

@@ -169,7 +169,7 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file size limits as Linux has them")
-@pytest.mark.parametrize("name", ["out.wav", "out.flac", "out.ogg"])
+@pytest.mark.parametrize("name", ["out.wav", "out.flac", "out.ogg", "out.mp3", "out.mkv"])
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, name: str) -> None:
     script = f"""
 import resource, signal, numpy as np

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,6 +137,7 @@ class MediaDecoder:
             self.damaged_at: int | None = None
             self._expected = Fraction(0)  # seconds of sound by the header, 0 where it is not sure
             self._done = 0
+            self._torn = False  # something was lost before the next frame
             self._decoded = self._decode()
             # What the header says may be wrong (HE-AAC), what is decoded is right.
             self._first = next(self._decoded, None)
@@ -150,10 +152,11 @@ class MediaDecoder:
         self.layout = self._first.layout.name
         self.bit_rate = int(self._stream.bit_rate or 0)
         # Sound alone starts when it starts; beside other streams the time stamp counts.
-        first = (self._first.pts or 0) * (self._first.time_base or Fraction(0))
+        self._origin: float | None = None
+        if self._first.pts is not None and self._first.time_base is not None:
+            self._origin = float(self._first.pts * self._first.time_base)
         covers = sum(bool(s.disposition & Disposition.attached_pic) for s in streams)
-        self._origin = float(first)
-        self.start = self._origin if len(streams) - covers > 1 else 0.0
+        self.start = self._origin or 0.0 if len(streams) - covers > 1 else 0.0
         self.subtype = self._subtype(self._first)
         self._exact, self.frames = self._length()
 
@@ -164,7 +167,7 @@ class MediaDecoder:
         """
         frame = self._first
         while frame is not None:
-            for piece in (self._gap_before(frame), self._samples(frame)):
+            for piece in chain(self._gap_before(frame), [self._samples(frame)]):
                 if self._exact and self.frames:
                     piece = piece[:, : self.frames - self._done]  # the rest is codec padding
                 if piece.shape[1]:
@@ -199,18 +202,24 @@ class MediaDecoder:
                 return
 
     def _damaged(self) -> None:
+        self._torn = True
         if self.damaged_at is None:
             self.damaged_at = self._done
 
-    def _gap_before(self, frame: AudioFrame) -> Samples:
-        """Silence for the time that passed since the last frame."""
-        missing = 0
-        if frame.pts is not None and frame.time_base is not None:
-            now = float(frame.pts * frame.time_base) - self._origin
-            missing = round(now * self.rate) - self._done
-        if not _GAP * self.rate < missing < _LONGEST_GAP * self.rate:
-            missing = 0
-        return np.zeros((self.channels, missing), np.float32)
+    def _gap_before(self, frame: AudioFrame) -> Iterator[Samples]:
+        """Silence, a second at a time, for the time that passed since the last frame."""
+        if frame.pts is None or frame.time_base is None:
+            self._torn = True  # FFmpeg has lost its place; the next time stamp tells
+            return
+        now = float(frame.pts * frame.time_base)
+        if self._origin is None:
+            self._origin = now - self._done / self.rate
+        missing = round((now - self._origin) * self.rate) - self._done
+        shortest = 0.0 if self._torn else _GAP
+        self._torn = False
+        if shortest * self.rate < missing < _LONGEST_GAP * self.rate:
+            for start in range(0, missing, self.rate):
+                yield np.zeros((self.channels, min(self.rate, missing - start)), np.float32)
 
     def _samples(self, frame: AudioFrame) -> Samples:
         if (frame.sample_rate, frame.layout.nb_channels) == (self.rate, self.channels):

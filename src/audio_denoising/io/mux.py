@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
@@ -19,6 +19,14 @@ import soxr
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
+from audio_denoising.io.encoders import (
+    UNFLUSHED,
+    accepted,
+    bit_rate,
+    quality,
+    raw_samples,
+    sample_format,
+)
 from audio_denoising.io.formats import CannotHoldError, Container
 from audio_denoising.io.lame_tag import tell_length
 from audio_denoising.io.media import ERRORS, open_media, sound_track
@@ -32,27 +40,6 @@ if TYPE_CHECKING:
 
 Samples = npt.NDArray[np.float32]
 
-# Bits of the integers that are given to FFmpeg's encoders, and FFmpeg's names for the formats.
-_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "ALAC_16": 16, "ALAC_24": 24, "AMR_NB": 16}
-_BITS |= {"PCM_U8": 8, "PCM_S8": 8, "ULAW": 16, "ALAW": 16}
-_FORMATS = {8: "u8", 16: "s16", 24: "s32", 32: "s32"}
-# Arrangements of the loudspeakers to try where the input does not tell its own.
-_LAYOUTS = {
-    1: ["mono"],
-    2: ["stereo"],
-    3: ["3.0", "2.1"],
-    4: ["4.0", "quad"],
-    5: ["5.0", "5.0(side)"],
-    6: ["5.1", "5.1(side)"],
-    7: ["6.1", "6.1(back)"],
-    8: ["7.1"],
-}
-_MOST_BITS = {"ac3": 640_000, "libopencore_amrnb": 12_200}
-# LAME turns the sound down by 0.4 dB at constant bit rates, but not at constant quality: 0 is the
-# best; FFmpeg counts in units of 118.
-_FINE_MP3 = {"flags": "+qscale", "global_quality": "0"}
-_GOOD_MP3 = {"flags": "+qscale", "global_quality": str(2 * 118)}
-_MANY_BITS = 200_000
 # What is told of a sound track that holds for the denoised one too (its size does not).
 _OF_A_TRACK = {"language", "title", "handler_name"}
 _PIECE = 1 << 16  # samples handed to the encoder at once
@@ -91,30 +78,35 @@ class MediaEncoder:
         self._container = container
         self._subtype = subtype
         encoder = container.encoders[subtype]
-        self._format = _sample_format(encoder, subtype)
-        self._rate, self._layout = _accepted(
-            encoder, self._format, rate, channels, source.layout if source else "", container.video
+        self._format = sample_format(encoder, subtype)
+        self._rate, self._layout = accepted(
+            encoder,
+            self._format,
+            rate,
+            channels,
+            layout=source.layout if source is not None else "",
+            resample=container.video,
         )
         self._resampler = (
             soxr.ResampleStream(rate, self._rate, channels, dtype="float32")
             if rate != self._rate
             else None
         )
+        self._source: InputContainer | None = None
+        if source is not None:
+            with suppress(*ERRORS):  # libsndfile reads some that FFmpeg does not
+                self._source = open_media(source.path)
         # Through a file of ours, not a name: FFmpeg does not tell when its last bytes fail.
         self._file = path.open("w+b")
-        self._source: InputContainer | None = None
+        self._out = av.open(
+            self._file, "w", format=container.name, container_options=self._options()
+        )
+        self.left_out: tuple[str, ...] = ()
+        self._copies: dict[int, Stream] = {}
         try:
-            if source is not None:
-                with suppress(*ERRORS):  # libsndfile reads some that FFmpeg does not
-                    self._source = open_media(source.path)
-            self._out = av.open(
-                self._file, "w", format=container.name, container_options=self._options()
-            )
-            self.left_out: tuple[str, ...] = ()
-            self._copies: dict[int, Stream] = {}
-            self._add_streams(encoder, _bit_rate(encoder, subtype, self._rate, channels, source))
-            if self._source is not None:
-                self._out.metadata.update(source.tags if source else {})
+            self._add_streams(encoder, bit_rate(encoder, subtype, self._rate, channels, source))
+            if source is not None and self._source is not None:
+                self._out.metadata.update(source.tags)
                 self._out.set_chapters(self._source.chapters())
             self._start()
         except BaseException:
@@ -128,7 +120,7 @@ class MediaEncoder:
         self._to_drop = max(0, math.ceil(late / max(frame, 1)))
         start = source.start if source is not None and container.video else 0.0
         self._position = round(start * self._rate)
-        self._tail = np.zeros((channels, max(0, -late)), np.float32)
+        self._tail = np.zeros((channels, max(-late, UNFLUSHED.get(encoder, 0))), np.float32)
         self._encode(np.zeros((channels, self._to_drop * frame - late), np.float32))
 
     def write(self, samples: Samples) -> None:
@@ -159,8 +151,7 @@ class MediaEncoder:
         """Close a file that will be thrown away."""
         with suppress(OSError):
             self._file.close()  # first: so FFmpeg does not complete it
-        if hasattr(self, "_out"):
-            self._out.close()
+        self._out.close()
         if self._source is not None:
             self._source.close()
 
@@ -184,7 +175,7 @@ class MediaEncoder:
                 options["movflags"] = "use_metadata_tags"
         return options
 
-    def _add_streams(self, encoder: str, bit_rate: int) -> None:
+    def _add_streams(self, encoder: str, bits: int) -> None:
         """Add the sound track and, in the order of the source, what is copied."""
         track = sound_track(self._source) if self._source is not None else None
         for stream in self._source.streams if self._source is not None else (None,):
@@ -194,10 +185,10 @@ class MediaEncoder:
                     self._out.add_stream(
                         encoder,
                         rate=self._rate,
-                        options=_quality(encoder, bit_rate),
+                        options=quality(encoder, bits),
                         layout=self._layout,
                         format=self._format,
-                        bit_rate=bit_rate,
+                        bit_rate=bits,
                     ),
                 )
                 if stream is not None and self._container.video:
@@ -272,7 +263,7 @@ class MediaEncoder:
             for start in range(0, samples.shape[1], _PIECE):
                 piece = samples[:, start : start + _PIECE]
                 frame = av.AudioFrame.from_ndarray(
-                    self._raw(piece), format=self._format, layout=self._layout
+                    raw_samples(piece, self._format, self._subtype), self._format, self._layout
                 )
                 frame.sample_rate = self._rate
                 frame.time_base = Fraction(1, self._rate)
@@ -287,80 +278,3 @@ class MediaEncoder:
         dropped = min(self._to_drop, len(packets))
         self._to_drop -= dropped
         self._out.mux(packets[dropped:])
-
-    def _raw(self, samples: Samples) -> npt.NDArray[Any]:
-        """The samples in the encoder's format; integers are rounded and clipped."""
-        raw: npt.NDArray[Any] = samples
-        name = self._format.removesuffix("p")
-        if name == "dbl":
-            raw = samples.astype(np.float64)
-        elif name != "flt":
-            bits = _BITS[self._subtype]
-            scale = 2 ** (bits - 1)
-            whole = np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1)
-            if bits == 8:
-                raw = (whole + scale).astype(np.uint8)
-            elif bits == 16:
-                raw = whole.astype(np.int16)
-            else:
-                raw = whole.astype(np.int32) << (32 - bits)
-        if not self._format.endswith("p"):
-            raw = raw.T.reshape(1, -1)
-        return np.ascontiguousarray(raw)
-
-
-def _sample_format(encoder: str, subtype: str) -> str:
-    """FFmpeg's sample format for an encoder: floats where it takes them."""
-    accepted = [f.name for f in av.codec.Codec(encoder, "w").audio_formats or []]
-    wanted = ["fltp", "flt", "dbl"]
-    if subtype in _BITS and encoder != "libmp3lame":
-        wanted = [_FORMATS[_BITS[subtype]], f"{_FORMATS[_BITS[subtype]]}p"]
-    return next(name for name in wanted if name in accepted)
-
-
-def _accepted(
-    encoder: str, sample_format: str, rate: int, channels: int, layout: str, video: bool
-) -> tuple[int, str]:
-    """The sample rate and arrangement of channels that an encoder takes, nearest to those given.
-
-    Raises:
-        ValueError: it takes none of them.
-    """
-    rates = [rate]
-    held = av.codec.Codec(encoder, "w").audio_rates
-    if video and held and rate not in held:
-        rates = [min((r for r in held if r > rate), default=max(held))]
-    layouts = [layout] if layout else []
-    layouts += [*_LAYOUTS.get(channels, []), f"{channels} channels"]
-    problem: Exception | None = None
-    for chosen in layouts:
-        context = av.CodecContext.create(encoder, "w")
-        assert isinstance(context, av.AudioCodecContext)
-        context.format, context.rate = sample_format, rates[0]
-        context.bit_rate = min(96_000, 4 * rates[0]) * channels
-        try:
-            context.layout = chosen
-            context.open()
-        except ERRORS as error:
-            problem = error
-        else:
-            return rates[0], chosen
-    raise ValueError(str(problem)) from problem
-
-
-def _quality(encoder: str, bit_rate: int) -> dict[str, str]:
-    if encoder != "libmp3lame":
-        return {}
-    return _FINE_MP3 if bit_rate > _MANY_BITS else _GOOD_MP3
-
-
-def _bit_rate(
-    encoder: str, subtype: str, rate: int, channels: int, source: AudioReader | None
-) -> int:
-    """Bits in a second for compressed sound: at least those of the source in the same format."""
-    if encoder.startswith(("pcm", "flac", "alac")):
-        return 0
-    bits = min(96_000, 4 * rate) * channels
-    if source is not None and source.subtype == subtype:
-        bits = max(bits, source.bit_rate)
-    return min(bits, _MOST_BITS.get(encoder, 256_000 * channels))
