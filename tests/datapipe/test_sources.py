@@ -20,6 +20,7 @@ from audio_denoising.data.sources import (
     speech_chances,
     weights_of,
 )
+from audio_denoising.data.splits import split
 from audio_denoising.errors import UserError
 
 
@@ -168,3 +169,22 @@ def test_folders_that_hold_one_another_are_refused(constants):
     with pytest.raises(UserError, match=r"1\.wav is in two of the folders given"):
         index_speech(constants, constants / "a")
     assert [r.source for r in index_speech(constants / "b", constants / "a")] == [0, 1, 1, 1, 1]
+
+
+def test_no_source_and_no_speaker_of_two_folders_is_in_two_splits(write, tmp_path):
+    for number in range(12):
+        write(f"one/{number}/a.wav")
+        write(f"other/{number}/b.wav")  # the same speakers
+        write(f"folds/fold{number % 3 + 1}/{number}-1-0-0.wav")
+        write(f"esc/1-{number}-A.wav")  # the same Freesound recordings
+    splits = split(
+        index_speech(tmp_path / "one", tmp_path / "other"),
+        index_noise(tmp_path / "folds", tmp_path / "esc"),
+    )
+    for what in ("speech", "noise"):
+        parts = [getattr(part, what) for part in (splits.train, splits.validation, splits.test)]
+        groups = [{recording.group for recording in part} for part in parts]
+        assert sum(map(len, groups)) == len(set().union(*groups)) == 12
+        assert sum(map(len, parts)) == 24
+        for part in parts:
+            assert len({r.path for r in part if r.source == 0}) * 2 == len(part)
