@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from audio_denoising.data.augment import (
     ORIGINAL,
     PRESETS,
+    TELEPHONE_HZ,
     Recipe,
     change_speed,
     join_noises,
@@ -83,6 +84,7 @@ def test_everything_happens_about_as_often_as_promised():
     for chance, happened in wanted.items():
         assert np.mean(happened) == pytest.approx(chance, abs=0.05)
         assert any(happened)
+    assert {(r.low_hz, r.high_hz) for r in recipes if r.low_hz} == {TELEPHONE_HZ}
     both = [any(r.noise_filter) and any(r.speech_filter) for r in recipes]
     assert np.mean(both) == pytest.approx(VARIED.colouring**2, abs=0.05)  # each on its own
 

@@ -250,6 +250,14 @@ def test_in_a_room_the_answer_keeps_the_first_50_ms_undelayed(rooms):
     assert power(heard) == pytest.approx(power(click), rel=1e-4)
 
 
+def test_reverberation_ends_with_the_stretch_and_does_not_go_round(rooms):
+    click = torch.zeros(1, LENGTH)
+    click[0, -50] = 0.5
+    for part in follow(Recipe(room=3), speech=click, noise=torch.zeros(1, LENGTH), rooms=rooms):
+        assert part[0, : -50 - LEAD].abs().max() < 1e-6
+        assert part[0, -50] > 0.1
+
+
 def test_in_a_room_the_ratio_is_of_the_speech_as_it_is_heard(rooms):
     speech, noise = white(14), white(15, 0.02)
     recipe = Recipe(snr_db=3.0, room=0)

@@ -107,6 +107,7 @@ def test_every_stretch_of_a_real_corpus_is_that_of_the_whole_recording(tiny, dat
         ("x.wav", {"subtype": "FLOAT"}, FLOAT),
         ("x.wav", {"samples": np.array([-1.0, 0.0, 0.5, 32767 / 32768])}, FLOAT),
         ("x.wav", {"samples": np.full(90, 1.5), "subtype": "FLOAT"}, FLOAT),
+        ("x.wav", {"samples": np.array([0.5] * 9 + [1 / 3]), "subtype": "FLOAT"}, FLOAT),
         ("x.wav", {"samples": np.full(90, -0.0), "subtype": "FLOAT"}, FLOAT),
         ("x.wav", {"samples": np.zeros(90)}, EXACT),
     ],
@@ -174,7 +175,9 @@ def test_a_changed_file_is_decoded_and_the_sentence_says_so(voices, place, write
     assert opened(place, voices).summary == f"4 of 4 recordings are read from {place}"
     os.utime(voices[1].path, ns=(1, 1))  # another time
     samples = np.full(voices[2].samples, 0.25)
-    write("speech/c.wav", samples=samples, subtype="FLOAT")  # another size
+    time = voices[2].path.stat().st_mtime_ns
+    write("speech/c.wav", samples=samples, subtype="FLOAT")  # another size at the same time
+    os.utime(voices[2].path, ns=(time, time))
     cache = opened(place, voices)
     assert cache.summary == (
         f"2 of 4 recordings are read from {place}, the other 2 are decoded; 2 of them changed "
@@ -366,6 +369,27 @@ def test_after_ctrl_c_the_next_run_goes_on(voices, place):
     report = prepare(voices, place)
     assert (report.decoded, report.kept) == (1, 3)
     assert files(place) == ["x.cache"]
+
+
+def test_ctrl_c_in_the_middle_of_a_recording_leaves_nothing_of_it(voices, place, monkeypatch):
+    append = preparation._append
+    calls = []
+
+    def stop_at_the_third(file, entry, samples):
+        calls.append(entry)
+        if len(calls) == 3:
+            file.write(bytes(10_000))
+            raise KeyboardInterrupt
+        return append(file, entry, samples)
+
+    monkeypatch.setattr(preparation, "_append", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(voices, place)
+    cache = opened(place, voices)
+    assert "2 of 4" in cache.summary
+    assert place.stat().st_size < 4 * voices[0].samples + 4_000  # two of 16 bits, and the index
+    found = cache.read_segment(voices[1], 0, 9_000)
+    assert found.tobytes() == read_segment(voices[1], 0, 9_000).tobytes()
 
 
 def test_ctrl_c_does_not_trade_a_full_cache_for_less(voices, place, write, tmp_path):
