@@ -298,15 +298,15 @@ def test_files_keep_length_rate_channels_and_depth(
 
 
 def test_a_file_and_an_array_come_out_the_same(tmp_path: Path) -> None:
-    x = noise(2, 44_100 * 55)  # two chunks
-    soundfile.write(tmp_path / "a.wav", x.T, 44_100, subtype="FLOAT")
+    x = noise(2, 8000 * 55)  # two chunks
+    soundfile.write(tmp_path / "a.wav", x.T, 8000, subtype="FLOAT")
     denoiser = Denoiser(smoothing)
     report = denoiser.denoise_file(tmp_path / "a.wav")
     assert report.output == tmp_path / "a_denoised.wav"
-    expected = denoiser(x, 44_100)
+    expected = denoiser(x, 8000)
     assert np.array_equal(soundfile.read(report.output)[0].T, expected)
     samples, rate = denoiser(tmp_path / "a.wav")
-    assert rate == 44_100 and np.array_equal(samples, expected)
+    assert rate == 8000 and np.array_equal(samples, expected)
     assert np.array_equal(denoiser(str(tmp_path / "a.wav"), limit=0)[0], x)
 
 

@@ -46,6 +46,27 @@ def test_the_recording_is_what_is_kept_and_what_is_taken_out(
     assert removed.any() == (strength > 0)
 
 
+ODD = {
+    "32 channels": (8000, noise(4000, 32)),
+    "192 kHz": (192_000, noise(50_000)),
+    "1 kHz": (1000, noise(700)),
+    "one bit": (16_000, np.sign(noise(20_000))),
+    "silence": (16_000, np.zeros((20_000, 2))),
+    "DC offset": (16_000, 0.7 + 0.1 * noise(20_000)),
+    "one sample": (48_000, noise(1)),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_recordings_come_out_whole(kind: str, tmp_path: Path) -> None:
+    rate, samples = ODD[kind]
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+    report = Denoiser(smoothing).denoise_file(tmp_path / "a.wav")
+    cleaned, cleaned_rate = soundfile.read(report.output, always_2d=True)
+    assert cleaned_rate == rate and cleaned.shape == samples.shape and np.isfinite(cleaned).all()
+    assert cleaned.any() == (kind != "silence")
+
+
 def square(path: Path, subtype: str) -> Path:
     """A full-scale square wave: without its upper harmonics it overshoots."""
     time = np.arange(32_000) / 16_000

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from audio_denoising.cleaning.stream import Progress, StreamCleaner
-from audio_denoising.dsp.chunks import CHUNK_SECONDS
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.strength import Strength
 from audio_denoising.errors import UserError
@@ -22,7 +21,7 @@ from audio_denoising.io.reading import AudioReader
 from audio_denoising.io.writing import AudioWriter, check_output
 
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 768_000
-_READ_SECONDS = 10  # of the first reading, which needs no context
+_BLOCK_SECONDS = 10  # read at once
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def clean_recording(
         rate = checked_rate(reader.rate)
         target.check(input)
         level = ActiveLevel(rate)
-        for block in reader.blocks(_READ_SECONDS * rate):
+        for block in reader.blocks(_BLOCK_SECONDS * rate):
             level.add(block)
             progress(0.0, max(level.samples, reader.frames) / rate)
     with AudioReader(input, salvage=salvage) as reader, ExitStack() as outputs:
@@ -133,7 +132,7 @@ def clean_recording(
         # Completed first, as it was opened last: where the output is, the noise is too.
         noise_file = writer(target.noise, target.force, None) if target.noise else None
         beyond = 0
-        blocks = reader.blocks(CHUNK_SECONDS * rate)
+        blocks = reader.blocks(_BLOCK_SECONDS * rate)
         for noisy, clean in cleaner.stream(blocks, rate, level, progress):
             mixed = strength.mix(noisy, clean)
             cleaned_file.write(mixed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +26,8 @@ Model = Callable[[Tensor], Tensor]
 
 Progress = Callable[[float, float], None]
 """Called with the seconds of audio done and the seconds in all."""
+
+_TOGETHER = 2  # channels; their windows fill the batches, and more would only take more memory
 
 
 @dataclass(frozen=True)
@@ -60,21 +63,26 @@ class StreamCleaner:
             Noisy and cleaned samples ``(C, m)``, side by side; laid end to end they are the signal.
         """
         gains = level.gains()[:, None]
-        done = 0
+        done = 0.0
         for chunk in chunks(blocks, rate):
-            length = chunk.stop - chunk.start
+            noisy = chunk.samples[:, chunk.start : chunk.stop]
+            cleaned = np.empty_like(noisy)
+            for first in range(0, len(noisy), _TOGETHER):
+                some = slice(first, first + _TOGETHER)
+                length = noisy[some].size / len(noisy)
 
-            def report(windows: int, of: int, done: int = done, length: int = length) -> None:
-                progress((done + length * windows / of) / rate, level.samples / rate)
+                def report(share: float, done: float = done, length: float = length) -> None:
+                    progress((done + share * length) / rate, level.samples / rate)
 
-            cleaned = self._clean(chunk, rate, gains, report)
-            yield chunk.samples[:, chunk.start : chunk.stop], cleaned
-            done += length
+                part = Chunk(chunk.samples[some], chunk.start, chunk.stop)
+                cleaned[some] = self._clean(part, rate, gains[some], report)
+                done += length
+            yield noisy, cleaned
 
     def _clean(
-        self, chunk: Chunk, rate: int, gains: Samples, report: Callable[[int, int], None]
+        self, chunk: Chunk, rate: int, gains: Samples, report: Callable[[float], None]
     ) -> Samples:
-        """Cleans one chunk and cuts off its context."""
+        """Cleans one chunk and cuts off its context; reports the share that is done."""
         noisy = resample(chunk.samples, rate, spectrum.SAMPLE_RATE)
         # One window of context on either side, so that the windows of all chunks are those of the
         # whole recording. What is left of the context only keeps the resampler's edges away.
@@ -86,11 +94,10 @@ class StreamCleaner:
             torch.from_numpy(noisy[:, seen] * gains),
             self._clean_windows,
             batch_size=self.batch_size,
-            progress=report,
+            progress=lambda windows, of: report(windows / of),
         )
         denoised[:, seen] = levelled.numpy() / gains
-        whole = carry_over(chunk.samples, rate, noisy, denoised)
-        return whole[:, chunk.start : chunk.stop]
+        return carry_over(chunk.samples, rate, noisy, denoised)[:, chunk.start : chunk.stop]
 
     @torch.inference_mode()
     def _clean_windows(self, windows: Tensor) -> Tensor:
