@@ -89,7 +89,7 @@ def make_ways(sample: Sample, batch: int, epoch_size: int) -> dict[str, Way]:
     prepare(recordings, cache_file)
     for what, found in (("speech", sample.speech), ("noise", sample.noise)):
         root = sample.folder / what
-        write_shards(found, root, shards, what=what, split="train", megabytes=4)
+        write_shards(found, [root], shards, what=what, split="train", megabytes=4)
     cache = open_cache(cache_file, recordings)
     assert cache is not None
     pair = sample.speech, sample.noise

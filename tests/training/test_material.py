@@ -24,7 +24,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("train", "validation"):
         for what, root in (("speech", SPEECH), ("noise", NOISE)):
             recordings = getattr(getattr(splits, name), what)
-            write_shards(recordings, root, folder, what=what, split=name, megabytes=1.0)
+            write_shards(recordings, [root], folder, what=what, split=name, megabytes=1.0)
     return folder
 
 

@@ -1,14 +1,10 @@
 """Writes one split of a corpus as tar shards of 16 kHz mono FLAC that stream from disk or network.
 
 A shard holds pieces of audio in WebDataset's way: ``KEY.flac`` and beside it ``KEY.json`` with the
-group (speaker, noise source), the split, the file it came from and its place in it. Recordings
-longer than a minute are cut, so that no piece is too large to be held in memory. The pieces stand
-in random order, always the same one: a reader that shuffles a few hundred of them sees many
-speakers at any time.
-
-Which piece goes into which shard follows from the recordings alone, before anything is decoded,
-and every shard begins with a digest of that plan. So the same recordings give the same bytes, and
-a run that was stopped keeps the shards that are whole; each appears under its name only then.
+group (speaker, noise source), the split, the file it came from and its place in it. Which piece
+goes where follows from the recordings alone (`shard_plan`), and every shard begins with a digest of
+that. So the same recordings give the same bytes, and a run that was stopped keeps the shards that
+are whole; each appears under its name only then.
 """
 
 from __future__ import annotations
@@ -16,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import re
 import tarfile
@@ -24,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -35,42 +29,11 @@ from ..dsp.spectrum import SAMPLE_RATE, SEGMENT
 from ..errors import UserError
 from .corpus import Recording
 from .mixing import SILENCE, DamagedRecording, Waveform, power, read_segment
+from .shard_plan import Piece, plan
 from .shards import INSTALL, Shard, ShardIndex
 from .single_run import single_run
 
-LONGEST = 60 * SAMPLE_RATE  # samples of a piece
-_OVERHEAD = 3072  # bytes of tar headers, padding and JSON around a piece
-_BYTES = 2  # of a sample, before FLAC makes it smaller
 _PLAN = "__plan__/shard"  # readers of WebDataset shards pass over such a name
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A recording, or the part of a long one that begins at sample ``start`` (at 16 kHz)."""
-
-    recording: Recording
-    file: str  # relative to the corpus
-    start: int
-    samples: int
-
-    @property
-    def key(self) -> str:
-        """Its name in the shard: group, name and a checksum that keeps equal names apart."""
-        digest = hashlib.sha256(f"{self.file}:{self.start}".encode()).hexdigest()[:10]
-        return f"{_plain(self.recording.group)}/{_plain(Path(self.file).stem)}-{digest}"
-
-    def describe(self, what: str, split: str) -> dict[str, Any]:
-        """What stands beside its audio."""
-        return {
-            "what": what,
-            "split": split,
-            "group": self.recording.group,
-            "file": self.file,
-            "start": self.start,
-            "samples": self.samples,
-            "rate": SAMPLE_RATE,
-            "recording_samples": self.recording.samples,
-        }
 
 
 @dataclass
@@ -81,36 +44,9 @@ class Written:
     left_out: dict[Path, str]
 
 
-def plan(recordings: Sequence[Recording], root: Path, megabytes: float) -> list[list[Piece]]:
-    """Deals pieces to shards.
-
-    Args:
-        recordings: below ``root``.
-        megabytes: what a shard may hold, in 10⁶ bytes before FLAC makes it smaller.
-    """
-    pieces = []
-    for recording in recordings:
-        file = recording.path.relative_to(root.resolve()).as_posix()
-        parts = max(1, math.ceil(recording.samples / LONGEST))
-        edges = [recording.samples * part // parts for part in range(parts + 1)]
-        pieces += [Piece(recording, file, a, b - a) for a, b in pairwise(edges)]
-    # By a checksum: any order would do that is no order of speakers and the same everywhere.
-    pieces.sort(key=lambda piece: hashlib.sha256(piece.key.encode()).digest())
-    shards: list[list[Piece]] = []
-    room = 0.0
-    for piece in pieces:
-        size = piece.samples * _BYTES + _OVERHEAD
-        if not shards or size > room:
-            shards.append([])
-            room = megabytes * 1e6
-        shards[-1].append(piece)
-        room -= size
-    return shards
-
-
 def write_shards(
     recordings: Sequence[Recording],
-    root: Path,
+    folders: Sequence[Path],
     out: Path,
     *,
     what: str,
@@ -124,7 +60,7 @@ def write_shards(
     Recordings that are damaged or silent from end to end are left out and named in the result.
 
     Args:
-        recordings: one split of the corpus below ``root``.
+        recordings: one split of what `corpus.index_speech` or `index_noise` finds in ``folders``.
         out: folder, made where absent.
         what: "speech" or "noise". split: "train", "validation" or "test".
         megabytes: see `plan`.
@@ -138,7 +74,7 @@ def write_shards(
         import webdataset  # noqa: F401, before anything is touched
     except ImportError as error:
         raise UserError(f"Writing shards needs the webdataset library: {INSTALL}") from error
-    shards = plan(recordings, root, megabytes)
+    shards = plan(recordings, folders, megabytes)
     jobs = {
         out / f"{what}-{split}-{number:06d}.tar": (pieces, _document(pieces, what, split))
         for number, pieces in enumerate(shards)
@@ -176,8 +112,8 @@ def write_shards(
         groups = sorted({group for _, of_keys, _ in found for group in of_keys.values()})
         if not groups:
             raise UserError(
-                f"{root} leaves no {what} for the {split} split that can be used: add recordings, "
-                "or choose another --split"
+                f"{' and '.join(map(str, folders))} leaves no {what} for the {split} split that "
+                "can be used: add recordings, or choose another --split"
             )
         index = ShardIndex(what, split, groups, [shard for shard, _, _ in found])
         partial = out / f".{index.name}.part"
@@ -189,11 +125,10 @@ def write_shards(
 def _document(pieces: Sequence[Piece], what: str, split: str) -> bytes:
     """The first member of a shard: what it is, and a digest of all that decides its content."""
     sources = [
-        (piece.key, piece.describe(what, split), piece.recording.rate, piece.recording.frames)
-        for piece in pieces
+        (p.key, p.describe(what, split), p.recording.rate, p.recording.path.stat().st_size)
+        for p in pieces
     ]
-    sizes = [piece.recording.path.stat().st_size for piece in pieces]
-    digest = hashlib.sha256(json.dumps([sources, sizes], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
     return json.dumps({"what": what, "split": split, "plan": digest}).encode()
 
 
@@ -281,14 +216,8 @@ def _survey(path: Path) -> tuple[Shard, dict[str, str]]:
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
             checksum.update(block)
-    seconds = round(samples / SAMPLE_RATE, 3)
-    size = path.stat().st_size
+    seconds, size = round(samples / SAMPLE_RATE, 3), path.stat().st_size
     return Shard(path.name, len(groups), seconds, size, checksum.hexdigest()), groups
-
-
-def _plain(name: str) -> str:
-    """``name`` with nothing in it that a tar, a shell or WebDataset's keys take amiss."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
 
 
 @contextmanager
