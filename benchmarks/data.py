@@ -28,10 +28,11 @@ from audio_denoising.training.learner import ScratchLearner
 from audio_denoising.training.options import TrainingOptions
 from benchmarks.data_report import STEP, data_table, ratio_table
 from benchmarks.data_ways import CACHED, COLD, PLAIN, WAYS, Images, Way, make_ways, take_sample
-from benchmarks.engine import WIDE, write
+from benchmarks.engine import WIDE
 from benchmarks.engine_rounds import Trial, better, interleaved, ratio
 from benchmarks.engine_sides import set_up
 from benchmarks.machine import describe_machine
+from benchmarks.results_file import write
 
 BATCH = 16
 BATCHES = 4  # timed in a trial

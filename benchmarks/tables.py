@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.data_report import data_table, ratio_table
 from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
 from benchmarks.markdown import markdown_table
 from benchmarks.precision import precision_table
@@ -25,7 +26,7 @@ from benchmarks.precision import precision_table
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results")
 HISTORIES = Path("src/audio_denoising/checkpoints")
-DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/fast_convolution.md")
+DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/fast_convolution.md", "docs/training_data.md")
 
 _BLOCK = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _METRICS = {"si_sdr": ("SI-SDR, dB", 1), "pesq_wb": ("PESQ-WB", 2), "stoi": ("STOI", 3)}
@@ -122,6 +123,8 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "clean-speech": (RESULTS / "quality.json", _one(clean_table)),
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),
     "training": (HISTORIES / "*.json", _histories),
+    "data": (RESULTS / "data.json", _one(data_table)),
+    "data-ratios": (RESULTS / "data.json", _one(ratio_table)),
     "engine": (RESULTS / "engine_*.json", _all(engine_table)),
     "engine-layers-small": (RESULTS / "engine_small.json", _one(layer_table)),
     "engine-layers-large": (RESULTS / "engine_large.json", _one(layer_table)),
