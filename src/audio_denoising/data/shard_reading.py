@@ -60,8 +60,8 @@ class ShardMixtures:
         speech, noise: the shards.
         seed: 0 or above; another seed gives other items.
         augmentation: what may happen to a mixture besides the noise, and the ratios.
-        epoch_size: items in an epoch; by default the number of pieces of speech, divided by the
-            number of ranks.
+        epoch_size: items in an epoch of one rank; by default the number of pieces of speech,
+            divided by the number of ranks.
         split: what the shards must be, as far as they say.
 
     Raises:
