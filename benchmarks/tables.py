@@ -12,16 +12,21 @@ import argparse
 import json
 import re
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from benchmarks.data_report import data_table, ratio_table
 from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
 from benchmarks.markdown import markdown_table
 from benchmarks.precision import precision_table
+from benchmarks.quality_tables import (
+    clean_table,
+    levels_table,
+    noise_table,
+    quality_table,
+    unseen_table,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results")
@@ -29,36 +34,6 @@ HISTORIES = Path("src/audio_denoising/checkpoints")
 DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/fast_convolution.md", "docs/training_data.md")
 
 _BLOCK = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_METRICS = {"si_sdr": ("SI-SDR, dB", 1), "pesq_wb": ("PESQ-WB", 2), "stoi": ("STOI", 3)}
-
-
-def quality_table(results: Mapping[str, Any]) -> str:
-    """The results of `benchmarks.quality` as Markdown: a row for each metric and candidate."""
-    values: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for mixture in results["mixtures"]:
-        for name, scores in mixture["scores"].items():
-            for metric, score in scores.items():
-                values[metric, name][mixture["snr_db"]].append(score)
-    levels = sorted({mixture["snr_db"] for mixture in results["mixtures"]})
-    columns = ["metric", "model", *(f"{snr} dB" for snr in levels), "mean"]
-    rows = []
-    for metric, (title, digits) in _METRICS.items():
-        for name in results["mixtures"][0]["scores"]:
-            by_level = values[metric, name]
-            means = [fmean(by_level[snr]) for snr in levels]
-            means.append(fmean(score for snr in levels for score in by_level[snr]))
-            rows.append([title, name, *(f"{mean:.{digits}f}" for mean in means)])
-    return markdown_table(columns, rows)
-
-
-def clean_table(results: Mapping[str, Any]) -> str:
-    """What the models do to speech that was clean already, as Markdown: SI-SDR in dB."""
-    names = results["mixtures"][0]["clean_through"]
-    rows = []
-    for name in names:
-        ratios = [mixture["clean_through"][name] for mixture in results["mixtures"]]
-        rows.append([name, f"{fmean(ratios):.1f}", f"{min(ratios):.1f}"])
-    return markdown_table(["model", "mean SI-SDR, dB", "lowest, dB"], rows)
 
 
 def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
@@ -120,6 +95,9 @@ def _pictures(files: list[Path]) -> str:
 
 SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "quality": (RESULTS / "quality.json", _one(quality_table)),
+    "quality-levels": (RESULTS / "quality.json", _one(levels_table)),
+    "quality-noise": (RESULTS / "quality.json", _one(noise_table)),
+    "quality-unseen": (RESULTS / "quality.json", _one(unseen_table)),
     "clean-speech": (RESULTS / "quality.json", _one(clean_table)),
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),
     "training": (HISTORIES / "*.json", _histories),

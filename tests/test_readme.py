@@ -8,9 +8,10 @@ import pytest
 import typer.main
 
 from audio_denoising import cli
+from audio_denoising.evaluation.candidates import NOISY, Candidate
+from audio_denoising.evaluation.testset import frozen_list
 from audio_denoising.training.checkpoint import shipped
 from benchmarks import tables
-from benchmarks.quality import weights_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -98,6 +99,8 @@ def test_committed_results_are_of_the_shipped_weights_on_the_whole_frozen_list()
     if not path.exists():
         pytest.skip("no quality results are committed")
     results = json.loads(path.read_text(encoding="utf-8"))
-    assert len(results["mixtures"]) == 40
-    assert results["weights"] == {name: weights_digest(name) for name in results["weights"]}
-    assert {"noisy input", "v2", "v3", "v4", "torch"} <= results["mixtures"][0]["scores"].keys()
+    listed = [(row.part, row.sha256) for row in frozen_list()]
+    assert [(item["part"], item["sha256"]) for item in results["items"]] == listed
+    assert results["weights"] == {n: Candidate(n, n).digest() for n in results["weights"]}
+    judged = {NOISY, "v2", "v3", "v4", "torch", "noisereduce", "RNNoise"}
+    assert judged <= results["items"][0]["scores"].keys()

@@ -16,7 +16,9 @@ from rich.table import Table
 
 from . import __version__
 from .cli_clean import clean
+from .cli_compare import compare
 from .cli_data import data_app
+from .cli_evaluate import evaluate
 from .cli_options import NOISES, SPEECHES, Cache, HoldOut, Noises, Speeches
 from .cli_verify import verify
 from .errors import UserError
@@ -32,6 +34,8 @@ console = Console(highlight=False, emoji=False)
 
 
 app.add_typer(data_app, name="data")
+app.command()(evaluate)
+app.command()(compare)
 app.command()(verify)
 
 

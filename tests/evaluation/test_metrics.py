@@ -4,10 +4,20 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation import metrics
-from audio_denoising.evaluation.metrics import pesq_wb, psnr, si_sdr, stoi
+from audio_denoising.evaluation.metrics import (
+    image_psnr,
+    log_spectral_distance,
+    pesq_wb,
+    psnr,
+    segmental_snr,
+    si_sdr,
+    stoi,
+)
 
 RATE = 16_000
 
@@ -120,3 +130,107 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch, metric, 
     monkeypatch.setattr(metrics, "import_module", refuse)
     with pytest.raises(UserError, match=rf"{package}, which is not .*\[evaluation\]"):
         metric(speech_like(), speech_like(), RATE)
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_stoi_has_no_score_for_too_little_speech(extended):
+    pytest.importorskip("pystoi")
+    short = speech_like(seconds=0.2)
+    with pytest.raises(ValueError, match="no score"):
+        stoi(short, short, RATE, extended=extended)
+    with pytest.raises(ValueError, match="silent reference"):
+        stoi(short, np.zeros_like(short), RATE, extended=extended)
+
+
+def test_estoi_tells_noise_that_comes_and_goes_from_noise_that_stays():
+    # What ESTOI was made for: with the same energy, a listener glimpses words between the bursts.
+    pytest.importorskip("pystoi")
+    clean = speech_like(seconds=4.0)
+    noise = np.random.default_rng(1).standard_normal(clean.size)
+    bursts = noise * (np.sin(2 * np.pi * 2 * np.arange(clean.size) / RATE) > 0)
+    steady, gated = (0.05 * n / n.std() for n in (noise, bursts))
+    assert stoi(clean, clean, RATE, extended=True) == pytest.approx(1.0, abs=1e-6)
+    ahead = [
+        stoi(clean + gated, clean, RATE, extended=extended)
+        - stoi(clean + steady, clean, RATE, extended=extended)
+        for extended in (False, True)
+    ]
+    assert ahead[1] > ahead[0]
+
+
+def loizou_segmental_snr(clean: np.ndarray, processed: np.ndarray, rate: int) -> float:
+    """Loizou's comp_snr.m, line by line: the definition that papers report."""
+    length = round(30 * rate / 1000)
+    skip = length // 4
+    window = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, length + 1) / (length + 1)))
+    ratios, start = [], 0
+    while start + length <= len(clean):
+        frame = clean[start : start + length] * window
+        error = frame - processed[start : start + length] * window
+        ratio = 10 * math.log10(
+            np.sum(frame**2) / (np.sum(error**2) + np.finfo(float).eps) + np.finfo(float).eps
+        )
+        ratios.append(min(35.0, max(-10.0, ratio)))
+        start += skip
+    return float(np.mean(ratios))
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_segmental_snr_follows_the_published_code(rate):
+    rng = np.random.default_rng(5)
+    clean = rng.standard_normal(2 * rate) * np.linspace(0, 1, 2 * rate) ** 2
+    processed = clean + 0.1 * rng.standard_normal(2 * rate)
+    expected = loizou_segmental_snr(clean, processed, rate)
+    assert segmental_snr(processed, clean, rate) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("error", "decibels"), [(0.1, 20.0), (0.5, 6.0206), (0.0, 35.0), (10, -10)]
+)
+def test_segmental_snr_of_a_scaled_copy_is_the_same_in_every_frame(error, decibels):
+    clean = np.random.default_rng(0).standard_normal(RATE)
+    assert segmental_snr((1 + error) * clean, clean, RATE) == pytest.approx(decibels, abs=1e-3)
+
+
+@given(factor=st.floats(0.05, 1.0))
+@settings(max_examples=20)
+def test_the_log_spectral_distance_of_a_quieter_copy_is_its_attenuation(factor):
+    # White noise keeps every bin well above the floor: all levels fall by the same amount.
+    loud = 0.5 * np.random.default_rng(0).standard_normal(RATE).clip(-2, 2)
+    assert log_spectral_distance(factor * loud, loud, RATE) == pytest.approx(
+        -20 * math.log10(factor), abs=0.02
+    )
+    # 80 dB are one unit of the image.
+    assert image_psnr(factor * loud, loud, RATE) == pytest.approx(
+        math.inf if factor == 1 else -20 * math.log10(-20 * math.log10(factor) / 80), abs=0.02
+    )
+
+
+def test_the_log_spectral_distance_of_half_the_spectrum():
+    # Two bands, one of them 20 dB down: sqrt(share * 20²), from first principles in NumPy.
+    rng = np.random.default_rng(3)
+    spectrum = np.fft.rfft(0.3 * rng.standard_normal(RATE))
+    down = spectrum.copy()
+    down[spectrum.size // 4 :] *= 0.1
+    loud, quiet = (np.fft.irfft(s, RATE) for s in (spectrum, down))
+
+    def levels(signal):
+        frames = np.lib.stride_tricks.sliding_window_view(np.pad(signal, 256, "reflect"), 512)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)
+        power = np.abs(np.fft.rfft(frames[::160] * window, axis=1)[:, :256] / 128) ** 2
+        return np.clip(10 * np.log10(np.maximum(power, 1e-30)), -80, 0)
+
+    expected = np.sqrt(((levels(loud) - levels(quiet)) ** 2).mean(axis=1)).mean()
+    assert log_spectral_distance(quiet, loud, RATE) == pytest.approx(expected, abs=1e-6)
+    assert expected == pytest.approx(math.sqrt(0.75 * 20**2), rel=0.02)
+
+
+@pytest.mark.parametrize("metric", [segmental_snr, log_spectral_distance, image_psnr])
+def test_spectral_metrics_refuse_silence_and_other_lengths(metric):
+    with pytest.raises(ValueError, match="silent"):
+        metric(np.ones(RATE), np.zeros(RATE), RATE)
+    with pytest.raises(ValueError, match="differ"):
+        metric(np.ones(RATE), np.ones(RATE - 1), RATE)
+    if metric is not segmental_snr:
+        with pytest.raises(ValueError, match="44100 Hz"):
+            metric(np.ones(RATE), np.ones(RATE), 44_100)

@@ -1,0 +1,61 @@
+"""`denoise evaluate` prints its tables, says what it left out, and refuses with a sentence."""
+
+import json
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from audio_denoising import cli
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation import scores
+
+
+def run(*arguments):
+    return CliRunner(env={"COLUMNS": "100"}).invoke(
+        cli.app, ["evaluate", *map(str, arguments)], catch_exceptions=False
+    )
+
+
+def test_a_test_set_is_judged_and_kept(set_folder, tmp_path):
+    path = tmp_path / "quality.json"
+    answer = run("--testset", set_folder, "--model", "v2", "--jobs", 1, "--json", path)
+    assert answer.exit_code == 0
+    for text in ("Set: 4 recordings", "noisy input", "by signal-to-noise ratio", "dog bark", "RTF"):
+        assert text in answer.output
+    assert len(json.loads(path.read_text())["items"]) == 4
+
+
+def test_peers_stand_in_the_same_table(set_folder):
+    for package in ("noisereduce", "pyrnnoise"):
+        pytest.importorskip(package)
+    answer = run("--testset", set_folder, "--model", "v2", "--peers", "--jobs", 1)
+    assert "noisereduce" in answer.output and "RNNoise" in answer.output
+
+
+def test_a_missing_metric_package_is_told_and_its_column_left_out(set_folder, monkeypatch):
+    there = scores.find_spec
+    monkeypatch.setattr(scores, "find_spec", lambda n: None if n == "pesq" else there(n))
+    answer = run("--testset", set_folder, "--model", "v2", "--jobs", 1)
+    assert "package pesq is not installed" in answer.output
+    assert "[evaluation]" in answer.output and "PESQ" not in answer.output.split("brings it")[1]
+
+
+def test_missing_peers_name_their_extra(set_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "noisereduce", None)
+    with pytest.raises(UserError, match=r"\[peers\]"):
+        run("--testset", set_folder, "--model", "v2", "--peers")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--model", "v9"), "v2, v3, v4, torch"),
+        (("--speech", "gone", "--noise", "gone"), "gone does not exist"),
+        (("--testset", "gone"), "gone has no folder clean"),
+        (("--jobs", -1), "--jobs must not be negative"),
+    ],
+)
+def test_bad_input_is_refused_with_a_sentence(arguments, sentence):
+    with pytest.raises(UserError, match=sentence):
+        run("--model", "v2", *arguments)
