@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .cli_options import NOISES, SPEECHES, HoldOut, Noises, Speeches
+from .cli_options import NOISE, SPEECH, HoldOut
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False, emoji=False)
 
+_SPEECH, _NOISE = [SPEECH], [NOISE]
 _SPLITS = ("train", "validation", "test")
 _NAMED = 5  # files left out that are named
 
 
 def shard(
-    speech: Speeches = SPEECHES,
-    noise: Noises = NOISES,
+    speech: Annotated[
+        list[Path], typer.Option(help="Folder of clean speech; may be repeated.")
+    ] = _SPEECH,
+    noise: Annotated[list[Path], typer.Option(help="Folder of noise; may be repeated.")] = _NOISE,
     out: Annotated[Path, typer.Option(help="Folder that receives the shards.")] = Path("shards"),
     parts: Annotated[
         list[str] | None,
@@ -57,9 +60,8 @@ def shard(
     for name in chosen:
         if name not in _SPLITS:
             raise UserError(f"unknown split {name!r}: choose one of {', '.join(_SPLITS)}")
-    folders = {"speech": _folders(speech, "--speech"), "noise": _folders(noise, "--noise")}
-    spoken, noises = index_speech(*folders["speech"]), index_noise(*folders["noise"])
-    splits = split(spoken, noises, hold_out=hold_out or ())
+    folders = {"speech": speech, "noise": noise}
+    splits = split(index_speech(*speech), index_noise(*noise), hold_out=hold_out or ())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     written = []
     with Progress(*columns, console=console, transient=True) as bar:
@@ -82,18 +84,6 @@ def shard(
                 )
             )
     _report(written, out)
-
-
-def _folders(texts: list[str], option: str) -> list[Path]:
-    from .data.sources import parse_sources
-
-    sources = parse_sources(texts, option)
-    for source in sources:
-        if source.weight is not None:
-            raise UserError(
-                f"{option} {source.place}: shards have no weights, leave ={source.weight:g} out"
-            )
-    return [source.folder for source in sources]
 
 
 def _report(written: list[Written], out: Path) -> None:

@@ -228,7 +228,7 @@ def test_the_command_refuses_an_unknown_split(tmp_path):
         run(*folders, "--out", tmp_path, "--split", "dev")
 
 
-def test_the_command_takes_several_folders_but_no_weights(write, tmp_path):
+def test_the_command_takes_several_folders(write, tmp_path):
     for name in ("one/a", "one/b", "two/c", "noise/1", "noise/2", "noise/3"):
         write(f"{name}/x.wav", seconds=1)
     folders = [f"--speech={tmp_path}/one", f"--speech={tmp_path}/two"]
@@ -239,5 +239,3 @@ def test_the_command_takes_several_folders_but_no_weights(write, tmp_path):
         index_speech(tmp_path / "one", tmp_path / "two"), index_noise(tmp_path / "noise")
     )
     assert groups == {recording.group for recording in expected.train.speech}
-    with pytest.raises(UserError, match="shards have no weights, leave =2 out"):
-        run(f"--speech={tmp_path}/one=2", noise, "--out", tmp_path / "other")

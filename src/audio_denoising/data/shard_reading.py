@@ -18,9 +18,9 @@ whatever the shards hold; a worker that has read all its speech by then starts o
 
 Batches are a function of seed, epoch, rank, number of ranks and number of workers (none and one
 are the same). To resume in the middle of an epoch the batches before ``start_batch`` are made and
-thrown away, which takes about a thousandth of the time that training on them took; the batches
-after are those of an uninterrupted run if the number of workers is. With another number the rest
-of the epoch consists of other stretches, some from speech already heard.
+thrown away, at the speed of `python -m benchmarks.data`; the batches after are those of an
+uninterrupted run if the number of workers is. With another number the rest of the epoch consists of
+other stretches, some from speech already heard.
 """
 
 from __future__ import annotations
