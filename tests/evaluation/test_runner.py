@@ -98,7 +98,7 @@ def test_a_pair_too_short_for_pesq_and_stoi_keeps_the_other_metrics():
     short = voice(0)[3000:4600]
     scores = score(0.9 * short, short)
     assert scores["si_sdr"] == 60.0
-    assert scores["lsd"] == pytest.approx(0.9, abs=0.1)
+    assert 0 < scores["lsd"] < 1 and scores["segmental_snr"] == pytest.approx(20, abs=0.1)
     assert {scores[m] for m in ("pesq_wb", "stoi", "estoi") if m in scores} <= {None}
 
 
