@@ -164,6 +164,45 @@ def test_opus_in_a_video_container_is_resampled(
 
 
 @pytest.mark.parametrize(
+    ("name", "given", "channels", "kept"),
+    [
+        ("a.mkv", "AC3", 8, "AAC"),
+        ("a.mp4", "MPEG_LAYER_III", 6, "AAC"),
+        ("a.mov", "AAC", 32, "PCM_16"),
+    ],
+)
+def test_a_video_gets_another_codec_where_its_own_cannot_hold_the_sound(
+    tmp_path: Path,
+    voice: Callable[..., np.ndarray],
+    name: str,
+    given: str,
+    channels: int,
+    kept: str,
+) -> None:
+    x = voice(48_000, channels)
+    with AudioWriter(tmp_path / name, 48_000, channels, subtype=given) as writer:
+        writer.write(x)
+    assert writer.subtype == kept
+    with AudioReader(tmp_path / name) as reader:
+        assert (reader.rate, reader.channels, reader.subtype) == (48_000, channels, kept)
+
+
+@pytest.mark.parametrize(("name", "subtype"), [("a.wav", "FLOAT"), ("a.mka", "DOUBLE")])
+def test_only_floating_point_files_hold_more_than_full_scale(
+    tmp_path: Path, name: str, subtype: str
+) -> None:
+    x = np.array([[1.5, -1.5] * 500], np.float32)
+    with AudioWriter(tmp_path / name, 16_000, 1, subtype=subtype) as writer:
+        writer.write(x)
+    assert not writer.clips
+    assert np.array_equal(read_audio(tmp_path / name)[0], x)
+    with AudioWriter(tmp_path / "b.flac", 16_000, 1, subtype=subtype) as writer:
+        writer.write(x)
+    assert writer.clips
+    assert np.abs(read_audio(tmp_path / "b.flac")[0]).max() == 1
+
+
+@pytest.mark.parametrize(
     ("name", "output"),
     [
         ("talk.mp3", "talk_denoised.wav"),

@@ -1,1 +1,1 @@
-"""Audio files: reading them in blocks and writing them whole or not at all."""
+"""Sound and video files: reading them in blocks and writing them whole or not at all."""

@@ -52,16 +52,14 @@ def sample_format(encoder: str, subtype: str) -> str:
 
 
 def raw_samples(samples: Samples, name: str, subtype: str) -> npt.NDArray[Any]:
-    """Samples ``(channels, n)`` in FFmpeg's format ``name``; integers are rounded and clipped.
+    """Samples ``(channels, n)`` as FFmpeg's packed format ``name``, ``(1, n * channels)``.
 
-    Returns:
-        ``(channels, n)`` for the planar formats (their names end in p), else ``(1, n * channels)``.
+    Integers are rounded and clipped.
     """
     raw: npt.NDArray[Any] = samples
-    planar = name.endswith("p")
-    if name.removesuffix("p") == "dbl":
+    if name == "dbl":
         raw = samples.astype(np.float64)
-    elif name.removesuffix("p") != "flt":
+    elif name != "flt":
         bits = _BITS[subtype]
         scale = 2 ** (bits - 1)
         whole = np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1)
@@ -71,7 +69,7 @@ def raw_samples(samples: Samples, name: str, subtype: str) -> npt.NDArray[Any]:
             raw = whole.astype(np.int16)
         else:
             raw = whole.astype(np.int32) << (32 - bits)
-    return np.ascontiguousarray(raw if planar else raw.T.reshape(1, -1))
+    return np.ascontiguousarray(raw.T.reshape(1, -1))
 
 
 def accepted(

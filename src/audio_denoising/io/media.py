@@ -174,8 +174,6 @@ class MediaDecoder:
                     self._done += piece.shape[1]
                     yield piece
             frame = next(self._decoded, None)
-        if self._exact and self._done < self.frames - _GAP * self.rate:
-            self._damaged()
         if self._done < (self._expected - _CUT_OFF) * self.rate:
             self._damaged()
 
@@ -250,7 +248,9 @@ class MediaDecoder:
             # The edit list of MP4 says where codec padding begins, and so does the tag of MP3: then
             # the first time stamp is not 0. Elsewhere FFmpeg may have guessed from the bit rate.
             certain = "mp4" in name or (name == "mp3" and bool(stream.start_time))
-            return certain, round(stream.duration * stream.time_base * self.rate)
+            seconds = stream.duration * stream.time_base
+            self._expected = seconds if certain else Fraction(0)
+            return certain, round(seconds * self.rate)
         told = _seconds(stream.metadata.get("DURATION", ""))
         seconds = told or Fraction(container.duration or 0, av.time_base)
         self._expected = told or (seconds if len(container.streams) == 1 else Fraction(0))
@@ -275,7 +275,9 @@ def _to_float(frame: AudioFrame) -> Samples:
     """The samples of a frame as float32 ``(channels, n)`` with full scale at 1."""
     dtype, scale = _DTYPES[frame.format.name.removesuffix("p")]
     count = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
-    planes = [np.frombuffer(memoryview(plane), dtype, count) for plane in frame.planes]
+    # PyAV counts a plane too many where there are eight.
+    wanted = frame.planes[: frame.layout.nb_channels if frame.format.is_planar else 1]
+    planes = [np.frombuffer(memoryview(plane), dtype, count) for plane in wanted]
     raw = np.stack(planes) if frame.format.is_planar else planes[0].reshape(frame.samples, -1).T
     middle = scale if dtype == "u1" else 0.0
     if scale == 1 and not middle:

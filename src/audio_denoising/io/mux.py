@@ -54,11 +54,12 @@ class MediaEncoder:
             and four lower ones): then it is resampled.
         channels: number of channels.
         container: what to write.
-        subtype: its sample format.
+        subtype: its sample format. A video gets another one where this cannot hold the sound.
         source: the recording whose tags, chapters, cover pictures and, in a video, other streams
             are carried over.
 
     Attributes:
+        subtype: the sample format that is written.
         left_out: a sentence for each stream that the container cannot hold.
 
     Raises:
@@ -76,17 +77,8 @@ class MediaEncoder:
         source: AudioReader | None,
     ) -> None:
         self._container = container
-        self._subtype = subtype
-        encoder = container.encoders[subtype]
-        self._format = sample_format(encoder, subtype)
-        self._rate, self._layout = accepted(
-            encoder,
-            self._format,
-            rate,
-            channels,
-            layout=source.layout if source is not None else "",
-            resample=container.video,
-        )
+        layout = source.layout if source is not None else ""
+        encoder = self._choose(subtype, rate, channels, layout)
         self._resampler = (
             soxr.ResampleStream(rate, self._rate, channels, dtype="float32")
             if rate != self._rate
@@ -96,6 +88,8 @@ class MediaEncoder:
         if source is not None:
             with suppress(*ERRORS):  # libsndfile reads some that FFmpeg does not
                 self._source = open_media(source.path)
+        if self._source is not None and not self._source.streams.audio:
+            self._source = None
         # Through a file of ours, not a name: FFmpeg does not tell when its last bytes fail.
         self._file = path.open("w+b")
         self._out = av.open(
@@ -104,7 +98,9 @@ class MediaEncoder:
         self.left_out: tuple[str, ...] = ()
         self._copies: dict[int, Stream] = {}
         try:
-            self._add_streams(encoder, bit_rate(encoder, subtype, self._rate, channels, source))
+            self._add_streams(
+                encoder, bit_rate(encoder, self.subtype, self._rate, channels, source)
+            )
             if source is not None and self._source is not None:
                 self._out.metadata.update(source.tags)
                 self._out.set_chapters(self._source.chapters())
@@ -154,6 +150,24 @@ class MediaEncoder:
         self._out.close()
         if self._source is not None:
             self._source.close()
+
+    def _choose(self, subtype: str, rate: int, channels: int, layout: str) -> str:
+        """Settle the sample format, rate and arrangement of channels; return the encoder."""
+        problem: ValueError | None = None
+        video = self._container.video
+        for chosen in [subtype, *(self._container.encoders if video else [])]:
+            self.subtype = chosen
+            encoder = self._container.encoders[chosen]
+            self._format = sample_format(encoder, chosen)
+            try:
+                self._rate, self._layout = accepted(
+                    encoder, self._format, rate, channels, layout=layout, resample=video
+                )
+            except ValueError as error:
+                problem = problem or error
+            else:
+                return encoder
+        raise ValueError(str(problem)) from problem
 
     def _start(self) -> None:
         """Write the header."""
@@ -262,9 +276,10 @@ class MediaEncoder:
         try:
             for start in range(0, samples.shape[1], _PIECE):
                 piece = samples[:, start : start + _PIECE]
-                frame = av.AudioFrame.from_ndarray(
-                    raw_samples(piece, self._format, self._subtype), self._format, self._layout
-                )
+                # Packed: of planar frames PyAV takes at most seven channels. It rearranges them.
+                packed = self._format.removesuffix("p")
+                raw = raw_samples(piece, packed, self.subtype)
+                frame = av.AudioFrame.from_ndarray(raw, packed, self._layout)
                 frame.sample_rate = self._rate
                 frame.time_base = Fraction(1, self._rate)
                 frame.pts = self._position

@@ -108,6 +108,7 @@ class SndfileEncoder:
         tags: Mapping[str, str],
     ) -> None:
         self._file = soundfile.SoundFile(path, "w", rate, channels, subtype, format=container)
+        self.subtype = subtype
         for name, own in _TAGS.items():
             if name in tags:
                 setattr(self._file, own, tags[name])

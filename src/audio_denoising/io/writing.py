@@ -72,8 +72,7 @@ class AudioWriter:
         self.path = Path(path)
         self._force = force
         check_output(self.path, force=force)
-        container, self.subtype = choose_format(self.path, subtype, frames * channels)
-        self.clips = self.subtype not in ("FLOAT", "DOUBLE")
+        container, chosen = choose_format(self.path, subtype, frames * channels)
         # A link stays a link: what it points to is replaced.
         self._target = self.path.resolve()
         self._temporary = self._target.with_name(
@@ -85,7 +84,7 @@ class AudioWriter:
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            self._encoder = self._open(container, rate, channels, source)
+            self._encoder = self._open(container, chosen, rate, channels, source)
         except BaseException as error:
             self._temporary.unlink(missing_ok=True)
             if isinstance(error, CannotHoldError):
@@ -96,9 +95,11 @@ class AudioWriter:
             if isinstance(error, _REFUSED):
                 raise UserError(
                     f"{self.path} cannot hold {channels} channel(s) at {rate} Hz as {container} "
-                    f"{self.subtype}: choose a .wav name instead"
+                    f"{chosen}: choose a .wav name instead"
                 ) from error
             raise
+        self.subtype = self._encoder.subtype
+        self.clips = self.subtype not in ("FLOAT", "DOUBLE")
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -138,16 +139,16 @@ class AudioWriter:
             self._temporary.unlink(missing_ok=True)
 
     def _open(
-        self, container: str, rate: int, channels: int, source: AudioReader | None
+        self, container: str, subtype: str, rate: int, channels: int, source: AudioReader | None
     ) -> SndfileEncoder | MediaEncoder:
-        if container_of(self.path).encoders[self.subtype] == LIBSNDFILE:
+        if container_of(self.path).encoders[subtype] == LIBSNDFILE:
             tags = source.tags if source is not None else {}
-            return SndfileEncoder(self._temporary, rate, channels, container, self.subtype, tags)
+            return SndfileEncoder(self._temporary, rate, channels, container, subtype, tags)
         # Here, not above: FFmpeg's libraries take a moment to load.
         from audio_denoising.io.mux import MediaEncoder
 
         return MediaEncoder(
-            self._temporary, rate, channels, container_of(self.path), self.subtype, source
+            self._temporary, rate, channels, container_of(self.path), subtype, source
         )
 
     def _unwritable(self, error: BaseException) -> UserError:
