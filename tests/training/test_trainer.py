@@ -248,6 +248,8 @@ def test_damaged_files_are_passed_over_and_named_at_the_end(tmp_path: Path) -> N
     shutil.copytree(SPEECH, speech)
     flac = next((speech / "train-clean-100").rglob("*.flac"))
     flac.write_bytes(flac.read_bytes()[:4000] + bytes(40000))  # the header promises more
+    unreadable = flac.with_name("unreadable.wav")
+    unreadable.write_bytes(b"RIFF")
     recorder = Recorder()
     assert train(tmp_path / "run", speech=speech, epochs=1, epoch_size=16, recorder=recorder)
-    assert recorder.damaged == [flac]
+    assert recorder.damaged == [unreadable, flac]

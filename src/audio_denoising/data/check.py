@@ -133,7 +133,7 @@ def check(
         ]
         recordings = scan.recordings
         if not recordings:
-            report.problems.append(nothing_found(scan, source.folder, what))
+            report.problems.append(nothing_found(scan, what))
         for done, faults in enumerate(_examine_all(recordings, quick), 1):
             corpus.findings += faults
             progress(what, done, len(recordings))

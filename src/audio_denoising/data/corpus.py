@@ -70,9 +70,11 @@ class Recording:
 class Scan:
     """All audio files below ``root``, sorted by path: those with sound in them and the others.
 
-    ``unreadable`` says why a file is left out, in a few words.
+    ``folder`` is the root as it was given; ``unreadable`` says why a file is left out, in a few
+    words.
     """
 
+    folder: Path
     root: Path
     recordings: list[Recording]
     unreadable: dict[Path, str]
@@ -96,7 +98,7 @@ def index_speech(*folders: str | os.PathLike[str]) -> list[Recording]:
 
     Raises UserError if a folder cannot be read, holds no speech, or holds a file of another one.
     """
-    return join(_found(scan_speech(folder), folder, "speech") for folder in folders)
+    return join(recordings_of(scan_speech(folder), "speech") for folder in folders)
 
 
 def index_noise(*folders: str | os.PathLike[str]) -> list[Recording]:
@@ -108,7 +110,7 @@ def index_noise(*folders: str | os.PathLike[str]) -> list[Recording]:
 
     Raises UserError if a folder cannot be read, holds no noise, or holds a file of another one.
     """
-    return join(_found(scan_noise(folder), folder, "noise") for folder in folders)
+    return join(recordings_of(scan_noise(folder), "noise") for folder in folders)
 
 
 def join(found: Iterable[Sequence[Recording]]) -> list[Recording]:
@@ -169,29 +171,32 @@ def _scan(
             continue
         group, hint = describe(root, path)
         recordings.append(Recording(root / path, group, *header, split_hint=hint))
-    return Scan(root, recordings, unreadable)
+    return Scan(folder, root, recordings, unreadable)
 
 
-def _found(scan: Scan, folder: str | os.PathLike[str], what: str) -> list[Recording]:
-    """The recordings of a scan; a warning names what is left out."""
+def recordings_of(scan: Scan, what: str) -> list[Recording]:
+    """The recordings of a scan of speech or of noise; a warning counts what is left out.
+
+    Raises UserError if there are none.
+    """
     count = len(scan.recordings) + len(scan.unreadable)
     if scan.unreadable:
         first = next(iter(scan.unreadable)).relative_to(scan.root)
         _log.warning(
             "%d of %d files in %s are empty or cannot be read and are left out; the first is %s.",
-            *(len(scan.unreadable), count, folder, first),
+            *(len(scan.unreadable), count, scan.folder, first),
         )
     if not scan.recordings:
-        raise UserError(nothing_found(scan, folder, what))
+        raise UserError(nothing_found(scan, what))
     return scan.recordings
 
 
-def nothing_found(scan: Scan, folder: str | os.PathLike[str], what: str) -> str:
+def nothing_found(scan: Scan, what: str) -> str:
     """The sentence for a folder without a single recording in it."""
     count = len(scan.unreadable)
-    found = f"none of its {count} audio files can be read" if count else "no audio files"
+    why = f"none of its {count} audio files can be read" if count else "no audio files"
     kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
-    return f"No {what} was found in {folder} ({found}); point --{what} at a folder of {kinds}."
+    return f"No {what} was found in {scan.folder} ({why}); point --{what} at a folder of {kinds}."
 
 
 def _header(path: Path) -> tuple[int, int] | str:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ..data.augment import preset
-from ..data.corpus import Recording, index_noise, index_speech
+from ..data.corpus import Recording, join, recordings_of, scan_noise, scan_speech
 from ..data.dataset import MixtureDataset, batches
 from ..data.mixing import Stretches, read_segment
 from ..data.prepared import open_cache
@@ -70,9 +70,12 @@ class FolderMaterial:
     def __init__(self, options: TrainingOptions, place: RunPlace) -> None:
         self.options = options
         self.place = place
+        voices = [scan_speech(folder) for folder in place.speech]
+        sounds = [scan_noise(folder) for folder in place.noise]
+        self.unreadable = [path for scan in (*voices, *sounds) for path in scan.unreadable]
         self.splits = split(
-            index_speech(*place.speech),
-            index_noise(*place.noise),
+            join(recordings_of(scan, "speech") for scan in voices),
+            join(recordings_of(scan, "noise") for scan in sounds),
             hold_out=options.hold_out or (),
         )
         self._require_recordings()
@@ -116,8 +119,8 @@ class FolderMaterial:
 
     @property
     def damaged(self) -> Sequence[Path]:
-        """The files that could not be decoded and were passed over, so far."""
-        return self.dataset.damaged
+        """The files that could not be read or decoded and were passed over, so far."""
+        return [*self.unreadable, *self.dataset.damaged]
 
     def describe(self) -> list[str]:
         """What it is made of, in a few lines."""

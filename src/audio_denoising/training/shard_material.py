@@ -88,6 +88,7 @@ def _find(places: Sequence[str | Path], what: str) -> ShardSet:
 
 
 def _size(shards: ShardSet) -> str:
-    """Such as ``"12 speech shards, 3,456 pieces"``."""
+    """Such as ``"12 shards of speech, 3,456 pieces"``."""
+    count = len(shards.urls)
     pieces = "" if shards.pieces is None else f", {shards.pieces:,} pieces"
-    return f"{len(shards.urls):,} {shards.what} shards{pieces}"
+    return f"{count:,} {'shard' if count == 1 else 'shards'} of {shards.what}{pieces}"
