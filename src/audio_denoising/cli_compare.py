@@ -43,6 +43,13 @@ def compare(
     ),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
+    histories: Annotated[
+        bool,
+        typer.Option(
+            "--histories",
+            help="Draw training curves instead, of versions, run folders or checkpoints.",
+        ),
+    ] = False,
 ) -> None:
     """Hear, see and measure what each version makes of a recording.
 
@@ -51,6 +58,9 @@ def compare(
 
     Example: [bold]denoise compare noisy.wav --clean clean.wav -o comparison[/bold]
     """
+    if histories:
+        _draw_histories([str(path) for path in inputs or []], output, force=force)
+        return
     from .denoiser import Denoiser
     from .evaluation.comparison import compare as run
     from .evaluation.comparison_folder import require_free, write_comparisons
@@ -76,6 +86,18 @@ def compare(
     for comparison in comparisons:
         console.print(_table(comparison))
     console.print(str(report), style="bold", markup=False, soft_wrap=True)
+
+
+def _draw_histories(sources: list[str], output: Path, *, force: bool) -> None:
+    """One picture of the training of all versions, or of the runs given."""
+    from .evaluation.curves_figure import write_curves
+    from .models import VERSIONS
+
+    path = output if output.suffix else output / "curves.png"
+    if path.exists() and not force:
+        raise UserError(f"{path} exists: choose another --output or add --force")
+    write_curves(sources or list(VERSIONS), path)
+    console.print(str(path), style="bold", markup=False, soft_wrap=True)
 
 
 Recorded = Iterator[tuple[str, "Samples", "Samples | None", int]]

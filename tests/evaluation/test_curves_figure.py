@@ -4,7 +4,9 @@ import json
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from audio_denoising import cli
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.curves_figure import curves_figure, load_curves, write_curves
 
@@ -93,3 +95,17 @@ def test_bad_histories_are_named_with_the_way_out(tmp_path):
             load_curves(str(source))
     with pytest.raises(UserError, match=r"must end in .png"):
         write_curves(["v2"], tmp_path / "curves.txt")
+
+
+def test_the_command_draws_all_versions_or_the_runs_given(run_folder, tmp_path):
+    def run(*arguments):
+        call = ["compare", "--histories", *map(str, arguments)]
+        return CliRunner().invoke(cli.app, call, catch_exceptions=False)
+
+    answer = run("-o", tmp_path / "all")
+    assert answer.exit_code == 0 and answer.output.strip().endswith("curves.png")
+    assert (tmp_path / "all/curves.png").is_file()
+    run(run_folder, "v2", "-o", tmp_path / "two.svg")
+    assert "v4-mine" in (tmp_path / "two.svg").read_text()
+    with pytest.raises(UserError, match="two.svg exists"):
+        run("-o", tmp_path / "two.svg")

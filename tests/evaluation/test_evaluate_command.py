@@ -38,7 +38,7 @@ def test_a_missing_metric_package_is_told_and_its_column_left_out(set_folder, mo
     monkeypatch.setattr(scores, "find_spec", lambda n: None if n == "pesq" else there(n))
     answer = run("--testset", set_folder, "--model", "v2", "--jobs", 1)
     assert "package pesq is not installed" in answer.output
-    assert "[evaluation]" in answer.output and "PESQ" not in answer.output.split("brings it")[1]
+    assert "[evaluation]" in answer.output and "PESQ" not in answer.output.split("Set: 4")[1]
 
 
 def test_missing_peers_name_their_extra(set_folder, monkeypatch):
