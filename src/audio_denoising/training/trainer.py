@@ -2,7 +2,8 @@
 
 The state of a run is a plain dictionary (weights, optimiser, position, sums of the running epoch,
 history), saved after every epoch and every few minutes. Every mixture is a function of seed, epoch
-and index alone, so a resumed run sees what an uninterrupted one would have seen.
+and index alone (from tar shards: of the number of workers too), so a resumed run sees what an
+uninterrupted one would have seen.
 """
 
 from __future__ import annotations
