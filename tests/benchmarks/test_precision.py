@@ -41,11 +41,7 @@ def test_both_precisions_train_the_same_network_on_the_same_mixtures(tmp_path):
     last = results["validation"][-1]
     ratio = last["bf16"]["validation_loss"] / last["fp32"]["validation_loss"]
     assert results["validation_loss_ratio"] == pytest.approx(ratio, rel=1e-3)
-    assert results["settings"] == SETTINGS | {
-        "size": "small",
-        "learning_rate": 1e-4,
-        "threads": 1,
-    }
+    assert results["settings"] == SETTINGS | precision.RECIPE | {"size": "small", "threads": 1}
     assert f"{results['step_seconds_ratio']:.2f} times as long" in precision_table(results)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [entry.name for entry in path.parent.iterdir()] == ["precision.json"]
