@@ -189,6 +189,7 @@ def _outcomes(
     from .cleaning.display import CleaningDisplay
 
     denoiser = settings.load()
+    workers = min(workers, len(jobs))
     if workers > 1:  # or the files would fight for the cores
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     outcomes = []
