@@ -332,6 +332,10 @@ def test_a_damaged_recording_is_cleaned_as_far_as_it_goes(tmp_path: Path, model:
     assert result.code == 1
     assert re.fullmatch(r"Warning: .*a\.flac is truncated or corrupt.* 2\.\d+ s.*\n", result.err)
     assert 32_000 < soundfile.info(tmp_path / "a_denoised.wav").frames < 64_000
+    before = path.read_bytes()
+    refusal = denoise("clean", path, "--model", model, "--in-place")
+    assert refusal.code == 2 and "truncated or corrupt" in refusal.sentence
+    assert path.read_bytes() == before
 
 
 def test_strength_and_limit(wav: Path, model: Path) -> None:

@@ -46,6 +46,8 @@ class Settings:
     def clean(self, denoiser: Denoiser, job: Job, progress: Progress | None = None) -> Report:
         """Cleans one recording; of a damaged one what can be read, see `Report.damage`.
 
+        In place a damaged one is refused: what cannot be read now, another program may still save.
+
         Raises:
             UserError: the input cannot be read, or an output cannot be written.
         """
@@ -58,6 +60,6 @@ class Settings:
             save_noise=job.noise,
             force=self.force,
             in_place=self.in_place,
-            salvage=True,
+            salvage=not self.in_place,
             progress=progress,
         )
