@@ -551,8 +551,9 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "Trainer", Stub)
     line = "train v2 --speech s=1 --noise n=3 --out o --size large --epochs 3 --batch-size 4 "
     line += "--epoch-size 8 --lr 0.5 --schedule cosine --warmup 2 --momentum 0.8 --clip-norm 1 "
-    line += "--precision bf16 --seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth --resume "
-    line += "--hold-out anna --hold-out ben --augment varied --cache c --speech t=2 --noise m=.5"
+    line += "--precision bf16 --seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth "
+    line += "--resume --hold-out anna --hold-out ben --augment varied --cache c "
+    line += "--speech t=2 --noise m=.5"
     result = denoise(*line.split())
     assert (result.code, result.err) == (0, "")
     assert "Stopped and saved: go on with the same command and --resume (o)" in result.out
