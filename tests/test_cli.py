@@ -139,7 +139,6 @@ def test_version() -> None:
 def test_help_is_there_before_torch_is() -> None:
     program = """
 import sys
-from audio_denoising.cleaning.stream import StreamCleaner
 from audio_denoising.cli import main
 for arguments in (["--help"], ["--version"], ["clean", "--help"], ["train", "--help"]):
     sys.argv = ["denoise", *arguments]
