@@ -21,7 +21,7 @@ def test_a_test_set_is_judged_and_kept(set_folder, tmp_path):
     path = tmp_path / "quality.json"
     answer = run("--testset", set_folder, "--model", "v2", "--jobs", 1, "--json", path)
     assert answer.exit_code == 0
-    for text in ("Set: 4 recordings", "noisy input", "by signal-to-noise ratio", "dog bark", "RTF"):
+    for text in ("set: 4 recordings", "noisy input", "by signal-to-noise ratio", "dog bark", "RTF"):
         assert text in answer.output
     assert len(json.loads(path.read_text())["items"]) == 4
 
@@ -38,7 +38,7 @@ def test_a_missing_metric_package_is_told_and_its_column_left_out(set_folder, mo
     monkeypatch.setattr(scores, "find_spec", lambda n: None if n == "pesq" else there(n))
     answer = run("--testset", set_folder, "--model", "v2", "--jobs", 1)
     assert "package pesq is not installed" in answer.output
-    assert "[evaluation]" in answer.output and "PESQ" not in answer.output.split("Set: 4")[1]
+    assert "[evaluation]" in answer.output and "PESQ" not in answer.output.split("set: 4")[1]
 
 
 def test_missing_peers_name_their_extra(set_folder, monkeypatch):

@@ -42,6 +42,15 @@ def test_steady_noise_gets_quieter(name):
     assert cleaner(noise, RATE)[RATE:].std() < 0.7 * noise[RATE:].std()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", PEERS)
+def test_digital_silence_stays_silent(name):
+    package, cleaner = PEERS[name]
+    pytest.importorskip(package)
+    silence = np.zeros(RATE, np.float32)
+    np.testing.assert_allclose(cleaner(silence, RATE), silence, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", PEERS)
 def test_a_missing_package_is_named_with_the_way_to_get_it(name, monkeypatch):
     package, cleaner = PEERS[name]

@@ -32,7 +32,9 @@ def spectral_gating(noisy: Waveform, sample_rate: int) -> Waveform:
         from noisereduce import reduce_noise
     except ImportError as error:
         raise _missing("noisereduce") from error
-    return np.asarray(reduce_noise(y=noisy, sr=sample_rate), np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of digital silence by itself
+        cleaned = reduce_noise(y=noisy, sr=sample_rate)
+    return np.nan_to_num(np.asarray(cleaned, np.float32))
 
 
 def rnnoise(noisy: Waveform, sample_rate: int) -> Waveform:

@@ -37,7 +37,7 @@ def print_tables(
 
 def _headline(console: Console, text: str) -> None:
     console.print()
-    console.print(Text(text[:1].upper() + text[1:], "bold"))
+    console.print(Text(text, "bold"))
 
 
 def _overall(means: Means, factors: Mapping[str, float]) -> Table:
@@ -84,8 +84,7 @@ def _level(level: float) -> str:
 def _stacked(mean: Mean | None, digits: int) -> Text:
     if mean is None:
         return Text("-", "dim")
-    return Text.assemble(f"{mean.mean:.{digits}f}", "\n", (f"±{_half(mean):.{digits}f}", "dim"))
-
-
-def _half(mean: Mean) -> float:
-    return (mean.high - mean.low) / 2
+    value = f"{mean.mean:.{digits}f}"
+    if mean.count < 2:  # a single score says nothing of chance
+        return Text(value)
+    return Text.assemble(value, "\n", (f"±{(mean.high - mean.low) / 2:.{digits}f}", "dim"))
