@@ -15,9 +15,8 @@ from audio_denoising.dsp.resampling import Samples
 TARGET_DB = -20.0
 """Level that recordings are brought to, in dB re full scale (RMS).
 
-The training mixtures lie at -26 dB on average, half of them between -31 and -20 dB. Among the
-levels tried on validation mixtures (`python -m benchmarks.level`) this one leaves clean speech as it
-is best of all and takes out more noise than the lower ones.
+Common among the training mixtures. Of the levels tried on validation mixtures
+(`python -m benchmarks.level`) it changes clean speech least; lower ones leave more noise.
 """
 
 _FRAME_SECONDS = 0.1
