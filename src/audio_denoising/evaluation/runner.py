@@ -115,7 +115,8 @@ _cleaners: dict[str, Cleaner] = {}  # of a worker process
 
 
 def _start(candidates: Sequence[Candidate]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    # Ctrl-C reaches the workers too: they end at once and leave the words to the parent.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(1)
     _cleaners.update({each.title: each.build() for each in candidates})
 
