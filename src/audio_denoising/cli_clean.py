@@ -17,11 +17,13 @@ from .errors import UserError
 
 if TYPE_CHECKING:
     from .cleaning.batch import Outcome
+    from .cleaning.cluster import Result
     from .cleaning.jobs import Job
     from .cleaning.pipe import Raw
     from .cleaning.recording import Report
     from .cleaning.settings import Settings
     from .cleaning.stream import Progress
+    from .cleaning.tasks import Task
 
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
@@ -63,7 +65,24 @@ def clean(
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Replace the inputs by their cleaned form.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Files to clean at once.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Files to clean at once. Default: 1, with --ray one for each core.",
+            show_default=False,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Clean on a Ray cluster (its address, or auto), or on a Ray started here (local). "
+            "Inputs and output may be addresses then (s3://...); outputs that exist are left out.",
+            show_default=False,
+        ),
+    ] = None,
     raw: Annotated[
         str | None,
         typer.Option(
@@ -89,10 +108,19 @@ def clean(
     from .cleaning.settings import Settings
 
     settings = Settings(model, device, precision, strength, limit, force, in_place)
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise UserError("--jobs must be above 0")
     if in_place and skip_existing:
         raise UserError("--skip-existing would skip all that --in-place is to replace")
+    if ray is not None:
+        if PIPE in (*inputs, output) or raw or in_place:
+            raise UserError("--ray goes without pipes, --raw and --in-place: name files and -o")
+        from .cleaning import tasks as corpus
+
+        found = corpus.plan(inputs, output, recursive=recursive, save_noise=save_noise)
+        missing = found if force else corpus.pending(found, output)
+        _print_left_out(len(found), len(missing))
+        raise typer.Exit(_clean_on_ray(missing, settings, ray, jobs) if missing else 0)
     if PIPE in (*inputs, output):
         if len(inputs) > 1 or save_noise or in_place or skip_existing:
             raise UserError(
@@ -107,13 +135,11 @@ def clean(
         inputs, output, recursive=recursive, in_place=in_place, save_noise=save_noise
     )
     waiting = planning.pending(planned, force=force, skip_existing=skip_existing)
-    if len(waiting) < len(planned):
-        there = len(planned) - len(waiting)
-        console.print(f"{there} of {_files(len(planned))} left out: the output exists")
+    _print_left_out(len(planned), len(waiting))
     if len(planned) == 1 and waiting:
         raise typer.Exit(_clean_one(waiting[0], settings))
     if waiting:
-        raise typer.Exit(_clean_many(waiting, settings, jobs))
+        raise typer.Exit(_clean_many(waiting, settings, jobs or 1))
 
 
 def _clean_one(job: Job, settings: Settings) -> int:
@@ -129,12 +155,44 @@ def _clean_many(jobs: Sequence[Job], settings: Settings, workers: int) -> int:
     """Cleans recordings; names those that failed at the end."""
     started = time.perf_counter()
     outcomes = _outcomes(jobs, settings, workers, console)
-    _print_sum(outcomes, console, time.perf_counter() - started)
+    return _print_many(outcomes, time.perf_counter() - started)
+
+
+def _clean_on_ray(
+    tasks: Sequence[Task], settings: Settings, address: str, workers: int | None
+) -> int:
+    """Cleans recordings on a cluster; names those that failed at the end."""
+    from rich.progress import track
+
+    from .cleaning.cluster import connected, run
+
+    results = []
+    with connected(address):
+        started = time.perf_counter()
+        done = run(tasks, settings, jobs=workers)
+        for result in track(
+            done,
+            "All files",
+            len(tasks),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ):
+            results.append(result)
+            if result.report is not None:
+                console.print(str(result.task.output), markup=False, soft_wrap=True)
+        elapsed = time.perf_counter() - started
+    return _print_many(results, elapsed)
+
+
+def _print_many(outcomes: Sequence[Outcome | Result], elapsed: float) -> int:
+    """The sum, what failed, and the exit code that says so."""
+    _print_sum(outcomes, console, elapsed)
     for outcome in outcomes:
         _print_troubles(outcome)
     failed = sum(outcome.failed for outcome in outcomes)
     if failed:
-        errors.print(f"{failed} of {_files(len(jobs))} failed or came out incomplete")
+        errors.print(f"{failed} of {_files(len(outcomes))} failed or came out incomplete")
     return int(failed > 0)
 
 
@@ -206,7 +264,15 @@ def _outcomes(
     return outcomes
 
 
-def _print_sum(outcomes: Sequence[Outcome], console: Console, elapsed: float = 0.0) -> None:
+def _print_left_out(planned: int, waiting: int) -> None:
+    if waiting < planned:
+        there = planned - waiting
+        console.print(f"{there} of {_files(planned)} left out: the output exists")
+
+
+def _print_sum(
+    outcomes: Sequence[Outcome | Result], console: Console, elapsed: float = 0.0
+) -> None:
     reports = [outcome.report for outcome in outcomes if outcome.report is not None]
     if not reports:
         return
@@ -220,7 +286,7 @@ def _print_sum(outcomes: Sequence[Outcome], console: Console, elapsed: float = 0
     )
 
 
-def _print_troubles(outcome: Outcome, hidden: str = "") -> None:
+def _print_troubles(outcome: Outcome | Result, hidden: str = "") -> None:
     """What the user should know; ``hidden`` is a folder that is nobody's business."""
     told = [f"Warning: {warning}" for warning in outcome.report.warnings] if outcome.report else []
     if outcome.sentence:

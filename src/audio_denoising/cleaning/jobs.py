@@ -91,7 +91,7 @@ def plan(
         if in_place:
             target = path
         elif folder is not None:
-            target = folder / below.with_suffix(_suffix(path))
+            target = folder / below.with_suffix(output_suffix(path))
         else:
             target = Path(output) if output is not None else default_output(path)
         noise = target.with_name(f"{path.stem}_noise.wav") if save_noise else None
@@ -128,6 +128,15 @@ def pending(jobs: Sequence[Job], *, force: bool = False, skip_existing: bool = F
             f"by --force"
         )
     return list(jobs)
+
+
+def output_suffix(path: Path) -> str:
+    """The ending of an output that is called like its input: its own, if it can be written."""
+    try:
+        choose_format(path, "PCM_16")
+    except UserError:
+        return default_output(path).suffix
+    return path.suffix
 
 
 def _output_folder(inputs: Sequence[str], output: str | None) -> Path | None:
@@ -198,15 +207,6 @@ def _fixed_part(pattern: str) -> Path:
             break
         fixed.append(part)
     return Path(*fixed)
-
-
-def _suffix(path: Path) -> str:
-    """The ending of an output that is called like its input: its own, if it can be written."""
-    try:
-        choose_format(path, "PCM_16")
-    except UserError:
-        return default_output(path).suffix
-    return path.suffix
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
