@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..machine import cpu_field, versions
 from ..training.checkpoint import save_whole
 from .candidates import Candidate
 from .references import PEERS
@@ -109,7 +109,7 @@ def _means(means: Means) -> dict[str, dict[str, list[float]]]:
 
 def _machine(jobs: int) -> dict[str, Any]:
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_field("model name") or platform.processor() or platform.machine(),
         "processes": jobs,
         "threads_each": 1,
         "system": platform.system(),
@@ -117,22 +117,6 @@ def _machine(jobs: int) -> dict[str, Any]:
     }
 
 
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(models, platform.machine())
-
-
 def _versions(candidates: Sequence[Candidate]) -> dict[str, str | None]:
     peers = [PEERS[each.source][0] for each in candidates if each.is_peer]
-    return {package: _version(package) for package in (*_VERSIONS, *peers)}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return versions((*_VERSIONS, *peers))
