@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -466,6 +467,20 @@ def test_ctrl_c_leaves_nothing(wav: Path, model: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(StreamCleaner, "_clean_windows", interrupt)
     result = denoise("clean", wav, "--model", model)
     assert result.code == 130
+    assert "Traceback" not in result.err
+    assert listing(wav.parent).keys() == {"street.wav"}
+
+
+def test_sigterm_leaves_nothing(wav: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminate(*arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(StreamCleaner, "_clean_windows", terminate)
+    try:
+        result = denoise("clean", wav, "--model", model)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert result.code == 128 + signal.SIGTERM
     assert "Traceback" not in result.err
     assert listing(wav.parent).keys() == {"street.wav"}
 

@@ -6,8 +6,10 @@ Heavy imports happen inside the commands, so that `denoise --help` answers at on
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -191,8 +193,14 @@ def export(
     console.print(f"{output} {megabytes:.1f} MB", style="bold", markup=False, soft_wrap=True)
 
 
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """Leaves as after Ctrl-C: what is half-written is taken away on the way out."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Entry point: a `UserError` becomes one sentence and exit code 2, any other error 1."""
+    signal.signal(signal.SIGTERM, _terminated)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what the terminal's encoding does not.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -39,5 +39,7 @@ def single_run(folder: Path) -> Iterator[None]:
                 ) from error
             except OSError:  # a file system without locks
                 pass
-        yield
-    path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
