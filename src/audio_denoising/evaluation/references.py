@@ -40,7 +40,8 @@ def spectral_gating(noisy: Waveform, sample_rate: int) -> Waveform:
 def rnnoise(noisy: Waveform, sample_rate: int) -> Waveform:
     """RNNoise (Valin, MMSP 2018) by ``pyrnnoise``, at its 48 kHz, with its delay of 20 ms undone.
 
-    Its high-pass filter turns phases at low frequencies, which costs it SI-SDR and nothing else.
+    Its own high-pass filter costs it SI-SDR: on clean speech 2 to 8 dB, as measured against a
+    reference filtered alike.
 
     Raises UserError where the package is not installed.
     """

@@ -1,9 +1,13 @@
 """Noise of kinds that no corpus of this project holds, made by rule: for the unseen-noise list.
 
 Babble of held-out voices, noise with the spectrum of speech, mains hum, the buzz of a mobile phone
-beside a microphone, and modem tones. Nothing is recorded, so nothing has to be downloaded; given
-the same voices the same noise comes out. `numpy.random.PCG64` promises its raw stream for good,
-its distributions it does not: hence the raw stream only.
+beside a microphone, and modem tones. Nearest to training come its crowds and cafés, and the
+coloured noise of `denoise train --augment varied`: weights trained with that have met the like of
+the speech-shaped kind.
+
+Nothing is recorded, so nothing has to be downloaded; given the same voices the same noise comes
+out. `numpy.random.PCG64` promises its raw stream for good, its distributions it does not: hence
+the raw stream only.
 """
 
 from __future__ import annotations
@@ -18,7 +22,6 @@ from numpy.typing import NDArray
 from ..dsp.spectrum import SAMPLE_RATE
 
 SECONDS = 12
-TALKERS = 5  # voices in the babble
 KINDS = ("talkers", "speech-shaped", "mains-hum", "phone-buzz", "modem")
 """Every kind comes in two variants, named like ``modem-1`` and ``modem-2``."""
 
@@ -81,7 +84,7 @@ def _speech_shaped(utterances: Sequence[NDArray[np.float32]], seed: int) -> Sign
 
 
 def _mains_hum(variant: int) -> Signal:
-    """50 Hz or 60 Hz with its harmonics up to 2.5 kHz, swelling slowly, over a little hiss."""
+    """50 Hz or 60 Hz with forty harmonics, swelling slowly, over a little hiss."""
     time = np.arange(_LENGTH) / SAMPLE_RATE
     base = (50.0, 60.0)[variant - 1]
     phases = 2 * np.pi * _uniform(40, 100 + variant)
