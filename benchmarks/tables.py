@@ -31,7 +31,13 @@ from benchmarks.quality_tables import (
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results")
 HISTORIES = Path("src/audio_denoising/checkpoints")
-DOCUMENTS = ("README.md", "MODEL_CARD.md", "docs/fast_convolution.md", "docs/training_data.md")
+DOCUMENTS = (
+    "README.md",
+    "README.ko.md",
+    "MODEL_CARD.md",
+    "docs/fast_convolution.md",
+    "docs/training_data.md",
+)
 
 _BLOCK = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
