@@ -125,10 +125,11 @@ def assert_parity(
     theirs: torch.nn.Module,
     x: Tensor,
     layouts: tuple[str, str] = ("contiguous", "contiguous"),
+    tolerance: dict[torch.dtype, float] = TOLERANCE,
 ) -> None:
     """Fails with the name and the error of everything that differs from torch."""
     found = errors(ours, theirs, x, layouts)
-    wrong = {name: error for name, error in found.items() if not error < TOLERANCE[x.dtype]}
+    wrong = {name: error for name, error in found.items() if not error < tolerance[x.dtype]}
     assert not wrong, f"relative errors against float64 autograd: {wrong}"
 
 

@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_denoising import nn
-from audio_denoising.nn import row_lowering, stacked_planes, winograd
+from audio_denoising.nn import row_lowering, stacked_planes, tiles, winograd
 from audio_denoising.nn.geometry import output_size, transposed_size
+from audio_denoising.nn.winograd_basis import FOUR, TWO, Basis
 
 from .parity import (
     DTYPES,
     KERNELS,
     LAYOUTS,
+    TOLERANCE,
     assert_parity,
     kept_tensors,
     ladder,
@@ -61,14 +63,18 @@ class Case:
         return layer
 
     def check(
-        self, kernels: str | ModuleType, dtype: torch.dtype, transposed: bool = False
+        self,
+        kernels: str | ModuleType,
+        dtype: torch.dtype,
+        transposed: bool = False,
+        tolerance: dict[torch.dtype, float] = TOLERANCE,
     ) -> None:
         """Compares the layer with torch."""
         kind = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
         arguments = self.arguments(transposed)
         theirs = kind(self.shape[1], self.channels, self.kernel, **arguments)  # type: ignore[arg-type]
         x = random_tensor(self.shape, dtype, seed=sum(self.shape))
-        assert_parity(self.ours(kernels, dtype, transposed), theirs, x, self.layouts)
+        assert_parity(self.ours(kernels, dtype, transposed), theirs, x, self.layouts, tolerance)
 
 
 def pairs(low: int, high: int) -> st.SearchStrategy[Pair]:
@@ -135,6 +141,34 @@ def test_each_fast_way_whatever_the_shape(case: Case, dtype: torch.dtype, module
     case.check(FAST[module], dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("basis", [TWO, FOUR], ids=["F(2, 3)", "F(4, 3)"])
+@given(
+    size=pairs(3, 30),
+    batch=st.integers(1, 3),
+    channels=pairs(1, 70),
+    padding=pairs(0, 3),
+    values=st.sampled_from([1, 2000, tiles.TILE]),
+)
+@ladder
+def test_winograd_in_both_bases(
+    size: Pair,
+    batch: int,
+    channels: Pair,
+    padding: Pair,
+    values: int,
+    basis: Basis,
+    dtype: torch.dtype,
+) -> None:
+    """Also when a chunk is one row of tiles, or a few. F(4, 3) has larger numbers in its matrices
+    than F(2, 3), and rounding errors up to ten times those of a direct convolution."""
+    case = Case((batch, channels[0], *size), channels[1], (3, 3), (1, 1), padding)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "FEWEST_TILES", 1 if basis is FOUR else 1 << 30)
+        patch.setattr(tiles, "TILE", values)
+        case.check(winograd, dtype, tolerance={torch.float64: 1e-9, torch.float32: 1e-5})
+
+
 CHANNELS_LAST = ("channels last", "channels last")
 
 # What the U-Net uses, in sizes large enough for buffers of the pool in nn/memory.py.
@@ -170,6 +204,22 @@ def test_transposed_convolutions_of_the_unet(name: str, dtype: torch.dtype, kern
 
 
 both = pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
+
+
+@both
+@pytest.mark.parametrize("values", [1, 300, 3000])
+@given(data=st.data())
+@ladder
+def test_tiles_of_a_few_rows(data: st.DataObject, values: int, transposed: bool) -> None:
+    """Images of the tests are small and would be a single tile."""
+    case = data.draw(cases(transposed=transposed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "TILE", values)
+        case.check("fast", torch.float64, transposed)
+        if not transposed:
+            case.check(row_lowering, torch.float64)
+
+
 SOME = Case((2, 5, 7, 6), 3, (3, 2), (2, 1), (1, 1))
 
 

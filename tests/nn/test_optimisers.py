@@ -175,14 +175,14 @@ def test_a_negative_rate_is_refused() -> None:
         nn.SGD(parameters(), -0.1)
 
 
-def test_zero_grad_clears_in_place() -> None:
+def test_zero_grad_lets_go_of_the_memory() -> None:
     own = parameters()
     held = own[0].grad
     for parameter in own:
         parameter.grad += 1
     nn.SGD(own, RATE).zero_grad()
-    assert own[0].grad is held
-    assert not any(p.grad.any() for p in own)
+    assert own[0].grad is not held
+    assert not any(parameter.grad.any() for parameter in own)
 
 
 @pytest.mark.parametrize("maximum", [1e-3, 1.0, 5.0, 1e9])

@@ -7,30 +7,15 @@ place and costs no memory of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
+from .convolution import Convolution
 from .memory import scratch
 from .module import Module
+from .tiles import blocks
 
 BLOCK = 1 << 16  # values: a block and its temporaries stay in the second-level cache
-
-
-def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Flat stretches of tensors that lie alike in memory, so that several passes cost one.
-
-    Tensors that do not lie alike, or not densely, and tensors on a GPU come whole.
-    """
-    first = tensors[0]
-    dense = first.is_contiguous() or first.is_contiguous(memory_format=torch.channels_last)
-    alike = all(t.stride() == first.stride() for t in tensors)
-    if not (dense and alike and first.device.type == "cpu"):
-        yield tensors
-        return
-    flat = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]
-    yield from zip(*(t.split(BLOCK) for t in flat), strict=True)
 
 
 class LeakyReLU(Module):
@@ -43,11 +28,20 @@ class LeakyReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Overwrites x with the activation."""
-        for (part,) in _blocks(x):
-            leaked = torch.mul(part, self.slope, out=scratch(tuple(part.shape), part))
-            torch.maximum(part, leaked, out=part)
+        for (part,) in blocks(BLOCK, x):
+            self._activate(part)
         self.output = x if self.training else None
         return x
+
+    def after(self, layer: Convolution, x: Tensor) -> Tensor:
+        """`self(layer(x))`, each piece of the layer's output activated while it is in the cache."""
+        y = layer.forward(x, self._activate)
+        self.output = y if self.training else None
+        return y
+
+    def _activate(self, part: Tensor) -> None:
+        leaked = torch.mul(part, self.slope, out=scratch(tuple(part.shape), part, "activation"))
+        torch.maximum(part, leaked, out=part)
 
     # dy/dx = 1 where y > 0, slope elsewhere: a step function, made by clamping a very steep line.
 
@@ -55,8 +49,8 @@ class LeakyReLU(Module):
         """Overwrites grad_output with the gradient at the input."""
         assert self.output is not None, "backward needs a forward pass in training mode"
         steep = torch.finfo(grad_output.dtype).max
-        for y, grad in _blocks(self.output, grad_output):
-            slopes = torch.mul(y, steep, out=scratch(tuple(y.shape), y))
+        for y, grad in blocks(BLOCK, self.output, grad_output):
+            slopes = torch.mul(y, steep, out=scratch(tuple(y.shape), y, "activation"))
             grad.mul_(slopes.clamp_(self.slope, 1.0))
         self.output = None
         return grad_output

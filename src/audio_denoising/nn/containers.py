@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .activations import LeakyReLU
+from .convolution import Convolution
 from .module import Module
 
 
@@ -26,8 +28,13 @@ class Sequential(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """y = layer_k(... layer_1(x))."""
-        for layer in self.layers:
-            x = layer(x)
+        before: Module | None = None
+        for layer, following in zip(self.layers, [*self.layers[1:], None], strict=True):
+            if isinstance(layer, Convolution) and isinstance(following, LeakyReLU):
+                x = following.after(layer, x)  # both at once
+            elif not (isinstance(before, Convolution) and isinstance(layer, LeakyReLU)):
+                x = layer(x)
+            before = layer
         return x
 
     # dL/dx = J_1^T ... J_k^T dL/dy: the same chain, backwards.

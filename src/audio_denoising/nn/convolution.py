@@ -20,12 +20,14 @@ from torch import Tensor
 from . import im2col, row_lowering, stacked_planes, winograd
 from .geometry import Pair, pair, transposed_size
 from .initialisation import he_normal
+from .memory import product_type
 from .module import Module, Parameter
+from .tiles import Finish
 
 KERNELS = ("fast", "reference")
 
 
-class _Convolution(Module):
+class Convolution(Module):
     """What both layers share: geometry, weight, bias, and the choice of the kernels."""
 
     def __init__(
@@ -67,27 +69,32 @@ class _Convolution(Module):
         """The fastest way for this layer's shape."""
         return row_lowering
 
+    def forward(self, x: Tensor, finish: Finish | None = None) -> Tensor:
+        """The layer's output; `finish` works in place on every piece of it that is complete."""
+        raise NotImplementedError
+
     def _take_input(self, grad_output: Tensor) -> Tensor:
         """The stored input; adds up the bias gradient, dL/db = sum of dL/dy over N, F, T."""
         assert self.input is not None, "backward needs a forward pass in training mode"
         x, self.input = self.input, None
         if self.bias is not None:
-            self.bias.grad += grad_output.sum((0, 2, 3), dtype=self.bias.grad.dtype)
+            self.bias.add_gradient(grad_output.sum((0, 2, 3), dtype=self.bias.data.dtype))
         return x
 
     def _in_type_of(self, x: Tensor) -> tuple[ModuleType, Tensor, Tensor | None]:
-        """Operations, weight and bias for an image: the image's type is the type of the products.
+        """Operations, weight and bias for an image of x's type; see `memory.product_type`.
 
         The parameters stay as they are (float32), and so do their gradients. In 16 bits the sums
         of Winograd's transforms would cost digits that are not there.
         """
-        short = x.element_size() == 2
+        dtype = x.dtype if self.operations is im2col else product_type(x)
+        short = dtype.itemsize == 2
         operations = row_lowering if short and self.operations is winograd else self.operations
-        bias = None if self.bias is None else self.bias.data.to(x.dtype)
-        return operations, self.weight.data.to(x.dtype), bias
+        bias = None if self.bias is None else self.bias.data.to(dtype)
+        return operations, self.weight.data.to(dtype), bias
 
 
-class Conv2d(_Convolution):
+class Conv2d(Convolution):
     """y = W * x + b (a cross-correlation, as everywhere in the field).
 
     Args:
@@ -126,11 +133,11 @@ class Conv2d(_Convolution):
             return winograd
         return row_lowering
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, finish: Finish | None = None) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T')."""
         self.input = x if self.training else None
         operations, weight, bias = self._in_type_of(x)
-        y: Tensor = operations.correlate(x, weight, bias, self.stride, self.padding)
+        y: Tensor = operations.correlate(x, weight, bias, self.stride, self.padding, finish)
         return y
 
     # dL/dW = sum over positions of dL/dy (outer) patch;  dL/dx = W transposed, spread over patches.
@@ -144,11 +151,11 @@ class Conv2d(_Convolution):
             dx, dw = operations.gradients(x, grad_output, weight, self.stride, self.padding)
         else:
             dw = operations.weight_gradient(x, grad_output, self.kernel, self.stride, self.padding)
-        self.weight.grad += dw
+        self.weight.add_gradient(dw)
         return dx
 
 
-class ConvTranspose2d(_Convolution):
+class ConvTranspose2d(Convolution):
     """The adjoint of `Conv2d(out_channels, in_channels, ...)`, plus a bias: it up-samples by S.
 
     The weight has the shape (C, C', K_f, K_t), as in torch.nn. `output_padding` adds rows at the
@@ -182,14 +189,16 @@ class ConvTranspose2d(_Convolution):
         if self.output_padding[0] >= sf or self.output_padding[1] >= st:
             raise ValueError("output_padding must be smaller than the stride")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, finish: Finish | None = None) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T')."""
         self.input = x if self.training else None
         size = transposed_size(
             (x.shape[2], x.shape[3]), self.kernel, self.stride, self.padding, self.output_padding
         )
         operations, weight, bias = self._in_type_of(x)
-        y: Tensor = operations.input_gradient(x, weight, size, self.stride, self.padding, bias)
+        y: Tensor = operations.input_gradient(
+            x, weight, size, self.stride, self.padding, bias, finish
+        )
         return y
 
     # y = A^T x with A the convolution, so dL/dx = A dL/dy, and the weight meets the same pairs of
@@ -201,5 +210,5 @@ class ConvTranspose2d(_Convolution):
         operations, weight, _ = self._in_type_of(x)
         dx: Tensor
         dx, dw = operations.transposed_gradients(x, grad_output, weight, self.stride, self.padding)
-        self.weight.grad += dw
+        self.weight.add_gradient(dw)
         return dx

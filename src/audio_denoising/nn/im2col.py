@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .geometry import Pair, output_size
 from .memory import sum_type
+from .tiles import Finish
 
 
 def pad(x: Tensor, padding: Pair) -> Tensor:
@@ -57,7 +58,12 @@ def col2im(columns: Tensor, size: Pair, kernel: Pair, stride: Pair, padding: Pai
 
 
 def correlate(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    finish: Finish | None = None,
 ) -> Tensor:
     """Convolution as the field calls it: y = W . im2col(x) + b.
 
@@ -68,6 +74,8 @@ def correlate(
     y = weight.flatten(1) @ im2col(x, kernel, stride, padding)
     if bias is not None:
         y += bias[:, None]
+    if finish is not None:
+        finish(y)
     return y.view(x.shape[0], weight.shape[0], fo, to)
 
 
@@ -87,6 +95,7 @@ def input_gradient(
     stride: Pair,
     padding: Pair,
     bias: Tensor | None = None,
+    finish: Finish | None = None,
 ) -> Tensor:
     """dL/dx = col2im(W^T . dL/dy), shape (N, C, F, T) with (F, T) = `size`.
 
@@ -94,7 +103,11 @@ def input_gradient(
     """
     columns = weight.flatten(1).T @ grad_output.flatten(2)
     x = col2im(columns, size, (weight.shape[2], weight.shape[3]), stride, padding)
-    return x if bias is None else x + bias[:, None, None]
+    if bias is not None:
+        x = x + bias[:, None, None]
+    if finish is not None:
+        finish(x)
+    return x
 
 
 def gradients(

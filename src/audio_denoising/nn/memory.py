@@ -35,11 +35,24 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
         if fitting:
             storage = min(fitting, key=torch.UntypedStorage.nbytes)
         else:
-            # Buffers of another batch size would only pile up: forget the free ones.
-            _local.pool = pool = [s for s in pool if s not in free]
+            _make_room(pool, free, size)
             storage = torch.UntypedStorage(size)
             pool.append(storage)
         return torch.empty(0, dtype=like.dtype).set_(storage, 0, shape)  # type: ignore[call-overload]
+
+
+def _make_room(
+    pool: list[torch.UntypedStorage], free: list[torch.UntypedStorage], size: int
+) -> None:
+    """Forgets free buffers so that the pool never outgrows what was in use at one time."""
+    total = size + sum(s.nbytes() for s in pool)
+    in_use = total - sum(s.nbytes() for s in free)
+    _local.most = max(in_use, _local.__dict__.get("most", 0))
+    for storage in free:  # the oldest first
+        if total <= _local.most:
+            break
+        pool.remove(storage)
+        total -= storage.nbytes()
 
 
 def sum_type(x: Tensor) -> torch.dtype:
@@ -47,16 +60,35 @@ def sum_type(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+def product_type(x: Tensor) -> torch.dtype:
+    """The type to multiply images of x's type in.
+
+    That is x's own, but for bfloat16 on processors without matrix units for it (AMX): their
+    float32 products are twice as fast, so bfloat16 images are lowered straight into float32.
+    """
+    if x.dtype != torch.bfloat16 or x.device.type != "cpu" or torch.cpu._is_amx_tile_supported():
+        return x.dtype
+    return torch.float32
+
+
 def channels_last(x: Tensor) -> Tensor:
     """(N, C, F, T) -> a contiguous (N, F, T, C) view, copied only if x lies otherwise."""
     return x.permute(0, 2, 3, 1).contiguous()
 
 
-def scratch(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """A contiguous work area with undefined content, valid until the thread's next `scratch`."""
+def in_type(x: Tensor, like: Tensor, use: str) -> Tensor:
+    """x in the type of `like`: itself, or a copy in the work area of that use."""
+    return x if x.dtype == like.dtype else scratch(tuple(x.shape), like, use).copy_(x)
+
+
+def scratch(shape: tuple[int, ...], like: Tensor, use: str = "rows") -> Tensor:
+    """A contiguous work area with undefined content, valid until the next one of the same use.
+
+    There is one area per use, type and device for all layers of a thread.
+    """
     count = math.prod(shape)
     areas: dict[object, Tensor] = _local.__dict__.setdefault("scratch", {})
-    key = (like.dtype, like.device)
+    key = (use, like.dtype, like.device)
     if key not in areas or areas[key].numel() < count:
         with torch.inference_mode(False):
             areas[key] = torch.empty(count, dtype=like.dtype, device=like.device)

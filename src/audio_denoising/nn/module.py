@@ -17,16 +17,44 @@ from torch import Tensor
 
 
 class Parameter:
-    """A learned tensor `data` and its gradient `grad` (same shape, zero until a backward pass)."""
+    """A learned tensor `data` and its gradient `grad` (same shape, zero until a backward pass).
+
+    A gradient that is zero takes no memory: during a forward pass the images need it.
+    """
 
     def __init__(self, data: Tensor) -> None:
         self.data = data
-        self.grad = torch.zeros_like(data)
+        self._grad: Tensor | None = None
+
+    @property
+    def grad(self) -> Tensor:
+        """The gradient."""
+        if self._grad is None:
+            self._grad = torch.zeros_like(self.data)
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Tensor) -> None:
+        self._grad = gradient
+
+    def add_gradient(self, gradient: Tensor) -> None:
+        """Adds to the gradient. A fresh tensor that lies as `data` does may become the gradient."""
+        if self._grad is not None:
+            self._grad += gradient
+        elif gradient.stride() == self.data.stride() and gradient.dtype == self.data.dtype:
+            self._grad = gradient
+        else:
+            self._grad = torch.empty_like(self.data).copy_(gradient)
+
+    def zero_grad(self) -> None:
+        """Sets the gradient to zero."""
+        self._grad = None
 
     def to(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
         """Moves the tensor and its gradient in place."""
         self.data = self.data.to(device=device, dtype=dtype)
-        self.grad = self.grad.to(device=device, dtype=dtype)
+        if self._grad is not None:
+            self._grad = self._grad.to(device=device, dtype=dtype)
 
 
 class Module:
@@ -79,7 +107,7 @@ class Module:
     def zero_grad(self) -> None:
         """Sets every gradient to zero."""
         for parameter in self.parameters():
-            parameter.grad.zero_()
+            parameter.zero_grad()
 
     def train(self, mode: bool = True) -> Module:
         """Switches training mode on (or off) for this module and all below it."""

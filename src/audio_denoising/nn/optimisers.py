@@ -7,13 +7,31 @@ operators (`torch._foreach_*`) do the same arithmetic on a whole list of tensors
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .module import Parameter
+from .tiles import blocks
+
+GROUP = 1 << 18  # values that are updated together: with all their state they fit the caches
+
+
+def _groups(*lists: Sequence[Tensor]) -> Iterator[list[list[Tensor]]]:
+    """Tensors of several parallel lists, cut into stretches and packed into groups of `GROUP`."""
+    group: list[tuple[Tensor, ...]] = []
+    count = 0
+    for tensors in zip(*lists, strict=True):
+        for stretches in blocks(GROUP, *tensors):
+            group.append(stretches)
+            count += stretches[0].numel()
+            if count >= GROUP:
+                yield [list(column) for column in zip(*group, strict=True)]
+                group, count = [], 0
+    if group:
+        yield [list(column) for column in zip(*group, strict=True)]
 
 
 class Optimiser:
@@ -31,7 +49,8 @@ class Optimiser:
 
     def zero_grad(self) -> None:
         """Sets every gradient to zero."""
-        torch._foreach_zero_([p.grad for p in self.parameters])
+        for parameter in self.parameters:
+            parameter.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on exactly."""
@@ -119,21 +138,21 @@ class Adam(Optimiser):
         """One step of the formula above."""
         self.steps += 1
         beta1, beta2 = self.betas
-        weights = [p.data for p in self.parameters]
-        gradients = [p.grad for p in self.parameters]
-        if self.weight_decay and self.decoupled:
-            torch._foreach_mul_(weights, 1 - self.learning_rate * self.weight_decay)
-        elif self.weight_decay:
-            gradients = list(torch._foreach_add(gradients, weights, alpha=self.weight_decay))
-        torch._foreach_lerp_(self.mean, gradients, 1 - beta1)
-        torch._foreach_mul_(self.square, beta2)
-        torch._foreach_addcmul_(self.square, gradients, gradients, value=1 - beta2)
-        # sqrt(v / (1 - b2^t)) = sqrt(v) / sqrt(1 - b2^t)
-        deviation = torch._foreach_sqrt(self.square)
-        torch._foreach_div_(deviation, (1 - beta2**self.steps) ** 0.5)
-        torch._foreach_add_(deviation, self.epsilon)
         step_size = self.learning_rate / (1 - beta1**self.steps)
-        torch._foreach_addcdiv_(weights, self.mean, deviation, value=-step_size)
+        data, slopes = [p.data for p in self.parameters], [p.grad for p in self.parameters]
+        for weights, gradients, mean, square in _groups(data, slopes, self.mean, self.square):
+            if self.weight_decay and self.decoupled:
+                torch._foreach_mul_(weights, 1 - self.learning_rate * self.weight_decay)
+            elif self.weight_decay:
+                gradients = list(torch._foreach_add(gradients, weights, alpha=self.weight_decay))
+            torch._foreach_lerp_(mean, gradients, 1 - beta1)
+            torch._foreach_mul_(square, beta2)
+            torch._foreach_addcmul_(square, gradients, gradients, value=1 - beta2)
+            # sqrt(v / (1 - b2^t)) = sqrt(v) / sqrt(1 - b2^t)
+            deviation = torch._foreach_sqrt(square)
+            torch._foreach_div_(deviation, (1 - beta2**self.steps) ** 0.5)
+            torch._foreach_add_(deviation, self.epsilon)
+            torch._foreach_addcdiv_(weights, mean, deviation, value=-step_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Learning rate, step count and both moments."""
