@@ -6,9 +6,6 @@ Measured is the growth of the process: its largest resident set while the networ
 trained for three steps, minus its resident set just before, when torch, the code and the batch of
 images are loaded and the threads are running. The growth holds weights, gradients, the optimiser's
 state, activations and all work areas, and nothing else.
-
-The largest resident set is read from /proc/self/status (VmHWM) rather than from getrusage: on
-Linux the latter starts from what the *parent* process held. Elsewhere getrusage has to do.
 """
 
 from __future__ import annotations
@@ -17,7 +14,6 @@ import argparse
 import gc
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,10 +28,9 @@ from benchmarks.engine_sides import (
     real_batch,
     set_up,
 )
+from benchmarks.resident import resident
 
 STEPS = 3
-MIB = 2**20
-_STATUS = Path("/proc/self/status")
 
 
 def growth(side: str, size: str, batch: int, precision: str) -> dict[str, float]:
@@ -44,11 +39,11 @@ def growth(side: str, size: str, batch: int, precision: str) -> dict[str, float]
     warm = torch.rand(512, 512)
     torch.nn.functional.conv2d((warm @ warm)[None, None], warm[None, None, :3, :3])  # libraries
     gc.collect()
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     contestant = make_side(side, size, precision, images, first_weights(size))
     for _ in range(STEPS):
         contestant.step()
-    peak = _resident("VmHWM")
+    peak = resident("VmHWM")
     return {"before_mib": before, "peak_mib": peak, "growth_mib": peak - before}
 
 
@@ -69,18 +64,6 @@ def growth_in_fresh_process(
     )
     found: dict[str, float] = json.loads(done.stdout)
     return found
-
-
-def _resident(field: str) -> float:
-    """VmRSS (now) or VmHWM (largest so far) of this process in MiB."""
-    if _STATUS.exists():
-        match = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
-        if match:
-            return int(match[1]) * 1024 / MIB
-    import resource
-
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / (MIB if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
