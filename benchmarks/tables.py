@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.data_report import data_table, ratio_table
 from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
+from benchmarks.inference_report import inference_table
 from benchmarks.markdown import markdown_table
 from benchmarks.precision import precision_table
 from benchmarks.quality_tables import (
@@ -115,6 +116,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "engine-misses-small": (RESULTS / "engine_small.json", _one(misses_table)),
     "engine-misses-large": (RESULTS / "engine_large.json", _one(misses_table)),
     "engine-batches": (Path("docs/images/engine_*.png"), _pictures),
+    "inference": (RESULTS / "inference.json", _one(inference_table)),
     "precision": (RESULTS / "precision.json", _one(precision_table)),
     "ablation-small": (RESULTS / "ablation_small.json", _one(ablation_table)),
     "ablation-large": (RESULTS / "ablation_large.json", _one(ablation_table)),
