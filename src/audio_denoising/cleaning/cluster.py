@@ -118,7 +118,10 @@ def connected(address: str) -> Iterator[None]:
         quiet |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
     try:
         ray.init(address=address, **quiet)
-    except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray itself raises no narrower one where it cannot be started
+        ray.shutdown()
+        if address == "local":
+            raise UserError(f"Ray cannot be started here ({error}): run the same again") from error
         raise UserError(
             f"no Ray cluster answers at {address} ({error}): check the address, or take --ray "
             f"local to start one here"

@@ -6,7 +6,6 @@ take credentials from where they always do. What lies on this machine is used wh
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from audio_denoising.io.formats import MEDIA_EXTENSIONS
 
 # Here an object appears when its upload is complete. Elsewhere a file grows before all eyes.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss"})
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 class TransferError(UserError):
@@ -116,24 +116,29 @@ def found(text: str, recursive: bool) -> Iterator[tuple[Place, PurePosixPath]]:
     text = text.rstrip("/")
     with _plainly(text):
         storage, root = _open(text)
-        if glob.has_magic(root):
-            paths = storage.glob(root)
-            root = root[: re.search(r"[*?\[]", root).start()].rpartition("/")[0]  # type: ignore[union-attr]
-            paths = [path for path in paths if not storage.isdir(path)]
-        elif PurePosixPath(root).suffix.lower() in MEDIA_EXTENSIONS or not storage.isdir(root):
+        if wildcard := _WILDCARD.search(root):
+            matches = storage.glob(root, detail=True)
+            paths = [path for path, about in matches.items() if about["type"] == "file"]
+            root = root[: wildcard.start()].rpartition("/")[0]
+        elif _is_recording(root) or not storage.isdir(root):
             yield Place(text), PurePosixPath(PurePosixPath(root).name)
             return
         else:
             paths = storage.find(root, maxdepth=None if recursive else 1)
-            paths = [path for path in paths if _is_recording(PurePosixPath(path), root)]
-    if not paths:
+            paths = [path for path in paths if _is_recording(path)]
+    below = {path: PurePosixPath(path).relative_to(root) for path in sorted(paths)}
+    below = {
+        path: place
+        for path, place in below.items()
+        if not any(part.startswith(".") for part in place.parts)
+    }
+    if not below:
         more = "" if recursive else " (--recursive takes the folders inside it, too)"
         raise UserError(f"there is no recording in {text}{more}: check the address")
-    # Not fsspec's own way back from a path: it forgets the host of sftp://host/folder.
-    address, _, _ = text.partition("://")
-    host = text[: -len(_open(text)[1])] if text.endswith(_open(text)[1]) else f"{address}://"
-    for path in sorted(paths):
-        yield Place(host + path), PurePosixPath(path).relative_to(root)
+    # Not by fsspec's own way back from a path, which forgets the host of sftp://host/folder.
+    start = text[: text.index(root)] if root in text else f"{text.partition('://')[0]}://"
+    for path, place in below.items():
+        yield Place(start + path), place
 
 
 def existing(places: Sequence[Place], folder: str) -> set[Place]:
@@ -153,9 +158,8 @@ def existing(places: Sequence[Place], folder: str) -> set[Place]:
         return {place for place in places if _open(place.text)[1] in there}
 
 
-def _is_recording(path: PurePosixPath, root: str) -> bool:
-    below = path.relative_to(root).parts
-    return path.suffix.lower() in MEDIA_EXTENSIONS and not any(p.startswith(".") for p in below)
+def _is_recording(path: str) -> bool:
+    return PurePosixPath(path).suffix.lower() in MEDIA_EXTENSIONS
 
 
 def _open(text: str) -> tuple[Any, str]:

@@ -1,0 +1,303 @@
+"""A cluster: a killed worker loses nothing, what exists is left out, addresses are served."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+import soundfile
+import torch
+from fsspec.implementations.dirfs import DirFileSystem
+from fsspec.implementations.local import LocalFileSystem
+from torch import Tensor
+
+from audio_denoising import cli
+from audio_denoising.cleaning import cluster, tasks
+from audio_denoising.cleaning.cluster import Loader, Result
+from audio_denoising.cleaning.settings import Settings
+from audio_denoising.denoiser import Denoiser
+from audio_denoising.errors import UserError
+from audio_denoising.models import build
+from audio_denoising.training.checkpoint import describe, save_checkpoint
+
+ray = pytest.importorskip("ray")
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[None]:
+    """A Ray of this machine, for all tests below: it takes seconds to start."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no worker can import it
+    with cluster.connected("local"):
+        assert ray.is_initialized()
+        yield
+    assert not ray.is_initialized()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint, untrained."""
+    path = tmp_path_factory.mktemp("model") / "tiny.pth"
+    torch.manual_seed(0)
+    position = {"epoch": 1, "batch": 0, "step": 1}
+    weights = {"model": build("v4", "small").state_dict(), "history": [], "position": position}
+    save_checkpoint(path, {**describe("v4", "small"), **weights})
+    return path
+
+
+def recordings(folder: Path, count: int) -> Path:
+    """Short recordings of different lengths."""
+    folder.mkdir()
+    for number in range(count):
+        x = 0.1 * np.random.default_rng(number).standard_normal(5000 + 1000 * number)
+        soundfile.write(folder / f"{number:02}.wav", x, 16_000)
+    return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files in a folder, hidden ones too."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def denoise(*arguments: object) -> int:
+    """Runs `denoise clean` in this process; returns its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["denoise", "clean", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    return int(end.value.code or 0)
+
+
+class Killed:
+    """Loads a network that kills its worker, half-way through the third recording it is shown.
+
+    Only the first worker that makes the marker file: its successor lives.
+    """
+
+    def __init__(self, load: Callable[[], Denoiser], marker: Path) -> None:
+        self.load, self.marker, self.seen = load, marker, 0
+
+    def __call__(self) -> Denoiser:
+        inner = self.load()
+
+        def network(image: Tensor) -> Tensor:
+            self.seen += 1
+            if self.seen == 3 and not self.marker.exists():
+                self.marker.write_text(str(os.getpid()))
+                os.kill(os.getpid(), signal.SIGKILL)
+            return inner._cleaner.model(image)
+
+        return Denoiser(network, name=inner.name)
+
+
+def halving(image: Tensor) -> Tensor:
+    return image * 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("connection")
+def test_a_killed_worker_loses_nothing(tmp_path: Path, model: Path) -> None:
+    """Twenty recordings, two workers, one killed: the files are those of the plain command."""
+    folder = recordings(tmp_path / "in", 20)
+    settings = Settings(str(model))
+    planned = tasks.plan([str(folder)], str(tmp_path / "out"))
+    killed = Killed(Loader.of(settings), tmp_path / "killed")
+    results = list(cluster.run(planned, settings, jobs=2, load=killed))
+    assert (tmp_path / "killed").exists()
+    assert [result.sentence for result in results] == [""] * 20
+    assert {result.task for result in results} == set(planned)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(cluster._share(2))
+    try:
+        assert denoise(folder, "-o", tmp_path / "alone", "--model", model) == 0
+    finally:
+        torch.set_num_threads(before)
+    assert content(tmp_path / "out") == content(tmp_path / "alone")
+    assert len(content(tmp_path / "out")) == 20
+
+
+@pytest.mark.usefixtures("connection")
+def test_a_run_goes_on_where_it_stopped(
+    tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Only what is missing is made; a file that fails is told of and does not stop the others."""
+    folder = recordings(tmp_path / "in", 5)
+    out = tmp_path / "out"
+    (folder / "02.wav").write_text("no recording")
+    command = (f"file://{folder}", "-o", f"file://{out}", "--ray", "local", "--model", model)
+    assert denoise(*command, "--save-noise") == 1
+    told = capfd.readouterr()
+    assert "Error: " in told.err and f"{folder}/02.wav is not" in told.err.replace("\n", " ")
+    assert "1 of 5 files failed" in told.err and "4 files" in told.out
+    made = content(out)
+    assert sorted(made) == [f"0{n}{kind}.wav" for n in (0, 1, 3, 4) for kind in ("", "_noise")]
+
+    (out / "01.wav").unlink()
+    (out / "03_noise.wav").unlink()
+    recordings(tmp_path / "again", 3)
+    (tmp_path / "again" / "02.wav").rename(folder / "02.wav")
+    times = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert denoise(*command, "--save-noise") == 0
+    assert "2 of 5 files left out" in capfd.readouterr().out
+    assert made.items() <= content(out).items() and len(content(out)) == 10
+    kept = [name for name, time in times.items() if (out / name).stat().st_mtime_ns == time]
+    assert sorted(kept) == ["00.wav", "00_noise.wav", "04.wav", "04_noise.wav"]
+    assert denoise(*command, "--save-noise") == 0  # all is there
+    assert "5 of 5 files left out" in capfd.readouterr().out
+
+
+def register_bucket(root: Path) -> None:
+    """Makes bucket:// a storage far away: a folder here, which fails as storage does.
+
+    The class stands in here because it cannot travel to a worker, a function can.
+    """
+
+    class Bucket(DirFileSystem):  # type: ignore[misc]
+        protocol = "bucket"
+
+        def __init__(self, root: str = "", **options: Any) -> None:
+            super().__init__(path=root, fs=LocalFileSystem(), **options)
+
+        def get_file(self, rpath: str, lpath: str, **options: Any) -> None:
+            if rpath.endswith("00.wav") and self.first("got"):
+                raise ConnectionResetError("connection reset")
+            super().get_file(rpath, lpath, **options)
+
+        def put_file(self, lpath: str, rpath: str, **options: Any) -> None:
+            if Path(lpath).name == "01.wav" and self.first("put"):
+                half = Path(lpath).read_bytes()[:5000]
+                Path(self.path, rpath).write_bytes(half)
+                os.kill(os.getpid(), signal.SIGKILL)
+            super().put_file(lpath, rpath, **options)
+
+        def first(self, what: str) -> bool:
+            marker = Path(f"{self.path}.{what}")
+            first = not marker.exists()
+            marker.touch()
+            return first
+
+    fsspec.register_implementation("bucket", Bucket, clobber=True)
+    fsspec.config.conf["bucket"] = {"root": str(root)}
+
+
+class FarAway:
+    """Loads a network on a worker that knows of the storage at ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self) -> Denoiser:
+        register_bucket(self.root)
+        return Denoiser(halving, name="halving")
+
+
+def on_bucket(root: Path, inputs: list[str], output: str) -> list[Result]:
+    register_bucket(root)
+    planned = tasks.plan(inputs, output, recursive=True)
+    return list(cluster.run(tasks.pending(planned, output), Settings(), jobs=1, load=FarAway(root)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("connection")
+def test_addresses_are_fetched_and_published_whole(tmp_path: Path) -> None:
+    """Storage that fails is tried again; a worker killed while it uploads leaves nothing behind."""
+    root = tmp_path / "bucket"
+    root.mkdir()
+    folder = recordings(root / "talks", 3)
+    (folder / "deep").mkdir()
+    (folder / "02.wav").rename(folder / "deep" / "c.wav")
+    (folder / "b.wav").write_text("no recording")
+    results = on_bucket(root, ["bucket://talks"], "bucket://clean")
+    assert (tmp_path / "bucket.got").exists() and (tmp_path / "bucket.put").exists()
+    assert [result.task.input.text for result in results if result.failed] == [
+        "bucket://talks/b.wav"
+    ]
+    assert "bucket://talks/b.wav is not an audio file" in max(r.sentence for r in results)
+    files = sorted(path.relative_to(root).as_posix() for path in root.glob("clean/**/*.*"))
+    assert files == ["clean/00.wav", "clean/01.wav", "clean/deep/c.wav"]
+    for name in files:
+        made = tmp_path / "alone" / name
+        made.parent.mkdir(parents=True, exist_ok=True)
+        source = folder / Path(name).relative_to("clean")
+        Denoiser(halving).denoise_file(source, made)
+        assert made.read_bytes() == (root / name).read_bytes()
+    (root / "clean" / "00.wav").unlink()
+    (folder / "b.wav").unlink()
+    (result,) = on_bucket(root, ["bucket://talks"], "bucket://clean")
+    assert result.task.output.text == "bucket://clean/00.wav" and not result.failed
+
+
+class Fatal:
+    """Loads a network that kills every worker, or cannot be loaded at all."""
+
+    def __init__(self, sentence: str = "") -> None:
+        self.sentence = sentence
+
+    def __call__(self) -> Denoiser:
+        if self.sentence:
+            raise UserError(self.sentence)
+
+        def network(image: Tensor) -> Tensor:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return image
+
+        return Denoiser(network)
+
+
+@pytest.mark.usefixtures("connection")
+def test_a_recording_that_kills_every_worker_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_RETRIES", 0)
+    planned = tasks.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))
+    (result,) = cluster.run(planned, Settings(), load=Fatal())
+    assert result.failed and "00.wav: its worker was lost 1 times" in result.sentence
+
+
+@pytest.mark.usefixtures("connection")
+def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
+    planned = tasks.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))
+    with pytest.raises(UserError, match="^there is no device here$"):
+        list(cluster.run(planned, Settings(), load=Fatal("there is no device here")))
+    if not ray.cluster_resources().get("GPU"):
+        with pytest.raises(UserError, match="the cluster has no GPU, and --device cuda needs one"):
+            list(cluster.run(planned, Settings(device="cuda"), load=Fatal()))
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("auto", r"no Ray cluster answers at auto \(nobody answers\): check the address"),
+        ("local", r"Ray cannot be started here \(nobody answers\)"),
+    ],
+)
+def test_no_cluster_there(address: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+
+    def nobody(*_: object, **__: object) -> None:
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "init", nobody)
+    with pytest.raises(UserError, match=sentence), cluster.connected(address):
+        pass
+
+
+def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    sentence = r"pip install 'audio-denoising\[ray\]'"
+    with pytest.raises(UserError, match=sentence), cluster.connected("local"):
+        pass
+
+
+def test_options_that_exclude_each_other(capfd: pytest.CaptureFixture[str]) -> None:
+    for option in (["-"], ["a.wav", "--in-place"], ["a.wav", "--raw", "8000,1"]):
+        assert denoise(*option, "--ray", "local") == 2
+        assert "--ray goes without pipes" in capfd.readouterr().err
