@@ -19,7 +19,8 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.models import WIDTHS
-from audio_denoising.nn import activations, im2col, row_lowering, stacked_planes, winograd
+from audio_denoising.nn import activations, im2col, lowering, row_lowering, stacked_planes, winograd
+from audio_denoising.nn.tiles import Tile
 from benchmarks.engine_alternatives import columns_correlate, scatter_input_gradient
 from benchmarks.engine_rounds import interleaved, middle, ratio, timed
 
@@ -108,7 +109,7 @@ def _row_lowering(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     )
     yield Experiment("channels last end to end", title, "NCHW between the layers", ours, turned)
     yield Experiment(
-        "one sample at a time", title, "the whole batch at once", ours, _patched(ours, _batched)
+        "tile by tile", title, "the whole batch at once", ours, _patched(ours, _batched)
     )
     yield Experiment("buffers used again", title, "fresh tensors", ours, _patched(ours, _fresh))
     yield Experiment(
@@ -187,6 +188,15 @@ def _element_wise(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
         y = torch.where(x > 0, x, 0.2 * x)
         torch.where(y > 0, g, 0.2 * g)
 
+    convolution = nn.Conv2d(channels, channels, 3, 1, 1)
+    both = nn.Sequential(convolution, activation)
+    yield Experiment(
+        "activation while the tile is in the cache",
+        f"conv 3×3, {channels} @ {edge}×{edge}, and LeakyReLU, forward",
+        "one layer, then the other",
+        lambda: both.forward(x),
+        lambda: activation.forward(convolution.forward(x)),
+    )
     title = f"LeakyReLU, {channels} @ {edge}×{edge}"
     yield Experiment(
         "in place, in blocks", title, "a fresh tensor for every term", call, out_of_place
@@ -254,11 +264,15 @@ def _patched(call: Call, patches: Callable[[], Patches]) -> Call:
 
 
 def _fresh() -> Patches:
-    def allocate(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    def allocate(shape: tuple[int, ...], like: Tensor, use: str = "") -> Tensor:
         return torch.empty(shape, dtype=like.dtype, device=like.device)
 
-    return [patch.object(row_lowering, name, allocate) for name in ("empty", "scratch")]
+    places = ((row_lowering, "empty"), (row_lowering, "scratch"), (lowering, "scratch"))
+    return [patch.object(module, name, allocate) for module, name in places]
 
 
 def _batched() -> Patches:
-    return [patch.object(row_lowering, "_samples_at_once", len)]
+    def one_tile(samples: int, rows: int, *_: object) -> Iterator[Tile]:
+        yield slice(0, samples), slice(0, rows)
+
+    return [patch.object(lowering, "tiles", one_tile)]
