@@ -60,6 +60,11 @@ def sum_type(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+def sums(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros to add many values of the type of `like` up in."""
+    return empty(shape, like.new_empty(0, dtype=sum_type(like))).zero_()
+
+
 def product_type(x: Tensor) -> torch.dtype:
     """The type to multiply images of x's type in.
 

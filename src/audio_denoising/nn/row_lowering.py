@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .geometry import Pair
 from .lowering import Lowered, Phases
-from .memory import channels_last, empty, in_type, product_type, scratch, sum_type
+from .memory import channels_last, empty, in_type, product_type, scratch, sums
 from .tiles import Finish, add_outer_product, add_product, multiply, parts
 
 
@@ -64,7 +64,7 @@ def weight_gradient(
     (kf, kt), ci, co = kernel, x.shape[1], grad_output.shape[1]
     x, g = channels_last(x), channels_last(grad_output)
     lowered = Lowered(x, kernel, stride, padding, product_type(x))
-    dw = x.new_zeros(kf, kt * ci, co, dtype=sum_type(x))
+    dw = sums((kf, kt * ci, co), x)
     for tile in lowered.tiles(co):
         slices, grad = lowered.lower(tile), parts(in_type(g[tile], lowered.like, "pixels"))
         for rows, total in zip(slices, dw, strict=True):
@@ -112,7 +112,7 @@ def gradients(
     x, g = channels_last(x), channels_last(grad_output)
     phases = Phases(g, weight, size, stride, padding)
     dx = empty((len(g), *size, ci), g)
-    dw = g.new_zeros(kf, ci, kt * co, dtype=sum_type(g))
+    dw = sums((kf, ci, kt * co), g)
     for tile in phases.tiles():
         phases.lower(tile)
         phases.spread(tile, dx)
@@ -132,7 +132,7 @@ def transposed_gradients(
     c, co, kf, kt = weight.shape
     g, x = channels_last(grad_output), channels_last(x)
     dx = empty(tuple(x.shape), g)
-    dw = g.new_zeros(kf, kt * co, c, dtype=sum_type(g))
+    dw = sums((kf, kt * co, c), g)
     matrices = weight.permute(2, 3, 1, 0).reshape(kf, kt * co, c)
     lowered = Lowered(g, (kf, kt), stride, padding, weight.dtype)
     for tile in lowered.tiles(c):

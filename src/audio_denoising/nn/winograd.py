@@ -224,7 +224,8 @@ def gradients(
         torch.baddbmm(du, tiled.v.transpose(1, 2), tiled.m, beta=int(i > 0), out=du)
         torch.bmm(tiled.m, u.transpose(1, 2), out=tiled.v)
         tiled.spread_input(dx)
-    dw = (tiled.basis.kernels(weight).T @ du.flatten(1)).view(3, 3, tiled.ci, tiled.co)
+    dw = empty((3, 3, tiled.ci, tiled.co), u)
+    torch.mm(tiled.basis.kernels(weight).T, du.flatten(1), out=dw.view(9, -1))
     return dx.permute(0, 3, 1, 2), dw.permute(3, 2, 0, 1)
 
 
