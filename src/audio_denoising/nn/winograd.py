@@ -17,6 +17,7 @@ larger than those of a direct convolution: about 3e-7 relative for m = 2 and 1e-
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,6 +28,7 @@ from .memory import channels_last, empty, product_type, scratch
 from .tiles import Finish, Tile, tiles
 from .winograd_basis import FOUR, TWO, Basis, combine
 
+LARGEST_KERNEL = 1 << 22  # values of a transformed kernel; its gradient takes as much again
 FEWEST_CHANNELS = 64  # below, the transforms cost too much
 FEWEST_TILES = 128  # of 4x4 outputs: with fewer, 36 transformed kernels cost more than they save
 
@@ -214,6 +216,9 @@ def gradients(
     """dL/dx = B [(A dL/dy A^T) u^T] B^T and dL/dW = G^T [v^T (A dL/dy A^T)] G."""
     x, g = channels_last(x), channels_last(grad_output)
     tiled = _Tiles(x, weight.shape[0], padding)
+    pieces = math.ceil(tiled.edge**2 * weight.shape[0] * weight.shape[1] / LARGEST_KERNEL)
+    if pieces > 1:
+        return _gradients_in_pieces(pieces, x, g, weight, padding)
     u = _transform_kernel(tiled.basis, weight)
     du = empty(tuple(u.shape), u)
     dx = empty(tuple(x.shape), x)
@@ -227,6 +232,23 @@ def gradients(
     dw = empty((3, 3, tiled.ci, tiled.co), u)
     torch.mm(tiled.basis.kernels(weight).T, du.flatten(1), out=dw.view(9, -1))
     return dx.permute(0, 3, 1, 2), dw.permute(3, 2, 0, 1)
+
+
+def _gradients_in_pieces(
+    pieces: int, x: Tensor, g: Tensor, weight: Tensor, padding: Pair
+) -> tuple[Tensor, Tensor]:
+    """`gradients` for a few output channels at a time; x, g (N, F, T, channels)."""
+    size = math.ceil(len(weight) / pieces)
+    x = x.permute(0, 3, 1, 2)
+    dx, dw = None, empty((3, 3, weight.shape[1], len(weight)), weight).permute(3, 2, 0, 1)
+    for part, kernels, out in zip(
+        g.split(size, 3), weight.split(size), dw.split(size), strict=True
+    ):
+        part_dx, part_dw = gradients(x, part.permute(0, 3, 1, 2), kernels, (1, 1), padding)
+        out.copy_(part_dw)
+        dx = part_dx if dx is None else dx.add_(part_dx)
+    assert dx is not None
+    return dx, dw
 
 
 def weight_gradient(
