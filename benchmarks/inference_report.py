@@ -16,6 +16,7 @@ Figures = Mapping[str, float]  # seconds of sound -> figure
 MEMORY_GOAL_MB = 600
 _COLOURS = ("#d1495b", "#8f2d56", "#edae49")  # ours, by number of threads
 _PEER_COLOURS = ("#8d99ae", "#30638e")
+_TIME_TICKS = (0.03, 0.1, 0.3, 1.0)
 
 
 def inference_table(results: Results) -> str:
@@ -58,18 +59,19 @@ def draw(results: Results, picture: Path) -> None:
             axes.plot(
                 seconds, list(figures.values()), style, marker="o", ms=4, c=colour, label=label
             )
-    time.axhline(1.0, color="black", lw=1, ls=":")
-    space.axhline(MEMORY_GOAL_MB, color="black", lw=1, ls=":")
+    time.axhline(1.0, color="black", lw=1, ls=":", label="real time")
+    space.axhline(MEMORY_GOAL_MB, color="black", lw=1, ls=":", label=f"goal, {MEMORY_GOAL_MB} MB")
     time.set_title("time for a second of sound")
-    time.set_ylabel("seconds (full line: of processor, dashed: elapsed)")
+    time.set(yscale="log", ylabel="seconds of processor (dashed: elapsed)")
+    time.set_yticks(_TIME_TICKS, [f"{each:g}" for each in _TIME_TICKS])
     space.set_title("peak memory above the loaded model")
-    space.set_ylabel("MB")
+    space.set(ylim=(0, None), ylabel="MB")
     for axes in (time, space):
-        axes.set(xscale="log", yscale="log", xlabel="48 kHz stereo")
+        axes.set(xscale="log", xlabel="length of the recording, 48 kHz stereo")
         axes.set_xticks(sorted(lengths), [duration(each) for each in sorted(lengths)])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-    space.legend(fontsize="small")
+        axes.legend(fontsize="small")
     picture.parent.mkdir(parents=True, exist_ok=True)
     partial = picture.with_name(f".partial-{picture.name}")
     figure.savefig(partial, metadata={"Software": "audio_denoising"})

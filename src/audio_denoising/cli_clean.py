@@ -103,6 +103,9 @@ def clean(
 
     Example: [bold]denoise clean meeting.flac -o meeting_clean.flac[/bold]
     """
+    from .cleaning.waiting import wait_briefly
+
+    wait_briefly()  # before any of these loads torch
     from .cleaning import jobs as planning
     from .cleaning.pipe import PIPE, Raw
     from .cleaning.settings import Settings
