@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -170,9 +171,8 @@ def _clean_on_ray(
     from .cleaning.cluster import connected, run
 
     results = []
-    with connected(address):
+    with connected(address), closing(run(tasks, settings, jobs=workers)) as done:
         started = time.perf_counter()
-        done = run(tasks, settings, jobs=workers)
         for result in track(
             done,
             "All files",

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import fsspec
@@ -31,12 +32,15 @@ ray = pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
-def connection() -> Iterator[None]:
-    """A Ray of this machine, for all tests below: it takes seconds to start."""
+def temporary() -> Iterator[Path]:
+    """Where workers keep what is not complete, on a Ray of this machine for all tests below."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no worker can import it
-    with cluster.connected("local"):
-        assert ray.is_initialized()
-        yield
+    # Not pytest's folder: Ray puts its sockets there, whose names may have a hundred characters.
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        with cluster.connected("local"):  # it takes seconds to start
+            assert ray.is_initialized()
+            yield Path(folder)
     assert not ray.is_initialized()
 
 
@@ -101,8 +105,7 @@ def halving(image: Tensor) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("connection")
-def test_a_killed_worker_loses_nothing(tmp_path: Path, model: Path) -> None:
+def test_a_killed_worker_loses_nothing(tmp_path: Path, temporary: Path, model: Path) -> None:
     """Twenty recordings, two workers, one killed: the files are those of the plain command."""
     folder = recordings(tmp_path / "in", 20)
     settings = Settings(str(model))
@@ -121,9 +124,10 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, model: Path) -> None:
         torch.set_num_threads(before)
     assert content(tmp_path / "out") == content(tmp_path / "alone")
     assert len(content(tmp_path / "out")) == 20
+    assert not list(temporary.glob("denoise-*"))  # nor does it leave anything behind
 
 
-@pytest.mark.usefixtures("connection")
+@pytest.mark.usefixtures("temporary")
 def test_a_run_goes_on_where_it_stopped(
     tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,7 +209,7 @@ def on_bucket(root: Path, inputs: list[str], output: str) -> list[Result]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("connection")
+@pytest.mark.usefixtures("temporary")
 def test_addresses_are_fetched_and_published_whole(tmp_path: Path) -> None:
     """Storage that fails is tried again; a worker killed while it uploads leaves nothing behind."""
     root = tmp_path / "bucket"
@@ -251,7 +255,7 @@ class Fatal:
         return Denoiser(network)
 
 
-@pytest.mark.usefixtures("connection")
+@pytest.mark.usefixtures("temporary")
 def test_a_recording_that_kills_every_worker_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +265,7 @@ def test_a_recording_that_kills_every_worker_is_given_up(
     assert result.failed and "00.wav: its worker was lost 1 times" in result.sentence
 
 
-@pytest.mark.usefixtures("connection")
+@pytest.mark.usefixtures("temporary")
 def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
     planned = tasks.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))
     with pytest.raises(UserError, match="^there is no device here$"):
@@ -275,6 +279,7 @@ def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
     ("address", "sentence"),
     [
         ("auto", r"no Ray cluster answers at auto \(nobody answers\): check the address"),
+        ("127.0.0.1:1", r"no Ray cluster answers at 127.0.0.1:1 \(.*refused"),
         ("local", r"Ray cannot be started here \(nobody answers\)"),
     ],
 )

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -36,6 +37,7 @@ Load = Callable[[], "Denoiser"]
 _RETRIES = 3  # for a lost worker, and for storage that fails
 _MOST_WAITING = 1000  # tasks handed to Ray at once
 _OBJECT_STORE = 256 * 2**20  # bytes of memory for what tasks exchange: the weights, little else
+_PATIENCE = 10.0  # seconds for a cluster to answer
 _FAREWELL = 10.0  # seconds for the workers to put things away after an early end
 
 
@@ -117,6 +119,9 @@ def connected(address: str) -> Iterator[None]:
     if address == "local":
         quiet |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
     try:
+        host, _, port = address.rpartition(":")
+        if host and port.isdigit() and "/" not in host:
+            socket.create_connection((host, int(port)), _PATIENCE).close()  # Ray tries for minutes
         ray.init(address=address, **quiet)
     except Exception as error:  # Ray itself raises no narrower one where it cannot be started
         ray.shutdown()
@@ -134,7 +139,7 @@ def connected(address: str) -> Iterator[None]:
 
 def run(
     tasks: Sequence[Task], settings: Settings, *, jobs: int | None = None, load: Load | None = None
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Cleans recordings on the connected Ray; existing outputs are replaced.
 
     Whatever ends the iteration early stops the workers, and leaves no half-written output.
