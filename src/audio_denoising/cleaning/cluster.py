@@ -100,7 +100,7 @@ def connected(address: str) -> Iterator[None]:
     Args:
         address: as `ray.init` takes it: ``auto``, ``HOST:PORT``, ``ray://HOST:10001``; ``local``
             starts one on this machine and ends it afterwards. A cluster that asks for a token
-            takes it from where Ray does, such as ``RAY_AUTH_TOKEN``.
+            takes it from where Ray does (see ``RAY_AUTH_MODE`` in its documents).
 
     Raises:
         UserError: Ray is not installed, or there is none at this address.
