@@ -34,11 +34,14 @@ def inference_table(results: Results) -> str:
         for seconds in elapsed
     ]
     loads = [trial["load"] for trial in results["trials"]]
+    longest = max((int(each) for row in results["peer_rtf"].values() for each in row), default=0)
+    peer = f" noisereduce holds all of a recording; it was tried up to {duration(longest)}."
     return markdown_table(columns, rows) + (
         f"\n\n48 kHz stereo, from file to file, once the weights and the code are loaded; memory "
         f"is the peak above that. Other work on the machine (load {min(loads):.0f} to "
         f"{max(loads):.0f} on {results['machine']['cores']} processors) lengthens the time, but "
         f"hardly the processor time of one thread, which is what it would take alone."
+        f"{peer if longest else ''}"
     )
 
 

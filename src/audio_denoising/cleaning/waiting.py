@@ -13,7 +13,7 @@ def wait_briefly() -> None:
     The network is thousands of short products a second, and after each the threads wait for the
     last of them. GNU OpenMP lets them turn in a circle meanwhile, by default for 300 000 rounds
     (its manual, GOMP_SPINCOUNT). If another program holds the processor of the last one, the others
-    burn theirs for nothing: on two busy processors two threads took six to forty times as long as
+    burn theirs for nothing: on two busy processors two threads took six to fifty times as long as
     one. With 3000 rounds it was at most twice as long. The price is paid on quiet processors: as
     fast as by default at best, but where the kernel puts both threads on one processor, which it
     may do once they sleep, no faster than one. What the user has set stays.
