@@ -49,12 +49,20 @@ def align(signal: Waveform, reference: Waveform, rate: int) -> tuple[Waveform, W
     """
     if signal.size == reference.size:
         return signal, reference
+    lag = delay(signal, reference, rate)
+    signal, reference = signal[max(0, lag) :], reference[max(0, -lag) :]
+    length = min(signal.size, reference.size)
+    return signal[:length], reference[:length]
+
+
+def delay(signal: Waveform, reference: Waveform, rate: int) -> int:
+    """By how many samples, 50 ms at most, the signal ``(L,)`` comes after the reference ``(M,)``.
+
+    The highest peak of their cross-correlation.
+    """
     reach = min(int(TOLERANCE_SECONDS * rate), min(signal.size, reference.size) - 1)
     size = signal.size + reference.size
     product = np.fft.rfft(signal, size) * np.fft.rfft(reference, size).conj()
     correlation = np.fft.irfft(product, size)
     lags = np.arange(-reach, reach + 1)
-    lag = int(lags[np.argmax(correlation[lags])])  # by how much the signal comes late
-    signal, reference = signal[max(0, lag) :], reference[max(0, -lag) :]
-    length = min(signal.size, reference.size)
-    return signal[:length], reference[:length]
+    return int(lags[np.argmax(correlation[lags])])

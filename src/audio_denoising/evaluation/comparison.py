@@ -14,7 +14,7 @@ import soxr
 from ..denoiser import Denoiser
 from ..dsp.spectrum import SAMPLE_RATE
 from ..io.reading import read_audio
-from .alignment import TOLERANCE_SECONDS, check_pair
+from .alignment import check_pair, delay
 from .scores import METRICS, score
 
 Samples = npt.NDArray[np.float32]
@@ -122,12 +122,8 @@ def align(reference: Samples, samples: Samples, rate: int) -> Samples:
 
     Both are ``(channels, L)``; the lag is the highest peak of their cross-correlation.
     """
-    length, largest = samples.shape[1], int(TOLERANCE_SECONDS * rate)
-    size = 1 << (length + reference.shape[1]).bit_length()  # no wrapping around
-    spectra = [np.fft.rfft(x.mean(axis=0), size) for x in (samples, reference)]
-    correlation = np.fft.irfft(spectra[0] * spectra[1].conj(), size)
-    lags = np.arange(-largest, largest + 1)
-    lag = int(lags[np.argmax(correlation[lags])])
+    length = samples.shape[1]
+    lag = delay(samples.mean(axis=0), reference.mean(axis=0), rate)
     delayed = np.pad(reference, ((0, 0), (max(lag, 0), 0)))[:, max(-lag, 0) :][:, :length]
     return np.pad(delayed, ((0, 0), (0, length - delayed.shape[1])))
 
