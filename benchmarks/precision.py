@@ -42,8 +42,8 @@ from benchmarks.markdown import markdown_table
 from benchmarks.results_file import write
 
 SIZE = "small"
-# As the shipped v4 weights were last trained. At a constant rate the losses of two runs that differ
-# in one rounding swing apart by several percent and back; at the end of a cosine they rest.
+# The kind of schedule the shipped v4 weights were trained with: at its end the losses of two runs
+# can be compared, while at a constant rate they were seen to swing apart by several percent and back.
 RECIPE: dict[str, Any] = {
     "learning_rate": 4e-4,
     "schedule": "cosine",
