@@ -54,9 +54,11 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
             console.print("Most of that is decoding, which `denoise data prepare` does once.")
     console.print()
     for note in report.notes:
-        console.print(f"[yellow]Note:[/yellow] {escape(note)}")
+        console.print(f"[yellow]Note:[/yellow] {escape(note)}", soft_wrap=True)
     for problem in report.problems:
-        console.print(f"[bold red]Training cannot run.[/bold red] {escape(problem)}")
+        console.print(
+            f"[bold red]Training cannot run.[/bold red] {escape(problem)}", soft_wrap=True
+        )
     if not report.problems:
         console.print("[bold green]Training can run.[/bold green]")
 
