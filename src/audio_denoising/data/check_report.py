@@ -54,7 +54,7 @@ def print_check(console: Console, report: Check, *, name_all: bool = False) -> N
             console.print("Most of that is decoding, which `denoise data prepare` does once.")
     console.print()
     for note in report.notes:
-        console.print(f"[yellow]Note:[/yellow] {escape(note)}", soft_wrap=True)
+        console.print(f"[yellow]Note:[/yellow] {escape(note)}")
     for problem in report.problems:
         console.print(
             f"[bold red]Training cannot run.[/bold red] {escape(problem)}", soft_wrap=True
