@@ -43,7 +43,8 @@ from benchmarks.results_file import write
 
 SIZE = "small"
 # The kind of schedule the shipped v4 weights were trained with: at its end the losses of two runs
-# can be compared, while at a constant rate they were seen to swing apart by several percent and back.
+# can be compared, while at a constant rate they were seen to swing apart by several percent and
+# back.
 RECIPE: dict[str, Any] = {
     "learning_rate": 4e-4,
     "schedule": "cosine",
