@@ -69,7 +69,7 @@ def evaluate(
     from .evaluation.scores import missing
     from .evaluation.summary import real_time_factors, summarise
     from .evaluation.testset import folder_items, frozen_items, frozen_list
-    from .training.checkpoint import require_writable
+    from .io.whole_file import require_writable
 
     if jobs < 0:
         raise UserError("--jobs must not be negative")

@@ -1,4 +1,4 @@
-"""The one exception whose message is written for the person at the keyboard."""
+"""The exception and the warning whose messages are written for the person at the keyboard."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is one sentence that names the file or option and says the way out. The command
     line prints it and exits with code 2; every other exception is a fault of the program.
     """
+
+
+class UserNotice(UserWarning):
+    """Something the user should know although the work goes on, in one sentence like an error's."""

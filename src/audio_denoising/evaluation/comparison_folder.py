@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..io.whole_file import save_whole
 from ..io.writing import AudioWriter
-from ..training.checkpoint import save_whole
 from .comparison import Comparison
 from .comparison_figure import comparison_figure
 from .report import write_report

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import UserError
+from ..io.whole_file import save_whole
 from ..models import VERSIONS
-from ..training.checkpoint import load_checkpoint, save_whole, shipped
+from ..training.checkpoint import load_checkpoint, shipped
 
 _PANELS = (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)"))
 _AXES = (("steps", "optimiser steps"), ("hours", "hours of training"))

@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from ..dsp.spectrum import FLOOR_DB
-from ..training.checkpoint import save_whole
+from ..io.whole_file import save_whole
 from .comparison import Comparison
 from .comparison_figure import overview
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..io.whole_file import save_whole
 from ..machine import cpu_field, versions
-from ..training.checkpoint import save_whole
 from .candidates import Candidate
 from .references import PEERS
 from .runner import Result

@@ -7,8 +7,8 @@ a hostile file cannot run code, and checked before use, so a wrong one gets a se
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from torch import Tensor
 
 from ..dsp import spectrum
 from ..errors import UserError
+from ..io.whole_file import require_writable as require_writable
+from ..io.whole_file import save_whole
 from ..models import VERSIONS, WIDTHS, build
 
 FORMAT = 1
@@ -46,6 +48,10 @@ class Checkpoint:
     content: dict[str, Any]  # everything, for a run that resumes
 
 
+class UnreadableCheckpoint(UserError):
+    """A checkpoint that is missing or damaged; one that was written before it may be whole."""
+
+
 def describe(version: str, size: str) -> dict[str, Any]:
     """The part of a checkpoint that says what it is for."""
     return {
@@ -57,68 +63,39 @@ def describe(version: str, size: str) -> dict[str, Any]:
     }
 
 
-def save_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, then renames it: all or nothing.
+def save_checkpoint(path: Path, content: dict[str, Any], former: Path | None = None) -> None:
+    """Writes a checkpoint; see `save_whole`. Raises UserError where that is not possible."""
 
-    Raises:
-        UserError: the folder cannot be written to, or the disk is full.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise UserError(
-            f"cannot write {path}: {error}; choose another folder or free some space"
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    def write(temporary: Path) -> None:
+        # Through a file of Python's: in torch's own, the system's reason for a failure is lost.
+        with temporary.open("wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
 
-
-def require_writable(folder: Path) -> None:
-    """Makes the folder where need be, so that a run fails before its first step, not after hours.
-
-    Raises:
-        UserError: results could not be saved there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error}): choose another --out") from error
-
-
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes a checkpoint. Raises UserError where that is not possible."""
-    save_whole(path, lambda temporary: torch.save(content, temporary))
+    save_whole(path, write, former)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Reads and checks a checkpoint, without running anything that it may hold.
 
     Raises:
-        UserError: missing, corrupt, hostile, or made for another model or another signal.
+        UnreadableCheckpoint: missing, damaged in so much as one bit, or hostile.
+        UserError: made for another model or another signal.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"no checkpoint at {path}: check the name, or train one first")
+        raise UnreadableCheckpoint(f"no checkpoint at {path}: check the name, or train one first")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of odd pickles; they are refused below
+            _require_checksums(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a bad file
-        raise UserError(
+        raise UnreadableCheckpoint(
             f"{path} is not a readable checkpoint (damaged, or it holds code, which is never run): "
             "use another copy or train again"
         ) from error
@@ -127,6 +104,19 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         # Something of another type than this program writes, in a place where it writes something.
         raise _foreign(path) from error
+
+
+def _require_checksums(path: Path) -> None:
+    """Compares the CRC-32 that `torch.save` wrote for every tensor, which `torch.load` does not.
+
+    Raises:
+        zipfile.BadZipFile: a bit is not what it was.
+    """
+    if zipfile.is_zipfile(path):  # torch's old format, without checksums, is none
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
 def _checked(path: Path, content: Any) -> Checkpoint:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import save_whole
+from ..io.whole_file import save_whole
 
 Row = dict[str, Any]
 

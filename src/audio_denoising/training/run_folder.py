@@ -1,0 +1,88 @@
+"""The folder of a run: its last two checkpoints, of which one can always be read.
+
+`last.pth` is the newest. Before it is replaced it becomes `previous.pth`, so that damage to one of
+them, by a disk or by a copy that was cut off, costs the steps between the two and not the run.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError, UserNotice
+from ..io.whole_file import remove_leftovers, require_writable
+from .checkpoint import Checkpoint, UnreadableCheckpoint, load_checkpoint, save_checkpoint
+
+
+class RunFolder:
+    """Where a run keeps what it needs to go on after an interruption."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = path / "last.pth"
+        self.previous = path / "previous.pth"
+        self._last_is_damaged = False
+
+    @property
+    def holds_a_run(self) -> bool:
+        """Whether there is something to resume."""
+        return self.last.exists() or self.previous.exists()
+
+    def prepare(self) -> None:
+        """Makes the folder where need be and clears away what a killed run was writing.
+
+        Raises:
+            UserError: results could not be saved there; better said before the first step.
+        """
+        require_writable(self.path)
+        remove_leftovers(self.path)
+
+    def save(self, content: dict[str, Any]) -> None:
+        """Writes `last.pth`; the one before it stays as `previous.pth`.
+
+        Raises:
+            UserError: that is not possible; both files are as they were.
+        """
+        # A damaged file must not take the place of the one that the run has gone on from.
+        former = None if self._last_is_damaged else self.previous
+        save_checkpoint(self.last, content, former)
+        self._last_is_damaged = False
+
+    def newest(self) -> Checkpoint:
+        """The newest checkpoint that can be read; a `UserNotice` tells where that is the previous.
+
+        Raises:
+            UserError: there is none, or it is not of this program.
+        """
+        try:
+            return load_checkpoint(self.last)
+        except UnreadableCheckpoint:
+            if not self.holds_a_run:
+                raise
+        try:
+            found = load_checkpoint(self.previous)
+        except UnreadableCheckpoint as error:
+            raise UserError(
+                f"neither {self.last} nor {self.previous} can be read: {self._way_out()}"
+            ) from error
+        self._last_is_damaged = True
+        position = found.content.get("position", {})
+        warnings.warn(
+            f"{self.last} is damaged or missing: the run goes on from {self.previous}, step "
+            f"{position.get('step', 0)}, and trains again what came after that",
+            UserNotice,
+            stacklevel=2,
+        )
+        return found
+
+    def _way_out(self) -> str:
+        """What is left to somebody who has lost both checkpoints."""
+        kept = sorted(self.path.glob("epoch_*.pth"), reverse=True)
+        for path in (self.path / "best.pth", *kept):
+            try:
+                load_checkpoint(path)
+            except UserError:
+                continue
+            return f"begin another --out with the weights of an earlier epoch, --start-from {path}"
+        return "train again in another --out"
