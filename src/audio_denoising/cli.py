@@ -87,6 +87,13 @@ def train(
     warmup: Annotated[int, typer.Option(help="Steps of rising learning rate.")] = 0,
     momentum: Annotated[float, typer.Option(help="Of SGD (v2 and v3).")] = 0.9,
     clip_norm: Annotated[float, typer.Option(help="Largest gradient norm; 0: no limit.")] = 0.0,
+    ema: Annotated[
+        float,
+        typer.Option(help="Decay of the averaged weights that are kept, such as 0.999; 0: none."),
+    ] = 0.0,
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many epochs without a better one; 0: never.")
+    ] = 0,
     precision: Annotated[
         str, typer.Option(help="fp32, or bf16: faster where the processor has units for it.")
     ] = "fp32",
@@ -96,6 +103,13 @@ def train(
     threads: Annotated[
         int, typer.Option(help="Threads that compute. Default: all.", show_default=False)
     ] = 0,
+    accumulate: Annotated[
+        int, typer.Option(help="Compute a batch in so many parts, to save memory.")
+    ] = 1,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Compute activations twice, to save memory.")
+    ] = False,
+    save_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 120.0,
     start_from: Annotated[
         Path | None, typer.Option(help="Checkpoint whose weights to start from (fine-tuning).")
     ] = None,
@@ -113,6 +127,7 @@ def train(
     import torch
 
     from .data.sources import parse_sources, weights_of
+    from .training.distributed import joined
     from .training.options import RunPlace, TrainingOptions
     from .training.progress import TrainingDisplay
     from .training.trainer import Trainer
@@ -129,6 +144,8 @@ def train(
         warmup_steps=warmup,
         momentum=momentum,
         clip_norm=clip_norm,
+        ema=ema,
+        patience=patience,
         precision=precision,
         seed=seed,
         start_from=str(start_from) if start_from else None,
@@ -142,11 +159,15 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     out = out or Path("runs") / f"{options.version}-{options.size}"
-    with TrainingDisplay(console, options, out) as display:
-        voices, sounds = ([source.place for source in found] for found in (spoken, noises))
-        place = RunPlace(voices, sounds, out, device, workers, resume, cache)
-        finished = Trainer(options, place, display).run()
-    if not finished:
+    voices, sounds = ([source.place for source in found] for found in (spoken, noises))
+    place = RunPlace(
+        voices, sounds, out, device, workers, resume, cache, accumulate, recompute, save_every
+    )
+    with joined() as processes:
+        shown = console if processes.leads else Console(quiet=True)
+        with TrainingDisplay(shown, options, out) as display:
+            finished = Trainer(options, place, display, processes).run()
+    if not finished and processes.leads:
         console.print(
             f"Stopped and saved: go on with the same command and --resume ({out})", markup=False
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from audio_denoising.training import history, validation
 from audio_denoising.training.history import Row
 from audio_denoising.training.material import Material
 from audio_denoising.training.options import RunPlace, TrainingOptions
+from audio_denoising.training.reporting import StepReport, Summary
 from audio_denoising.training.trainer import Trainer
+from audio_denoising.training.validation import Clip
 
 TINY = Path(__file__).parent.parent / "data"
 SPEECH, NOISE = TINY / "LibriSpeech", TINY / "noise"
@@ -33,9 +35,11 @@ class Recorder:
         self.stop_signal = stop_signal
         self.resumed_at = -1
         self.steps: list[tuple[int, int]] = []
+        self.reports: list[StepReport] = []
         self.rows: list[Row] = []
         self.best: list[bool] = []
         self.damaged: Sequence[str | Path] | None = None
+        self.summary: Summary | None = None
         self.material: Any = None
 
     def started(
@@ -44,18 +48,20 @@ class Recorder:
         self.resumed_at = resumed_at
         self.material = material
 
-    def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
-        self.steps.append((epoch, step))
+    def stepped(self, report: StepReport) -> None:
+        self.steps.append((report.epoch, report.batch))
+        self.reports.append(report)
         self.left -= 1
         if self.left == 0:
             signal.raise_signal(self.stop_signal)
 
-    def finished_epoch(self, row: Row, is_best: bool) -> None:
+    def finished_epoch(self, row: Row, is_best: bool, clips: Callable[[], list[Clip]]) -> None:
         self.rows.append(row)
         self.best.append(is_best)
 
-    def finished(self, damaged: Sequence[str | Path]) -> None:
-        self.damaged = damaged
+    def finished(self, summary: Summary) -> None:
+        self.damaged = summary.damaged
+        self.summary = summary
 
 
 @contextmanager
@@ -96,11 +102,16 @@ def train(
     speech: Path | Sequence[str | Path] = SPEECH,
     noise: Path | Sequence[str | Path] = NOISE,
     cache: Path | None = None,
+    accumulate: int = 1,
+    recompute: bool = False,
+    save_seconds: float = 120.0,
     **changes: Any,
 ) -> bool:
     """One run; True when all of its epochs are done."""
     voices, sounds = ([g] if isinstance(g, Path) else g for g in (speech, noise))
-    place = RunPlace(voices, sounds, out, "cpu", workers, resume, cache)
+    place = RunPlace(
+        voices, sounds, out, "cpu", workers, resume, cache, accumulate, recompute, save_seconds
+    )
     with quickly(narrow):
         return Trainer(options(version, **changes), place, recorder or Recorder()).run()
 

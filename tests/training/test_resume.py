@@ -14,8 +14,8 @@ import torch
 from audio_denoising.data.corpus import index_noise, index_speech
 from audio_denoising.data.preparation import prepare
 from audio_denoising.errors import UserError
-from audio_denoising.training import trainer
 from audio_denoising.training.checkpoint import export, load_checkpoint
+from audio_denoising.training.reporting import StepReport
 
 from .conftest import Trained
 from .runs import NOISE, SPEECH, Recorder, content, differences, quickly, rows, train
@@ -87,18 +87,16 @@ def test_augmented_weighted_and_cached_runs_go_on_too(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_killed_goes_on_from_its_last_save(
-    straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    straight: Trained, tmp_path: Path
 ) -> None:
     class PowerCut(Recorder):
-        def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
-            super().stepped(epoch, step, loss, image_psnr)
+        def stepped(self, report: StepReport) -> None:
+            super().stepped(report)
             if len(self.steps) == 4:
                 raise MemoryError
 
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "SAVE_SECONDS", 0.0)  # after every step
-        with pytest.raises(MemoryError):
-            train(tmp_path, recorder=PowerCut())
+    with pytest.raises(MemoryError):
+        train(tmp_path, save_seconds=0.0, recorder=PowerCut())
     told = Recorder()
     assert train(tmp_path, resume=True, recorder=told)
     assert told.resumed_at == 3

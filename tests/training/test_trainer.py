@@ -16,8 +16,8 @@ import torch
 
 from audio_denoising.errors import UserError
 from audio_denoising.models import VERSIONS
-from audio_denoising.training import trainer
 from audio_denoising.training.checkpoint import load_checkpoint
+from audio_denoising.training.reporting import StepReport
 
 from .conftest import Trained
 from .runs import NOISE, SPEECH, TINY, Recorder, content, options, train
@@ -25,6 +25,7 @@ from .runs import NOISE, SPEECH, TINY, Recorder, content, options, train
 FIGURES = {
     *("epoch", "step", "train_loss", "train_psnr", "train_seconds"),
     *("validation_loss", "validation_psnr", "validation_si_sdr", "validation_si_sdr_gain"),
+    "skipped_steps",
 }
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -132,10 +133,13 @@ def test_a_folder_that_cannot_be_written_fails_before_the_first_step(
     assert told.steps == []
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_is_never_the_best(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a number.*--lr.*--clip-norm"):
-        train(tmp_path, learning_rate=1e30)
-    assert not (tmp_path / "last.pth").exists()
+def test_gradients_that_are_no_numbers_stop_the_run_and_are_never_the_best(tmp_path: Path) -> None:
+    told = Recorder()
+    with pytest.raises(UserError, match="of 5 steps in a row.*not numbers.*--lr.*--clip-norm"):
+        train(tmp_path, learning_rate=1e30, batch_size=1, recorder=told)
+    assert [report.skipped for report in told.reports] == [False, *[True] * 4]
+    assert told.rows[0]["skipped_steps"] == 3
+    assert math.isfinite(told.rows[0]["train_loss"])
     assert not (tmp_path / "best.pth").exists()
 
 
@@ -155,7 +159,7 @@ def test_signals_have_their_usual_effect_again_after_a_run(tmp_path: Path) -> No
 
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     class Impatient(Recorder):
-        def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
+        def stepped(self, report: StepReport) -> None:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
@@ -169,18 +173,15 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_long_epoch_is_saved_now_and_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer, "SAVE_SECONDS", 0.0)
+def test_a_long_epoch_is_saved_now_and_then(tmp_path: Path) -> None:
     saved: list[int] = []
 
     class Watcher(Recorder):
-        def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
+        def stepped(self, report: StepReport) -> None:
             path = tmp_path / "last.pth"
             saved.append(content(path)["position"]["step"] if path.exists() else 0)
 
-    assert train(tmp_path, epochs=1, batch_size=1, recorder=Watcher())
+    assert train(tmp_path, epochs=1, batch_size=1, save_seconds=0.0, recorder=Watcher())
     assert saved == [0, 1, 2, 3]
 
 

@@ -183,12 +183,14 @@ def batches(
     start_batch: int = 0,
     shuffle: bool = True,
     drop_last: bool = True,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Stretches]:
     """Yields batches of one epoch: waveforms ``(N, 40800)``, recipes ``(N, K)``.
 
     The batches are the same for any number of ``workers`` (0 makes them in this process).
     ``start_batch`` resumes in the middle of an epoch without decoding what came before; ``seed``
-    decides the order when ``shuffle`` is set. The global random state is not touched.
+    decides the order when ``shuffle`` is set. Of every batch ``share=(rank, ranks)`` takes the
+    items rank, rank + ranks, ... The global random state is not touched.
 
     Raises UserError where the recordings cannot be decoded.
     """
@@ -196,8 +198,9 @@ def batches(
     if shuffle:
         order = np.random.default_rng([seed, _SHUFFLE, epoch]).permutation(order)
     end = len(order) - len(order) % batch_size if drop_last else len(order)
+    rank, ranks = share
     plan = [
-        [(epoch, int(index)) for index in order[first : first + batch_size][: end - first]]
+        [(epoch, int(index)) for index in order[first : min(first + batch_size, end)][rank::ranks]]
         for first in range(start_batch * batch_size, end, batch_size)
     ]
     loader = DataLoader(

@@ -63,6 +63,7 @@ class ShardMixtures:
         epoch_size: items in an epoch of one rank; by default the number of pieces of speech,
             divided by the number of ranks.
         split: what the shards must be, as far as they say.
+        rank, ranks: which of the processes that divide the shards of speech among them this is.
 
     Raises:
         UserError: they hold another split, their number is not known and ``epoch_size`` not given,
@@ -78,14 +79,16 @@ class ShardMixtures:
         augmentation: Augmentation = ORIGINAL,
         epoch_size: int | None = None,
         split: str = "train",
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         try:
-            from webdataset.utils import pytorch_worker_info
+            import webdataset  # noqa: F401
         except ImportError as error:
             raise UserError(f"Reading shards needs the webdataset library: {INSTALL}") from error
         for shards in (speech, noise):
             require_split(shards, split)
-        self.rank, self.ranks = pytorch_worker_info()[:2]
+        self.rank, self.ranks = rank, ranks
         if len(speech.urls) < self.ranks:
             raise UserError(
                 f"{len(speech.urls)} shards of speech cannot be divided among {self.ranks} ranks: "
@@ -129,10 +132,10 @@ class ShardMixtures:
         Raises:
             UserError: a shard is missing or lost, holds another split, or nothing can be decoded.
         """
-        from webdataset import SimpleShardList, split_by_node
+        from webdataset import SimpleShardList
 
         order = SimpleShardList(self.speech.urls, seed=f"{self.seed} {epoch}")
-        mine = [shard["url"] for shard in split_by_node(order)]
+        mine = [shard["url"] for shard in order][self.rank :: self.ranks]
         sizes = [batch_size] * (self.epoch_size // batch_size)
         if self.epoch_size % batch_size and not drop_last:
             sizes.append(self.epoch_size % batch_size)

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .unet import VERSIONS, WIDTHS, assemble, build
 
@@ -21,11 +22,17 @@ class UNetLevel(torch.nn.Module):
         self.encode = encode
         self.inner = inner
         self.decode = decode
+        self.recompute = False
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T')."""
-        skip = self.encode(x)
-        return cast(Tensor, self.decode(torch.cat((skip, self.inner(skip)), dim=1)))
+        skip = self._run(self.encode, x)
+        return self._run(self.decode, torch.cat((skip, self.inner(skip)), dim=1))
+
+    def _run(self, block: torch.nn.Module, x: Tensor) -> Tensor:
+        if self.recompute and self.training:
+            return cast(Tensor, checkpoint(block, x, use_reentrant=False))
+        return cast(Tensor, block(x))
 
 
 class Mask(torch.nn.Module):
@@ -69,3 +76,10 @@ def build_twin(version: str = "torch", size: str | None = None) -> torch.nn.Modu
     twin = cast(torch.nn.Module, assemble(LAYERS, row, WIDTHS[size or row.size]))
     twin.load_state_dict(first_weights)
     return twin
+
+
+def recompute_levels(twin: torch.nn.Module) -> None:
+    """Makes every encoder and decoder keep its input alone, as `nn.recompute_levels` does."""
+    for level in twin.modules():
+        if isinstance(level, UNetLevel):
+            level.recompute = True

@@ -13,7 +13,8 @@ Images are (N, C, F, T). In memory they are channels-last between the fast layer
 """
 
 from .activations import LeakyReLU, ReLU, Sigmoid
-from .clipping import clip_gradient_norm
+from .averaging import MovingAverage
+from .clipping import clip_gradient_norm, gradient_norm
 from .containers import Mask, Sequential, UNetLevel
 from .convolution import Conv2d, ConvTranspose2d
 from .gradient_check import gradient_check
@@ -21,6 +22,7 @@ from .losses import L1Loss, Loss, MSELoss
 from .module import Module, Parameter
 from .optimisers import SGD, Adam, Optimiser
 from .pooling import MaxPool2d
+from .recompute import Recompute, recompute_levels
 from .schedules import Schedule
 
 __all__ = [
@@ -35,13 +37,17 @@ __all__ = [
     "Mask",
     "MaxPool2d",
     "Module",
+    "MovingAverage",
     "Optimiser",
     "Parameter",
     "ReLU",
+    "Recompute",
     "Schedule",
     "Sequential",
     "Sigmoid",
     "UNetLevel",
     "clip_gradient_norm",
     "gradient_check",
+    "gradient_norm",
+    "recompute_levels",
 ]

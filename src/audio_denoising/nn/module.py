@@ -9,7 +9,7 @@ and loading them, moving them between devices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,8 +19,11 @@ from torch import Tensor
 class Parameter:
     """A learned tensor `data` and its gradient `grad` (same shape, zero until a backward pass).
 
-    A gradient that is zero takes no memory: during a forward pass the images need it.
+    A gradient that is zero takes no memory: during a forward pass the images need it. Whoever
+    wants to know when a backward pass has added its part sets `on_gradient`.
     """
+
+    on_gradient: Callable[[Parameter], None] | None = None
 
     def __init__(self, data: Tensor) -> None:
         self.data = data
@@ -45,6 +48,8 @@ class Parameter:
             self._grad = gradient
         else:
             self._grad = torch.empty_like(self.data).copy_(gradient)
+        if self.on_gradient is not None:
+            self.on_gradient(self)
 
     def zero_grad(self) -> None:
         """Sets the gradient to zero."""

@@ -17,6 +17,7 @@ from ..data.shards import is_shards
 from ..data.sources import Chances, noise_chances, speech_chances
 from ..data.splits import split
 from ..errors import UserError
+from .distributed import ALONE, Processes
 from .options import RunPlace, TrainingOptions
 from .validation import fixed_batches
 
@@ -25,10 +26,10 @@ class Material(Protocol):
     """Where the mixtures of a run come from."""
 
     def __len__(self) -> int:
-        """Mixtures in an epoch."""
+        """Mixtures in an epoch, those of all processes."""
 
     def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Stretches]:
-        """Batches of an epoch, from ``start_batch`` on."""
+        """This process's share of the batches of an epoch, from ``start_batch`` on."""
 
     def validation(self) -> Iterator[Stretches]:
         """The batches that every validation uses."""
@@ -41,19 +42,21 @@ class Material(Protocol):
         """What it is made of, in a few lines."""
 
 
-def find_material(options: TrainingOptions, place: RunPlace) -> Material:
-    """Folders or tar shards, whatever the places of a run are.
+def find_material(
+    options: TrainingOptions, place: RunPlace, processes: Processes = ALONE
+) -> Material:
+    """Folders or tar shards, whatever the places of a run are; of every batch one process's share.
 
     Raises:
         UserError: they are some of both, or nothing that can be trained on.
     """
     kinds = {is_shards(str(each)) for each in (*place.speech, *place.noise)}
     if kinds == {False}:
-        return FolderMaterial(options, place)
+        return FolderMaterial(options, place, processes)
     if kinds == {True}:
         from .shard_material import ShardMaterial
 
-        return ShardMaterial(options, place)
+        return ShardMaterial(options, place, processes)
     raise UserError(
         "--speech and --noise name both folders and tar shards: write the folders as shards with "
         "`denoise data shard`, or leave the shards out"
@@ -67,9 +70,12 @@ class FolderMaterial:
         UserError: a folder cannot be read, holds nothing, or leaves a split empty.
     """
 
-    def __init__(self, options: TrainingOptions, place: RunPlace) -> None:
+    def __init__(
+        self, options: TrainingOptions, place: RunPlace, processes: Processes = ALONE
+    ) -> None:
         self.options = options
         self.place = place
+        self.processes = processes
         voices = [scan_speech(folder) for folder in place.speech]
         sounds = [scan_noise(folder) for folder in place.noise]
         self.unreadable = [path for scan in (*voices, *sounds) for path in scan.unreadable]
@@ -109,6 +115,7 @@ class FolderMaterial:
             seed=self.options.seed,
             workers=self.place.workers,
             start_batch=start_batch,
+            share=(self.processes.rank, self.processes.count),
         )
 
     def validation(self) -> Iterator[Stretches]:

@@ -21,10 +21,13 @@ class TrainingOptions:
 
     Attributes:
         version: "v2", "v3", "v4" or "torch". size: "small" or "large".
-        epochs, batch_size: length of the run; epoch_size: mixtures per epoch, by default one for
-            every speech recording.
+        epochs: length of the run; epoch_size: mixtures per epoch, by default one for every speech
+            recording.
+        batch_size: mixtures behind one step, however many processes share them.
         learning_rate: the peak rate; schedule "constant" or "cosine" and `warmup_steps` shape it.
         momentum: of SGD. clip_norm: largest joint norm of the gradients, 0 for no limit.
+        ema: decay of the moving average of the weights that is validated and kept, 0 for none.
+        patience: epochs without a better validation after which the run ends, 0 for never.
         precision: "fp32", or "bf16" for products of bfloat16 numbers added up in float32; weights,
             gradients, optimiser and loss are float32 in both.
         seed: decides first weights, order and mixtures.
@@ -45,6 +48,8 @@ class TrainingOptions:
     warmup_steps: int = 0
     momentum: float = 0.9
     clip_norm: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
     precision: str = "fp32"
     seed: int = 0
     start_from: str | None = None
@@ -76,9 +81,11 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:  # so put, NaN is refused too
                 raise UserError(f"{_option(name)} must be above 0")
-        for name in ("warmup_steps", "momentum", "clip_norm", "seed"):
+        for name in ("warmup_steps", "momentum", "clip_norm", "ema", "patience", "seed"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"{_option(name)} must not be negative")
+        if self.ema >= 1:
+            raise UserError("--ema must be below 1, such as 0.999")
         if self.seed >= 2**63:
             raise UserError("--seed must be below 2**63")
 
@@ -89,19 +96,34 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class RunPlace:
-    """Where a run reads, writes and computes; nothing here changes the result."""
+    """Where a run reads, writes and computes, and how; nothing here changes the result.
 
-    speech: Sequence[str | Path]  # folders, or tar shards by path or address
+    Attributes:
+        speech, noise: folders, or tar shards by path or address.
+        cache: of decoded audio; None is the usual place, if it is there.
+        accumulate: parts that a batch is computed in, one after the other, to save memory.
+        recompute: whether activations are computed a second time instead of kept.
+        save_seconds: how much time a kill may cost.
+    """
+
+    speech: Sequence[str | Path]
     noise: Sequence[str | Path]
     out: Path
     device: str = "auto"
     workers: int = 1
     resume: bool = False
-    cache: Path | None = None  # of decoded audio; None is the usual place, if it is there
+    cache: Path | None = None
+    accumulate: int = 1
+    recompute: bool = False
+    save_seconds: float = 120.0
 
     def __post_init__(self) -> None:
         if self.workers < 0:
             raise UserError("--workers must not be negative: 0 decodes in the training process")
+        if self.accumulate < 1:
+            raise UserError("--accumulate must be above 0: 1 computes the batch in one piece")
+        if not self.save_seconds >= 0:
+            raise UserError("--save-every must not be negative: 0 saves after every step")
 
 
 def _option(name: str) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .history import Row
 from .material import Material
 from .options import TrainingOptions
+from .reporting import StepReport, Summary
+from .validation import Clip
 
 
 class TrainingDisplay:
@@ -35,7 +36,7 @@ class TrainingDisplay:
         )
         self.task = self.progress.add_task("", total=None, figures="", visible=False)
         self.steps = 0
-        self.since = (0.0, 0)  # (time, steps done) when this epoch's clock started
+        self.epoch = 0  # that the bar shows
 
     def __enter__(self) -> TrainingDisplay:
         self.progress.start()
@@ -65,23 +66,21 @@ class TrainingDisplay:
         if resumed_at:
             self.console.print(f"resumed at step {resumed_at}")
 
-    def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
+    def stepped(self, report: StepReport) -> None:
         """Moves the bar."""
-        if not self.since[0]:
-            self.since = (time.monotonic(), step)
-            self.progress.reset(self.task, total=self.steps, completed=step, visible=True)
-        elapsed, done = time.monotonic() - self.since[0], step - self.since[1]
-        rate = done * self.options.batch_size / elapsed if done else 0.0
+        if report.epoch != self.epoch:
+            self.epoch = report.epoch
+            self.progress.reset(self.task, total=self.steps, completed=report.batch, visible=True)
         self.progress.update(
             self.task,
-            completed=step,
-            description=f"epoch {epoch}/{self.options.epochs}",
-            figures=f"loss {loss:.4f}  PSNR {image_psnr:.2f} dB  {rate:.1f} samples/s",
+            completed=report.batch,
+            description=f"epoch {report.epoch}/{self.options.epochs}",
+            figures=f"loss {report.mean_loss:.4f}  PSNR {report.mean_psnr:.2f} dB  "
+            f"{report.samples_per_second:.1f} samples/s",
         )
 
-    def finished_epoch(self, row: Row, is_best: bool) -> None:
+    def finished_epoch(self, row: Row, is_best: bool, clips: Callable[[], list[Clip]]) -> None:
         """Prints the epoch's figures."""
-        self.since = (0.0, 0)
         self.progress.update(self.task, visible=False)
         self.console.print(
             f"epoch {row['epoch']:>3}  "
@@ -91,8 +90,9 @@ class TrainingDisplay:
             f"{'  best' if is_best else ''}"
         )
 
-    def finished(self, damaged: Sequence[str | Path]) -> None:
+    def finished(self, summary: Summary) -> None:
         """Names the files that training passed over."""
+        damaged = summary.damaged
         if damaged:
             names = ", ".join(str(path) for path in damaged[:5])
             more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""

@@ -11,21 +11,24 @@ from ..data.shard_reading import ShardMixtures
 from ..data.shards import ShardSet, find_shards, require_apart, sibling
 from ..errors import UserError
 from . import validation
+from .distributed import ALONE, Processes
 from .options import RunPlace, TrainingOptions
 
 
 class ShardMaterial:
     """Batches from shards of the train split; the shards beside them validate.
 
-    Which batches come depends on the number of workers, other than with folders: see
-    `data.shard_reading`. The validation batches do not.
+    Which batches come depends on the number of workers and of processes, other than with folders:
+    see `data.shard_reading`. The validation batches do not.
 
     Raises:
         UserError: shards cannot be read, hold another split, or lack a validation split beside
             them; or options ask for what shards cannot do.
     """
 
-    def __init__(self, options: TrainingOptions, place: RunPlace) -> None:
+    def __init__(
+        self, options: TrainingOptions, place: RunPlace, processes: Processes = ALONE
+    ) -> None:
         if options.hold_out:
             raise UserError("--hold-out is for folders: give it to `denoise data shard` instead")
         for what, weights in (("speech", options.speech_weights), ("noise", options.noise_weights)):
@@ -33,6 +36,7 @@ class ShardMaterial:
                 raise UserError(f"--{what}: weights are for folders, shards are read as they come")
         self.options = options
         self.place = place
+        self.processes = processes
         speech, noise = _find(place.speech, "speech"), _find(place.noise, "noise")
         held_out = sibling(speech, "validation"), sibling(noise, "validation")
         require_apart(speech, held_out[0])
@@ -42,7 +46,9 @@ class ShardMaterial:
             noise,
             seed=options.seed,
             augmentation=preset(options.augmentation),
-            epoch_size=options.epoch_size,
+            epoch_size=options.epoch_size and options.epoch_size // processes.count,
+            rank=processes.rank,
+            ranks=processes.count,
         )
         self.held_out = ShardMixtures(
             *held_out,
@@ -52,14 +58,14 @@ class ShardMaterial:
         )
 
     def __len__(self) -> int:
-        """Mixtures in an epoch."""
-        return len(self.training)
+        """Mixtures in an epoch, those of all processes."""
+        return len(self.training) * self.processes.count
 
     def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Stretches]:
-        """Batches of an epoch, from ``start_batch`` on."""
+        """This process's share of the batches of an epoch, from ``start_batch`` on."""
         return self.training.batches(
             epoch=epoch,
-            batch_size=self.options.batch_size,
+            batch_size=self.processes.share(self.options.batch_size),
             workers=self.place.workers,
             start_batch=start_batch,
         )

@@ -2,21 +2,21 @@
 
 The state of a run is a plain dictionary (weights, optimiser, position, sums of the running epoch,
 history), saved after every epoch and every few minutes. Every mixture is a function of seed, epoch
-and index alone (from tar shards: of the number of workers too), so a resumed run sees what an
-uninterrupted one would have seen.
+and index alone (from tar shards: of the number of workers and processes too), so a resumed run sees
+what an uninterrupted one would have seen.
+
+Under torchrun every process runs this loop on its share of every batch. What decides where the loop
+goes (losses, the wish to stop, validation) is added up over all of them first, so that all go the
+same way; the first one alone writes files.
 """
 
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
-from pathlib import Path
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -26,7 +26,7 @@ from ..data.reverberation import RoomBank
 from ..device import pick_device
 from ..dsp.spectrum import image, stft
 from ..errors import UserError
-from ..nn import Schedule
+from ..nn import MovingAverage, Schedule
 from .checkpoint import (
     Checkpoint,
     describe,
@@ -34,70 +34,78 @@ from .checkpoint import (
     require_writable,
     save_checkpoint,
 )
+from .distributed import ALONE, Processes, local_device, restarted
 from .history import Row, save_history
+from .interruption import stop_on_signal
 from .learner import build_learner
 from .material import Material, find_material
 from .options import RunPlace, TrainingOptions
-from .validation import Validation, psnr
+from .reporting import Reporter, Reporters, StepReport, Summary
+from .validation import Clip, Validation, psnr
 
-SAVE_SECONDS = 120.0
 KEEP_EVERY = 5  # epochs
-
-
-class Reporter(Protocol):
-    """Who is told how the run goes: the command line's progress display, or nobody."""
-
-    def started(
-        self, material: Material, device: torch.device, steps: int, resumed_at: int
-    ) -> None:
-        """Before the first step."""
-
-    def stepped(self, epoch: int, step: int, loss: float, image_psnr: float) -> None:
-        """After every step; means over the epoch so far."""
-
-    def finished_epoch(self, row: Row, is_best: bool) -> None:
-        """After validation."""
-
-    def finished(self, damaged: Sequence[str | Path]) -> None:
-        """After the last epoch; what could not be decoded and was passed over."""
+SUMS = ("loss", "psnr", "skipped", "seconds")  # of the running epoch
+SKIPPED_IN_A_ROW = 5  # steps
 
 
 class Trainer:
-    """One run. `run()` returns True when all epochs are done, False when it was interrupted.
+    """One run. `run()` returns True when it has come to its end, False when it was interrupted.
+
+    Args:
+        reporter: who is told how it goes; only the first process tells.
+        processes: that share the work, each with a trainer of its own.
 
     Raises:
         UserError: no usable speech or noise, an unwritable folder, a checkpoint that does not
-            belong to this run, or a loss that is not a number any more.
+            belong to this run, a batch that the processes cannot share, or gradients that are not
+            numbers any more.
     """
 
-    def __init__(self, options: TrainingOptions, place: RunPlace, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        options: TrainingOptions,
+        place: RunPlace,
+        reporter: Reporter,
+        processes: Processes = ALONE,
+    ) -> None:
         self.options = options
         self.place = place
-        self.reporter = reporter
-        self.device = pick_device(place.device)
+        self.processes = processes
+        self.reporter = reporter if processes.leads else Reporters()
+        processes.share(options.batch_size)  # or the run ends here
+        self.device = pick_device(local_device(place.device))
         # Behind a saturated sigmoid gradients fall below 1e-38, where a CPU computes many times
         # slower; they count as zero. Threads inherit this, so it comes before the first product.
         torch.set_flush_denormal(True)
         self.last = place.out / "last.pth"
-        if self.last.exists() and not place.resume:
+        resume = place.resume or (restarted() and self.last.exists())
+        if self.last.exists() and not resume:
             raise UserError(
                 f"{self.last} exists: continue that run with --resume, or choose another --out"
             )
-        self.learner = build_learner(options, self.device)
+        self.learner = build_learner(
+            options,
+            self.device,
+            parts=place.accumulate,
+            recompute=place.recompute,
+            processes=processes,
+        )
+        self.average = MovingAverage(self.learner.weights(), options.ema) if options.ema else None
         self.history: list[Row] = []
         self.earlier: list[dict[str, Any]] = []  # the runs behind --start-from
         self.epoch, self.batch, self.step = 1, 0, 0
-        self.sums = {"loss": 0.0, "psnr": 0.0, "seconds": 0.0}
+        self.sums = dict.fromkeys(SUMS, 0.0)
+        self.skipped_in_a_row = 0
         self.best = float("-inf")
-        if place.resume:
+        if resume:
             self._restore()
         elif options.start_from is not None:
             self._start_from(load_checkpoint(options.start_from))
 
     def run(self) -> bool:
-        """Trains until the last epoch is done or somebody stops it."""
+        """Trains until the last epoch is done, nothing gets better, or somebody stops it."""
         options = self.options
-        material = find_material(options, self.place)
+        material = find_material(options, self.place, self.processes)
         steps = len(material) // options.batch_size
         if steps == 0:
             raise UserError(
@@ -106,17 +114,30 @@ class Trainer:
             )
         require_writable(self.place.out)
         rooms = preset(options.augmentation).rooms(options.seed, self.device)
-        validation = Validation(material.validation())
+        validation = Validation(material.validation(), self.processes)
         schedule = Schedule(options.schedule, options.epochs * steps, options.warmup_steps)
         self.reporter.started(material, self.device, steps, self.step)
-        with _stop_on_signal() as stopped:
-            while self.epoch <= options.epochs:
+        with stop_on_signal() as stopped:
+            while not (reason := self._end()):
                 if not self._train_epoch(material, rooms, schedule, stopped):
                     self._save()
                     return False
-                self._finish_epoch(steps, validation)
-        self.reporter.finished(material.damaged)
+                self._finish_epoch(validation)
+        best = max(self.history, key=lambda row: row["validation_si_sdr"], default=None)
+        skipped = sum(row.get("skipped_steps", 0) for row in self.history)
+        out, damaged = self.place.out, material.damaged
+        self.reporter.finished(Summary(reason, self.history, best, skipped, damaged, out))
         return True
+
+    def _end(self) -> str:
+        """Why the run is over, or nothing."""
+        epochs, patience = self.options.epochs, self.options.patience
+        if self.epoch > epochs:
+            return f"all {epochs} epochs are done"
+        ratios = [row["validation_si_sdr"] for row in self.history]
+        if patience and len(ratios) - 1 - ratios.index(max(ratios)) >= patience:
+            return f"no epoch of the last {patience} was better than the best before"
+        return ""
 
     def _train_epoch(
         self,
@@ -132,38 +153,72 @@ class Trainer:
             clean, noisy = make_mixtures(stretches.to(self.device), rooms)
             target, source = (image(stft(waves)).unsqueeze(1) for waves in (clean, noisy))
             rate = self.options.learning_rate * schedule.factor(self.step)
-            loss, prediction = self.learner.step(source, target, rate)
+            found = self.learner.step(source, target, rate)
+            if self.average and found.taken:
+                self.average.update()
+            loss, decibels, stops = self._over_processes(
+                float(found.loss), float(psnr(found.prediction, target)), bool(stopped)
+            )
             self.step += 1
             self.batch += 1
-            if not math.isfinite(float(loss)):
-                raise UserError(
-                    f"the loss at step {self.step} is not a number: start again in another --out "
-                    "with a lower --lr, or with --clip-norm 1"
-                )
-            self.sums["loss"] += float(loss)
-            self.sums["psnr"] += float(psnr(prediction, target))
-            now = time.monotonic()
-            self.sums["seconds"] = seconds_before + now - started
-            self.reporter.stepped(
-                self.epoch,
-                self.batch,
-                self.sums["loss"] / self.batch,
-                self.sums["psnr"] / self.batch,
-            )
-            if stopped:
+            self._count(loss, decibels, found.taken)
+            self.sums["seconds"] = seconds_before + time.monotonic() - started
+            self._report(loss, decibels, float(found.gradient_norm), rate, found.taken)
+            if stops:
                 return False
-            if now - saved > SAVE_SECONDS:
+            if time.monotonic() - saved > self.place.save_seconds:
                 self._save()
-                saved = now
+                saved = time.monotonic()
         return True
 
-    def _finish_epoch(self, steps: int, validation: Validation) -> None:
+    def _over_processes(self, *values: float) -> list[float]:
+        count = self.processes.count
+        return [total / count for total in self.processes.sum(*values)]
+
+    def _count(self, loss: float, decibels: float, taken: bool) -> None:
+        if taken:
+            self.skipped_in_a_row = 0
+            self.sums["loss"] += loss
+            self.sums["psnr"] += decibels
+            return
+        self.sums["skipped"] += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row == SKIPPED_IN_A_ROW:
+            raise UserError(
+                f"the gradients of {SKIPPED_IN_A_ROW} steps in a row, up to step {self.step}, were "
+                "not numbers: start again in another --out with a lower --lr, or with --clip-norm 1"
+            )
+
+    def _report(self, loss: float, decibels: float, norm: float, rate: float, taken: bool) -> None:
+        sums = self.sums
+        counted = max(1.0, self.batch - sums["skipped"])
+        self.reporter.stepped(
+            StepReport(
+                epoch=self.epoch,
+                batch=self.batch,
+                step=self.step,
+                loss=loss,
+                psnr=decibels,
+                mean_loss=sums["loss"] / counted,
+                mean_psnr=sums["psnr"] / counted,
+                gradient_norm=norm,
+                learning_rate=rate,
+                samples_per_second=self.batch * self.options.batch_size / sums["seconds"],
+                skipped=not taken,
+            )
+        )
+
+    def _finish_epoch(self, validation: Validation) -> None:
+        counted = max(1.0, self.batch - self.sums["skipped"])
+        with self._averaged():
+            figures = validation.run(self.learner)
         row: Row = {
             "epoch": self.epoch,
             "step": self.step,
-            "train_loss": self.sums["loss"] / steps,
-            "train_psnr": self.sums["psnr"] / steps,
-            **validation.run(self.learner),
+            "train_loss": self.sums["loss"] / counted,
+            "train_psnr": self.sums["psnr"] / counted,
+            **figures,
+            "skipped_steps": int(self.sums["skipped"]),
             "train_seconds": self.sums["seconds"],
         }
         self.history.append(row)
@@ -174,31 +229,48 @@ class Trainer:
             self.best = row["validation_si_sdr"]
         finished = self.epoch
         self.epoch, self.batch = self.epoch + 1, 0
-        self.sums = dict.fromkeys(self.sums, 0.0)
+        self.sums = dict.fromkeys(SUMS, 0.0)
         self._save()
-        if is_best:
-            save_checkpoint(self.place.out / "best.pth", self._content())
-        if finished % KEEP_EVERY == 0:
-            save_checkpoint(self.place.out / f"epoch_{finished:03d}.pth", self._content())
-        save_history(self.place.out, self.options.as_dict(), self.history, self.earlier)
-        self.reporter.finished_epoch(row, is_best)
+        if self.processes.leads:
+            if is_best:
+                save_checkpoint(self.place.out / "best.pth", self._content())
+            if finished % KEEP_EVERY == 0:
+                save_checkpoint(self.place.out / f"epoch_{finished:03d}.pth", self._content())
+            save_history(self.place.out, self.options.as_dict(), self.history, self.earlier)
+        self.reporter.finished_epoch(row, is_best, lambda: self._clips(validation))
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """Inside, the network has the weights that are validated and kept."""
+        return self.average.in_place() if self.average else nullcontext()
+
+    def _clips(self, validation: Validation) -> list[Clip]:
+        with self._averaged():
+            return validation.clips(self.learner)
 
     def _content(self) -> dict[str, Any]:
         options = self.options
-        return {
+        content = {
             **describe(options.version, options.size),
             **self.learner.state_dict(),
             "options": options.as_dict(),
             "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
             "sums": dict(self.sums),
+            "skipped_in_a_row": self.skipped_in_a_row,
             "best": self.best,
             "history": list(self.history),
             "earlier": self.earlier,
             "rng": torch.get_rng_state(),
         }
+        if self.average:
+            content["unaveraged_model"] = content["model"]
+            with self._averaged():
+                content["model"] = self.learner.state_dict()["model"]
+            content["average_steps"] = self.average.steps
+        return content
 
     def _save(self) -> None:
-        save_checkpoint(self.last, self._content())
+        if self.processes.leads:
+            save_checkpoint(self.last, self._content())
 
     def _start_from(self, checkpoint: Checkpoint) -> None:
         options = self.options
@@ -228,9 +300,14 @@ class Trainer:
             )
         try:
             self.learner.load_state_dict(content)
+            if self.average:
+                self.average.resume(content["average_steps"])
+                self.learner.model.load_state_dict(content["unaveraged_model"])
             position = content["position"]
             self.epoch, self.batch, self.step = (position[k] for k in ("epoch", "batch", "step"))
-            self.sums, self.best = dict(content["sums"]), content["best"]
+            self.sums = {name: content["sums"].get(name, 0.0) for name in SUMS}
+            self.skipped_in_a_row = content.get("skipped_in_a_row", 0)
+            self.best = content["best"]
             self.history = checkpoint.history
             self.earlier = list(content.get("earlier", []))
             torch.set_rng_state(content["rng"])
@@ -239,25 +316,3 @@ class Trainer:
                 f"{self.last} does not hold all that a run needs to go on (an exported checkpoint "
                 "does not): use its weights with --start-from and another --out"
             ) from error
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that a step is always finished before the run is saved.
-
-    A second signal is not collected: it has its usual effect.
-    """
-    received: list[int] = []
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    try:
-        for number in before:
-            signal.signal(number, remember)
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

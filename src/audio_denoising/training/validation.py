@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -15,8 +17,10 @@ from ..data.mixtures import make_mixtures
 from ..data.splits import Split
 from ..dsp.spectrum import SEGMENT, apply_image, image, istft, stft
 from ..evaluation.metrics import si_sdr
+from .distributed import ALONE, Processes
 from .learner import Learner
 
+CLIPS = 4  # that logs show
 SEED = 1234  # of the mixtures: the same for every run, so that runs can be compared
 
 
@@ -38,35 +42,64 @@ def fixed_batches(
     )
 
 
-class Validation:
-    """The same mixtures every time, mixed once and kept as waveforms (about 50 MB)."""
+@dataclass(frozen=True)
+class Clip:
+    """A validation mixture before and after: waveforms ``(40800,)``, images ``(256, 256)``."""
 
-    def __init__(self, stretches: Iterable[Stretches]) -> None:
-        self.batches = [make_mixtures(batch) for batch in stretches]
+    clean: Tensor
+    noisy: Tensor
+    cleaned: Tensor
+    clean_image: Tensor
+    noisy_image: Tensor
+    cleaned_image: Tensor
+
+
+class Validation:
+    """The same mixtures every time, mixed once and kept as waveforms (about 50 MB).
+
+    Several processes divide the batches among them; what they find is that of all.
+    """
+
+    def __init__(self, stretches: Iterable[Stretches], processes: Processes = ALONE) -> None:
+        self.processes = processes
+        mine = islice(stretches, processes.rank, None, processes.count)
+        self.batches = [make_mixtures(batch) for batch in mine]
         pairs = [pair for batch in self.batches for pair in zip(*batch, strict=True)]
-        self.noisy_si_sdr = float(np.mean([_ratio(noisy, clean) for clean, noisy in pairs]))
+        ratios = [_ratio(noisy, clean) for clean, noisy in pairs]
+        total, self.count = processes.sum(sum(ratios), len(ratios))
+        self.noisy_si_sdr = total / self.count
 
     def run(self, learner: Learner) -> dict[str, float]:
         """Loss, PSNR (dB), SI-SDR (dB) and its gain over the noisy input, means over mixtures."""
         sums = np.zeros(3)
-        count = 0
         for clean, noisy in self.batches:
-            spectra = stft(noisy.to(learner.device))
             target = image(stft(clean.to(learner.device))).unsqueeze(1)
-            prediction = learner.predict(image(spectra).unsqueeze(1))
-            cleaned = istft(apply_image(spectra, prediction[:, 0]), SEGMENT).cpu()
+            prediction, cleaned = _clean(learner, noisy)
             scores = [_ratio(c, s) for c, s in zip(cleaned, clean, strict=True)]
             loss = float(learner.loss(prediction, target))
             means = (loss, float(psnr(prediction, target)), np.mean(scores))
             sums += len(clean) * np.array(means)
-            count += len(clean)
-        loss, image_psnr, ratio = sums / count
+        loss, image_psnr, ratio = (s / self.count for s in self.processes.sum(*sums.tolist()))
         return {
-            "validation_loss": float(loss),
-            "validation_psnr": float(image_psnr),
-            "validation_si_sdr": float(ratio),
-            "validation_si_sdr_gain": float(ratio) - self.noisy_si_sdr,
+            "validation_loss": loss,
+            "validation_psnr": image_psnr,
+            "validation_si_sdr": ratio,
+            "validation_si_sdr_gain": ratio - self.noisy_si_sdr,
         }
+
+    def clips(self, learner: Learner) -> list[Clip]:
+        """The first mixtures of this process's share, as the network cleans them now."""
+        clean, noisy = (waves[:CLIPS] for waves in self.batches[0])
+        prediction, cleaned = _clean(learner, noisy)
+        images = (image(stft(clean)), image(stft(noisy)), prediction[:, 0].cpu())
+        return [Clip(*parts) for parts in zip(clean, noisy, cleaned, *images, strict=True)]
+
+
+def _clean(learner: Learner, noisy: Tensor) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, F, T) on the learner's device and waveforms (N, L) in main memory."""
+    spectra = stft(noisy.to(learner.device))
+    prediction = learner.predict(image(spectra).unsqueeze(1))
+    return prediction, istft(apply_image(spectra, prediction[:, 0]), SEGMENT).cpu()
 
 
 def _ratio(estimate: Tensor, reference: Tensor) -> float:
