@@ -54,7 +54,7 @@ def test_every_fifth_epoch_is_kept_and_the_best_one_too(tmp_path: Path) -> None:
     told = Recorder()
     assert train(tmp_path, "v2", epochs=5, batch_size=1, epoch_size=1, recorder=told)
     assert {path.name for path in tmp_path.glob("*.pth")} == {
-        *("last.pth", "best.pth", "epoch_005.pth")
+        *("last.pth", "previous.pth", "best.pth", "epoch_005.pth")
     }
     rows = json.loads((tmp_path / "history.json").read_text())["epochs"]
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
@@ -99,7 +99,7 @@ def test_the_seed_decides_everything(tmp_path: Path) -> None:
 
 def test_a_run_in_the_way_is_not_overwritten(trained: Trained) -> None:
     before = (trained("v2") / "last.pth").read_bytes()
-    with pytest.raises(UserError, match="last.pth exists.*--resume.*--out"):
+    with pytest.raises(UserError, match="holds a run: .*--resume.*--out"):
         train(trained("v2"), "v2", narrow=False)
     assert (trained("v2") / "last.pth").read_bytes() == before
 

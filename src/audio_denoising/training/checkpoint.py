@@ -19,7 +19,6 @@ from torch import Tensor
 
 from ..dsp import spectrum
 from ..errors import UserError
-from ..io.whole_file import require_writable as require_writable
 from ..io.whole_file import save_whole
 from ..models import VERSIONS, WIDTHS, build
 

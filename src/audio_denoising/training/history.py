@@ -16,11 +16,15 @@ def save_history(
 ) -> None:
     """Writes `history.json`, `loss_curve.png` and `psnr_curve.png`, each whole or not at all.
 
+    Before the first epoch has ended there is nothing to draw.
+
     `earlier` holds the options and rows of the runs that this one started from.
     """
     content = {"options": options, "epochs": rows, "earlier": earlier}
     text = json.dumps(content, indent=1) + "\n"
     save_whole(folder / "history.json", lambda path: path.write_text(text))
+    if not rows:
+        return
     title = f"{options['version']}-{options['size']}"
     _draw(folder / "loss_curve.png", rows, "loss", "loss", title)
     _draw(folder / "psnr_curve.png", rows, "psnr", "PSNR of the spectrogram image (dB)", title)

@@ -1,4 +1,4 @@
-"""The folder of a run: its last two checkpoints, of which one can always be read.
+"""The folder of a run: what it keeps, of which one checkpoint can always be read.
 
 `last.pth` is the newest. Before it is replaced it becomes `previous.pth`, so that damage to one of
 them, by a disk or by a copy that was cut off, costs the steps between the two and not the run.
@@ -14,6 +14,8 @@ from ..errors import UserError, UserNotice
 from ..io.whole_file import remove_leftovers, require_writable
 from .checkpoint import Checkpoint, UnreadableCheckpoint, load_checkpoint, save_checkpoint
 
+KEEP_EVERY = 5  # epochs
+
 
 class RunFolder:
     """Where a run keeps what it needs to go on after an interruption."""
@@ -22,6 +24,7 @@ class RunFolder:
         self.path = path
         self.last = path / "last.pth"
         self.previous = path / "previous.pth"
+        self.history = path / "history.json"
         self._last_is_damaged = False
 
     @property
@@ -48,6 +51,17 @@ class RunFolder:
         former = None if self._last_is_damaged else self.previous
         save_checkpoint(self.last, content, former)
         self._last_is_damaged = False
+
+    def keep(self, content: dict[str, Any], epoch: int, is_best: bool) -> None:
+        """Writes `best.pth` after the best epoch so far, `epoch_005.pth` and so on after some.
+
+        Raises:
+            UserError: that is not possible; what was there before still is.
+        """
+        if is_best:
+            save_checkpoint(self.path / "best.pth", content)
+        if epoch % KEEP_EVERY == 0:
+            save_checkpoint(self.path / f"epoch_{epoch:03d}.pth", content)
 
     def newest(self) -> Checkpoint:
         """The newest checkpoint that can be read; a `UserNotice` tells where that is the previous.

@@ -27,13 +27,7 @@ from ..device import pick_device
 from ..dsp.spectrum import image, stft
 from ..errors import UserError
 from ..nn import MovingAverage, Schedule
-from .checkpoint import (
-    Checkpoint,
-    describe,
-    load_checkpoint,
-    require_writable,
-    save_checkpoint,
-)
+from .checkpoint import Checkpoint, describe, load_checkpoint
 from .distributed import ALONE, Processes, local_device, restarted
 from .history import Row, save_history
 from .interruption import stop_on_signal
@@ -41,9 +35,9 @@ from .learner import build_learner
 from .material import Material, find_material
 from .options import RunPlace, TrainingOptions
 from .reporting import Reporter, Reporters, StepReport, Summary
+from .run_folder import RunFolder
 from .validation import Clip, Validation, psnr
 
-KEEP_EVERY = 5  # epochs
 SUMS = ("loss", "psnr", "skipped", "seconds")  # of the running epoch
 SKIPPED_IN_A_ROW = 5  # steps
 
@@ -77,11 +71,11 @@ class Trainer:
         # Behind a saturated sigmoid gradients fall below 1e-38, where a CPU computes many times
         # slower; they count as zero. Threads inherit this, so it comes before the first product.
         torch.set_flush_denormal(True)
-        self.last = place.out / "last.pth"
-        resume = place.resume or (restarted() and self.last.exists())
-        if self.last.exists() and not resume:
+        self.folder = RunFolder(place.out)
+        resume = place.resume or (restarted() and self.folder.holds_a_run)
+        if self.folder.holds_a_run and not resume:
             raise UserError(
-                f"{self.last} exists: continue that run with --resume, or choose another --out"
+                f"{place.out} holds a run: continue it with --resume, or choose another --out"
             )
         self.learner = build_learner(
             options,
@@ -112,12 +106,15 @@ class Trainer:
                 f"an epoch of {len(material)} mixtures does not fill one batch of "
                 f"{options.batch_size}: lower --batch-size or raise --epoch-size"
             )
-        require_writable(self.place.out)
+        if self.processes.leads:
+            self.folder.prepare()
+            if not self.folder.history.exists():
+                self._save_history()
         rooms = preset(options.augmentation).rooms(options.seed, self.device)
         validation = Validation(material.validation(), self.processes)
         schedule = Schedule(options.schedule, options.epochs * steps, options.warmup_steps)
-        self.reporter.started(material, self.device, steps, self.step)
         with stop_on_signal() as stopped:
+            self.reporter.started(material, self.device, steps, self.step)
             while not (reason := self._end()):
                 if not self._train_epoch(material, rooms, schedule, stopped):
                     self._save()
@@ -230,13 +227,11 @@ class Trainer:
         finished = self.epoch
         self.epoch, self.batch = self.epoch + 1, 0
         self.sums = dict.fromkeys(SUMS, 0.0)
-        self._save()
+        # The checkpoint comes last: after a kill in between, what is missing is made again.
         if self.processes.leads:
-            if is_best:
-                save_checkpoint(self.place.out / "best.pth", self._content())
-            if finished % KEEP_EVERY == 0:
-                save_checkpoint(self.place.out / f"epoch_{finished:03d}.pth", self._content())
-            save_history(self.place.out, self.options.as_dict(), self.history, self.earlier)
+            self.folder.keep(self._content(), finished, is_best)
+            self._save_history()
+        self._save()
         self.reporter.finished_epoch(row, is_best, lambda: self._clips(validation))
 
     def _averaged(self) -> AbstractContextManager[None]:
@@ -270,7 +265,10 @@ class Trainer:
 
     def _save(self) -> None:
         if self.processes.leads:
-            save_checkpoint(self.last, self._content())
+            self.folder.save(self._content())
+
+    def _save_history(self) -> None:
+        save_history(self.place.out, self.options.as_dict(), self.history, self.earlier)
 
     def _start_from(self, checkpoint: Checkpoint) -> None:
         options = self.options
@@ -286,7 +284,7 @@ class Trainer:
         self.earlier = [*checkpoint.content.get("earlier", []), run]
 
     def _restore(self) -> None:
-        checkpoint = load_checkpoint(self.last)
+        checkpoint = self.folder.newest()
         content, own = checkpoint.content, self.options.as_dict()
         # An option that did not exist yet when the run began had what is its default now.
         defaults = {field.name: field.default for field in fields(TrainingOptions)}
@@ -295,7 +293,7 @@ class Trainer:
         different = [k for k in own if k != "epochs" and theirs[k] != own[k]]
         if different:
             raise UserError(
-                f"{self.last} was trained with another {', '.join(different)}: give the same "
+                f"{checkpoint.path} was trained with another {', '.join(different)}: give the same "
                 "options to resume it, or choose another --out"
             )
         try:
@@ -313,6 +311,6 @@ class Trainer:
             torch.set_rng_state(content["rng"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"{self.last} does not hold all that a run needs to go on (an exported checkpoint "
+                f"{checkpoint.path} does not hold all that a run needs to go on (an exported one "
                 "does not): use its weights with --start-from and another --out"
             ) from error
