@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -23,7 +24,7 @@ from .cli_data import data_app
 from .cli_evaluate import evaluate
 from .cli_options import NOISES, SPEECHES, Cache, HoldOut, Noises, Speeches
 from .cli_verify import verify
-from .errors import UserError
+from .errors import UserError, UserNotice
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -219,9 +220,22 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
+_with_its_place = warnings.formatwarning
+
+
+def _formatted(
+    message: Warning | str, category: type[Warning], file: str, number: int, line: str | None = None
+) -> str:
+    """A notice is told without the line of code that gave it."""
+    if issubclass(category, UserNotice):
+        return f"Warning: {message}\n"
+    return _with_its_place(message, category, file, number, line)
+
+
 def main() -> None:
     """Entry point: a `UserError` becomes one sentence and exit code 2, any other error 1."""
     signal.signal(signal.SIGTERM, _terminated)
+    warnings.formatwarning = _formatted
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what the terminal's encoding does not.
         sys.stdout.reconfigure(errors="backslashreplace")
