@@ -224,12 +224,16 @@ _with_its_place = warnings.formatwarning
 
 
 def _formatted(
-    message: Warning | str, category: type[Warning], file: str, number: int, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
 ) -> str:
     """A notice is told without the line of code that gave it."""
     if issubclass(category, UserNotice):
         return f"Warning: {message}\n"
-    return _with_its_place(message, category, file, number, line)
+    return _with_its_place(message, category, filename, lineno, line)
 
 
 def main() -> None:
