@@ -117,8 +117,9 @@ def train(
 
 
 def content(path: Path) -> dict[str, Any]:
-    """What a checkpoint file holds, without the seconds that were spent on it."""
+    """What a checkpoint file holds, without where it was made and the seconds spent on it."""
     found: dict[str, Any] = torch.load(path, weights_only=True)
+    found.pop("place")
     found["sums"].pop("seconds")
     for row in found["history"]:
         row.pop("train_seconds")

@@ -12,15 +12,22 @@ from ..errors import UserError
 from ..models import VERSIONS, WIDTHS
 
 PRECISIONS = ("fp32", "bf16")
-OPTIONS = {"learning_rate": "--lr", "warmup_steps": "--warmup"}  # names on the command line
+OPTIONS = {  # whose names on the command line are other ones
+    "learning_rate": "--lr",
+    "warmup_steps": "--warmup",
+    "augmentation": "--augment",
+    "save_seconds": "--save-every",
+}
+_OWN: Any = None  # the version's own, which `TrainingOptions` puts in
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What decides the result of a run; `None` means the version's own default.
+    """What decides the result of a run.
 
     Attributes:
-        version: "v2", "v3", "v4" or "torch". size: "small" or "large".
+        version: "v2", "v3", "v4" or "torch", which has a size, a number of epochs and a learning
+            rate of its own; they are the defaults. size: "small" or "large".
         epochs: length of the run; epoch_size: mixtures per epoch, by default one for every speech
             recording.
         batch_size: mixtures behind one step, however many processes share them.
@@ -39,11 +46,11 @@ class TrainingOptions:
     """
 
     version: str
-    size: str = ""
-    epochs: int = 0
+    size: str = _OWN
+    epochs: int = _OWN
     batch_size: int = 16
     epoch_size: int | None = None
-    learning_rate: float = 0.0
+    learning_rate: float = _OWN
     schedule: str = "constant"
     warmup_steps: int = 0
     momentum: float = 0.9
@@ -66,7 +73,7 @@ class TrainingOptions:
         row = VERSIONS[self.version]
         defaults = {"size": row.size, "epochs": row.epochs, "learning_rate": row.learning_rate}
         for name, default in defaults.items():
-            if not getattr(self, name):
+            if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         if self.size not in WIDTHS:
             raise UserError(f"unknown size {self.size!r}: choose one of {', '.join(WIDTHS)}")
@@ -80,10 +87,10 @@ class TrainingOptions:
         for name in ("epochs", "batch_size", "epoch_size", "learning_rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:  # so put, NaN is refused too
-                raise UserError(f"{_option(name)} must be above 0")
+                raise UserError(f"{option_name(name)} must be above 0")
         for name in ("warmup_steps", "momentum", "clip_norm", "ema", "patience", "seed"):
             if not getattr(self, name) >= 0:
-                raise UserError(f"{_option(name)} must not be negative")
+                raise UserError(f"{option_name(name)} must not be negative")
         if self.ema >= 1:
             raise UserError("--ema must be below 1, such as 0.999")
         if self.seed >= 2**63:
@@ -125,6 +132,20 @@ class RunPlace:
         if not self.save_seconds >= 0:
             raise UserError("--save-every must not be negative: 0 saves after every step")
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for whoever asks later how this run was made; `out` and `resume` aside."""
+        return {
+            "speech": [str(place) for place in self.speech],
+            "noise": [str(place) for place in self.noise],
+            "device": self.device,
+            "workers": self.workers,
+            "cache": str(self.cache) if self.cache else None,
+            "accumulate": self.accumulate,
+            "recompute": self.recompute,
+            "save_seconds": self.save_seconds,
+        }
 
-def _option(name: str) -> str:
+
+def option_name(name: str) -> str:
+    """What an attribute of these classes is called on the command line."""
     return OPTIONS.get(name, f"--{name.replace('_', '-')}")

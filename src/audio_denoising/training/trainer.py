@@ -248,6 +248,11 @@ class Trainer:
             **describe(options.version, options.size),
             **self.learner.state_dict(),
             "options": options.as_dict(),
+            "place": {
+                **self.place.as_dict(),
+                "device": str(self.device),
+                "processes": self.processes.count,
+            },
             "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
             "sums": dict(self.sums),
             "skipped_in_a_row": self.skipped_in_a_row,
