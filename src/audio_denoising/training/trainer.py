@@ -120,7 +120,8 @@ class Trainer:
                     self._save()
                     return False
                 self._finish_epoch(validation)
-        best = max(self.history, key=lambda row: row["validation_si_sdr"], default=None)
+        kept = (row for row in self.history if row["validation_si_sdr"] == self.best)
+        best = next(kept, None)
         skipped = sum(row.get("skipped_steps", 0) for row in self.history)
         out, damaged = self.place.out, material.damaged
         self.reporter.finished(Summary(reason, self.history, best, skipped, damaged, out))
@@ -132,7 +133,7 @@ class Trainer:
         if self.epoch > epochs:
             return f"all {epochs} epochs are done"
         ratios = [row["validation_si_sdr"] for row in self.history]
-        if patience and len(ratios) - 1 - ratios.index(max(ratios)) >= patience:
+        if patience and ratios and len(ratios) - 1 - ratios.index(max(ratios)) >= patience:
             return f"no epoch of the last {patience} was better than the best before"
         return ""
 

@@ -1,0 +1,63 @@
+"""Recomputed activations: the same numbers to the last bit, and less to keep."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from audio_denoising import nn
+from audio_denoising.models import VERSIONS, build
+from audio_denoising.models.unet_torch import build_twin, recompute_levels
+
+
+def kept(module: nn.Module) -> int:
+    """Values that the layers hold on to for a backward pass."""
+    storages = {
+        value.data_ptr(): value.untyped_storage().nbytes()
+        for part in module.modules()
+        for value in vars(part).values()
+        if isinstance(value, Tensor)
+    }
+    return sum(storages.values())
+
+
+@pytest.mark.parametrize("version", ["v2", "v4"])
+def test_gradients_are_the_same_to_the_last_bit_and_less_is_kept(version: str) -> None:
+    plain, thrifty = (build(version, "small") for _ in range(2))
+    thrifty.load_state_dict(plain.state_dict())
+    nn.recompute_levels(thrifty)
+    assert thrifty.state_dict().keys() == plain.state_dict().keys()
+    x, grad = torch.rand(1, 1, 256, 256), torch.randn(1, 1, 256, 256)
+    outputs, sizes = [], []
+    for model in (plain, thrifty):
+        outputs.append(model.train()(x))
+        sizes.append(kept(model))
+        model.backward(grad.clone())
+    assert torch.equal(*outputs)
+    gradients = (dict(model.named_parameters()) for model in (plain, thrifty))
+    for (name, a), (other, b) in zip(*(g.items() for g in gradients), strict=True):
+        assert name == other and torch.equal(a.grad, b.grad), name
+    assert sizes[1] < 0.5 * sizes[0]
+    assert torch.equal(thrifty.eval()(x), outputs[0])
+    assert not any(module.training for module in thrifty.modules())
+
+
+def test_the_twin_recomputes_too() -> None:
+    assert "torch" in VERSIONS
+    plain, thrifty = build_twin("torch", "small"), build_twin("torch", "small")
+    thrifty.load_state_dict(plain.state_dict())
+    recompute_levels(thrifty)
+    runs = {id(model): 0 for model in (plain, thrifty)}
+    x = torch.rand(1, 1, 256, 256)
+    for model in (plain, thrifty):
+        first = next(module for module in model.modules() if isinstance(module, torch.nn.Conv2d))
+
+        def count(*_: object, model: torch.nn.Module = model) -> None:
+            runs[id(model)] += 1
+
+        first.register_forward_hook(count)
+        model.train()(x).sum().backward()
+    assert list(runs.values()) == [1, 2]
+    for a, b in zip(plain.parameters(), thrifty.parameters(), strict=True):
+        assert a.grad is not None and b.grad is not None and torch.equal(a.grad, b.grad)
