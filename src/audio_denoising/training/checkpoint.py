@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..dsp import spectrum
 from ..errors import UserError
 from ..io.whole_file import save_whole
 from ..models import VERSIONS, WIDTHS, build
+from .archive import require_plain
 
 FORMAT = 1
 SIGNAL = {
@@ -91,7 +91,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of odd pickles; they are refused below
-            _require_checksums(path)
+            require_plain(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a bad file
         raise UnreadableCheckpoint(
@@ -100,22 +100,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         ) from error
     try:
         return _checked(path, content)
-    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as e:
         # Something of another type than this program writes, in a place where it writes something.
-        raise _foreign(path) from error
-
-
-def _require_checksums(path: Path) -> None:
-    """Compares the CRC-32 that `torch.save` wrote for every tensor, which `torch.load` does not.
-
-    Raises:
-        zipfile.BadZipFile: a bit is not what it was.
-    """
-    if zipfile.is_zipfile(path):  # torch's old format, without checksums, is none
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} is damaged")
+        raise _foreign(path) from e
 
 
 def _checked(path: Path, content: Any) -> Checkpoint:
@@ -123,10 +110,12 @@ def _checked(path: Path, content: Any) -> Checkpoint:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _foreign(path)
     version, size = content.get("version"), content.get("size")
+    if not all(isinstance(name, str | None) for name in (version, size)):
+        raise _foreign(path)
     if version not in VERSIONS or size not in WIDTHS or content.get("widths") != list(WIDTHS[size]):
         raise UserError(
-            f"{path} is for version {version!r}, size {size!r}, which this program does not know; "
-            f"it knows {', '.join(VERSIONS)} in {' and '.join(WIDTHS)}"
+            f"{path} is for version {version!r:.20}, size {size!r:.20}, which this program does "
+            f"not know; it knows {', '.join(VERSIONS)} in {' and '.join(WIDTHS)}"
         )
     if content.get("signal") != SIGNAL:
         raise UserError(f"{path} was trained with other signal settings: train it again")
@@ -136,10 +125,16 @@ def _checked(path: Path, content: Any) -> Checkpoint:
         raise UserError(
             f"{path} does not hold the weights of {version}-{size}: use another copy or train again"
         )
+    if not all(value.is_floating_point() for value in model.values()):
+        raise _foreign(path)
+    weights = {name: value.detach() for name, value in model.items()}
     history = [dict(row) for row in content.get("history", [])]
-    before = [run["epochs"][-1]["step"] for run in content.get("earlier", []) if run["epochs"]]
-    steps = int(content.get("position", {}).get("step", 0)) + sum(before)
-    return Checkpoint(path, version, size, model, history, steps, content)
+    runs = [run["epochs"] for run in content.get("earlier", []) if run["epochs"]]
+    counts = [content.get("position", {}).get("step", 0), *(epochs[-1]["step"] for epochs in runs)]
+    options = content.get("options", {})
+    if not isinstance(options, dict) or not isinstance(options.get("start_from") or "", str):
+        raise _foreign(path)
+    return Checkpoint(path, version, size, weights, history, sum(map(int, counts)), content)
 
 
 def _foreign(path: Path) -> UserError:
