@@ -1,0 +1,207 @@
+"""The curves, spectrograms and sounds of a training run, written for TensorBoard.
+
+    with TensorBoardReporter(out / "tensorboard", options) as board:
+        Trainer(options, place, Reporters(board)).run()
+
+`tensorboard --logdir OUT` shows them while the run goes on; a folder above compares its runs, on
+the HPARAMS page by their options. It needs `pip install 'audio-denoising[tensorboard]'`.
+
+Everything stands at the step of the run that it was found at. A run that goes on from a checkpoint
+withdraws what was logged after that checkpoint, so that its curves go on without double points.
+An epoch takes about 2 MB, most of it spectrograms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..dsp.spectrum import SAMPLE_RATE
+from ..errors import UserError
+from .history import Row
+from .material import Material
+from .options import TrainingOptions
+from .reporting import StepReport, Summary
+from .validation import Clip
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+STEP_TAGS = {  # attributes of a StepReport
+    "loss": "loss/step",
+    "psnr": "psnr_db/step",
+    "gradient_norm": "step/gradient_norm",
+    "learning_rate": "step/learning_rate",
+    "samples_per_second": "step/samples_per_second",
+    "skipped": "step/skipped",
+}
+EPOCH_TAGS = {  # keys of a row of the history
+    "train_loss": "loss/train",
+    "validation_loss": "loss/validation",
+    "train_psnr": "psnr_db/train",
+    "validation_psnr": "psnr_db/validation",
+    "validation_si_sdr": "si_sdr_db/validation",
+    "validation_si_sdr_gain": "si_sdr_db/gain",
+}
+RULE = 4  # white pixels between two spectrograms
+FLUSH_SECONDS = 10
+
+
+class TensorBoardReporter:
+    """A `Reporter` for the trainer that writes event files. Use it in a `with` block.
+
+    Args:
+        folder: for the event files; made when the run starts.
+        options: of the run.
+
+    Raises:
+        UserError: tensorboard is not installed; later, from any method: the files cannot be
+            written.
+    """
+
+    def __init__(self, folder: Path, options: TrainingOptions) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UserError(
+                "--tensorboard needs TensorBoard: pip install 'audio-denoising[tensorboard]'"
+            ) from error
+        self.folder = folder
+        self.options = options
+        self._kind = SummaryWriter
+        self._open: SummaryWriter | None = None
+        self._has_originals = False
+
+    def __enter__(self) -> TensorBoardReporter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._open is not None:
+            with self._writing() as writer:
+                writer.close()
+
+    def started(
+        self, material: Material, device: torch.device, steps: int, resumed_at: int
+    ) -> None:
+        """Logs the options, at the first step that is still to come."""
+        first = resumed_at + 1
+        # A run that was watched before has its originals, unless it starts all over.
+        self._has_originals = resumed_at > 0 and any(self.folder.glob("*.tfevents.*"))
+        with self._explained():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._open = self._kind(str(self.folder), purge_step=first, flush_secs=FLUSH_SECONDS)
+        with self._writing() as writer:
+            about = [f"device: {device}", f"steps of an epoch: {steps}", *material.describe()]
+            writer.add_text("run/about", "".join(f"    {line}\n" for line in about), first)
+            writer.add_text("run/options", _table(self.options), first)
+            for summary in self._session()[:2]:
+                _add(writer, summary, first)
+            writer.flush()
+
+    def stepped(self, report: StepReport) -> None:
+        """Logs the figures of a step."""
+        with self._writing() as writer:
+            for name, tag in STEP_TAGS.items():
+                writer.add_scalar(tag, getattr(report, name), report.step)
+
+    def finished_epoch(self, row: Row, is_best: bool, clips: Callable[[], list[Clip]]) -> None:
+        """Logs the figures of an epoch, and how the fixed clips look and sound now."""
+        step = row["step"]
+        # Going back behind the end of the first epoch withdraws what was logged there.
+        originals = row["epoch"] == 1 or not self._has_originals
+        self._has_originals = True
+        shown = clips()
+        with self._writing() as writer:
+            for key, tag in EPOCH_TAGS.items():
+                writer.add_scalar(tag, row[key], step)
+            for number, clip in enumerate(shown, 1):
+                tag = f"noisy, cleaned, clean/clip {number}"
+                writer.add_image(tag, picture(clip), step, dataformats="HWC")
+                sounds = {"2 cleaned": clip.cleaned}  # numbers, because tags are sorted
+                if originals:
+                    sounds |= {"1 noisy": clip.noisy, "3 clean": clip.clean}
+                for name, sound in sounds.items():
+                    heard = sound.nan_to_num().clamp(-1, 1)
+                    writer.add_audio(f"clip {number}/{name}", heard, step, SAMPLE_RATE)
+            writer.flush()
+
+    def finished(self, summary: Summary) -> None:
+        """Logs that the run came to its end."""
+        last = summary.rows[-1]["step"] if summary.rows else 0
+        with self._writing() as writer:
+            _add(writer, self._session()[2], last)
+            writer.flush()
+
+    def _session(self) -> list[object]:
+        """What HPARAMS shows of the run: the pages' columns, its options, and that it is over."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {
+            name: value if isinstance(value, str | int | float) else json.dumps(value)
+            for name, value in self.options.as_dict().items()
+            if value is not None
+        }
+        return list(hparams(plain, dict.fromkeys(EPOCH_TAGS.values(), 0)))
+
+    @contextmanager
+    def _writing(self) -> Iterator[SummaryWriter]:
+        assert self._open is not None, "`started` comes first"
+        with self._explained():
+            yield self._open
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self.folder} ({error}): free some space, or train without "
+                "--tensorboard"
+            ) from error
+
+
+def picture(clip: Clip) -> np.ndarray:
+    """Noisy, cleaned and clean side by side, low frequencies below.
+
+    Colours go from -80 dB to the loudest point of the noisy one, the same in every epoch.
+
+    Returns:
+        ``(256, 3 * 256 + 2 * RULE, 3)``, 8-bit RGB.
+    """
+    rule = np.full((len(clip.noisy_image), RULE, 3), 255, np.uint8)
+    top = float(clip.noisy_image.max()) or 1.0
+    images = (clip.noisy_image, clip.cleaned_image, clip.clean_image)
+    noisy, cleaned, clean = (_coloured(image / top) for image in images)
+    return np.hstack([noisy, rule, cleaned, rule, clean])
+
+
+def _coloured(levels: Tensor) -> np.ndarray:
+    """Levels (F, T) in [0, 1] as RGB, the highest frequency in the first row."""
+    from matplotlib import colormaps
+
+    colours: np.ndarray = colormaps["magma"](levels.flip(0).numpy(), bytes=True)
+    return colours[..., :3]
+
+
+def _table(options: TrainingOptions) -> str:
+    """Markdown."""
+    rows = [f"| {name} | `{value}` |\n" for name, value in options.as_dict().items()]
+    return "| option | value |\n|---|---|\n" + "".join(rows)
+
+
+def _add(writer: Any, summary: object, step: int) -> None:  # torch types its file writer as None
+    """Logs what the writer has no method for."""
+    writer.file_writer.add_summary(summary, step)

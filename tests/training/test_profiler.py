@@ -1,0 +1,100 @@
+"""The profile of a run: a few steps, whole, and nothing of the steps after them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audio_denoising.errors import UserError
+from audio_denoising.training.options import RunPlace
+from audio_denoising.training.profiler import ProfileReporter
+from audio_denoising.training.reporting import Reporters, StepReport
+from audio_denoising.training.trainer import Trainer
+
+from .runs import NOISE, SPEECH, Recorder, options, quickly
+
+
+class Switch(Recorder):
+    """Remembers after every step whether a profiler is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on: list[bool] = []
+
+    def stepped(self, report: StepReport) -> None:
+        self.on.append(torch.autograd._profiler_enabled())
+
+
+class PowerCut(Recorder):
+    """Ends the process, as far as a test can, after the third step."""
+
+    def stepped(self, report: StepReport) -> None:
+        if report.step == 3:
+            raise MemoryError
+
+
+def profiled(path: Path, other: Recorder, active: int = 1, **changes: Any) -> list[str]:
+    """What a tiny run told whose profile goes to `path`; it has two steps before `active` ones."""
+    told: list[str] = []
+    place = RunPlace([SPEECH], [NOISE], path.parent / "run", "cpu", 0)
+    with (
+        suppress(MemoryError),
+        quickly(narrow=True),
+        ProfileReporter(path, told.append, active=active) as profile,
+    ):
+        Trainer(options(**changes), place, Reporters(profile, other)).run()
+    return told
+
+
+def names(path: Path) -> Counter[str]:
+    """How often each name occurs in a trace."""
+    return Counter(event["name"] for event in json.loads(path.read_text())["traceEvents"])
+
+
+def test_trace_and_table_hold_the_steps_asked_for_and_no_more(tmp_path: Path) -> None:
+    path, switch = tmp_path / "profile.json", Switch()
+    (told,) = profiled(path, switch, batch_size=1, epochs=1)
+    assert switch.on[2:] == [False, False]
+    found = names(path)
+    assert [name for name in found if name.startswith("ProfilerStep")] == ["ProfilerStep#2"]
+    assert found["aten::baddbmm_"]  # the engine's products of matrices
+    head, columns, *rows = told.splitlines()
+    assert head.startswith(f"Profile of 1 step in {path},")
+    assert columns.split() == ["operator", "ms/step", "share", "calls/step"]
+    assert len(rows) == 10
+    times = [float(row.split()[-3]) for row in rows]
+    assert times == sorted(times, reverse=True)
+    assert times[0] > 0
+    for row in (row for row in rows if row.startswith("aten::")):
+        assert found[row.split()[0]] == float(row.split()[-1])
+
+
+def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    (told,) = profiled(path, PowerCut(), active=4, version="torch")
+    assert told.startswith("Profile of 1 step and the validation between in ")
+    assert names(path)["aten::convolution_backward"]
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "run"]
+
+
+def test_a_run_that_is_too_short_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    (told,) = profiled(path, Recorder(), epochs=1)
+    assert (
+        told == "No profile: this run ended after 2 steps, of which the first 2 are not recorded."
+    )
+    assert not path.exists()
+    assert not torch.autograd._profiler_enabled()
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*profile\.json"):
+        profiled(path, Recorder(), version="torch")
