@@ -78,9 +78,14 @@ def joined() -> Iterator[Processes]:
     if count == 1:
         yield ALONE
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    store, rank, _ = next(dist.rendezvous("env://"))
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(count):
+        # `torchrun --standalone` keeps one store for all its starts, with addresses of the dead.
+        store = dist.PrefixStore(f"start {_restarts()}", store)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
-        yield Processes(dist.get_rank(), count)
+        yield Processes(rank, count)
     finally:
         dist.destroy_process_group()
 
@@ -95,7 +100,11 @@ def local_device(name: str) -> str:
 
 def restarted() -> bool:
     """Whether torchrun has started these processes again after one of them was lost."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 class GradientMean:
