@@ -31,6 +31,8 @@ SIGNAL = {
     "frames": spectrum.FRAMES,
     "floor_db": spectrum.FLOOR_DB,
 }
+# What something of another type leads to, in a place where this program writes something.
+_ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
@@ -100,9 +102,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         ) from error
     try:
         return _checked(path, content)
-    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError) as e:
-        # Something of another type than this program writes, in a place where it writes something.
-        raise _foreign(path) from e
+    except _ODD as error:
+        raise _foreign(path) from error
 
 
 def _checked(path: Path, content: Any) -> Checkpoint:
@@ -131,9 +132,6 @@ def _checked(path: Path, content: Any) -> Checkpoint:
     history = [dict(row) for row in content.get("history", [])]
     runs = [run["epochs"] for run in content.get("earlier", []) if run["epochs"]]
     counts = [content.get("position", {}).get("step", 0), *(epochs[-1]["step"] for epochs in runs)]
-    options = content.get("options", {})
-    if not isinstance(options, dict) or not isinstance(options.get("start_from") or "", str):
-        raise _foreign(path)
     return Checkpoint(path, version, size, weights, history, sum(map(int, counts)), content)
 
 
@@ -151,20 +149,36 @@ def shipped(version: str) -> Path:
 def export(checkpoint: Checkpoint, path: Path) -> None:
     """Writes only what cleaning needs, in half precision: a few MB, to ship and to share.
 
-    Of the file that training started from only the name stays: folders are private.
+    Of paths only the last name stays, and nothing of where the run computed: folders are private.
+
+    Raises:
+        UserError: the checkpoint is not one of this program, or the file cannot be written.
     """
-    options = dict(checkpoint.content.get("options", {}))
-    if options.get("start_from"):
-        options["start_from"] = Path(options["start_from"]).name
+    earlier = checkpoint.content.get("earlier", [])
+    try:
+        options = _without_folders(checkpoint.content.get("options", {}))
+        before = [{**run, "options": _without_folders(run["options"])} for run in earlier]
+    except _ODD as error:
+        raise _foreign(checkpoint.path) from error
     content = {
         **describe(checkpoint.version, checkpoint.size),
         "model": {name: value.half() for name, value in checkpoint.model_state.items()},
         "options": options,
         "position": checkpoint.content.get("position", {}),
         "history": checkpoint.history,
-        "earlier": checkpoint.content.get("earlier", []),
+        "earlier": before,
     }
     save_checkpoint(path, content)
+
+
+def _without_folders(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run, with the names of files and folders in place of their paths."""
+    named = dict(options)
+    if named.get("start_from"):
+        named["start_from"] = Path(named["start_from"]).name
+    if named.get("hold_out"):
+        named["hold_out"] = [Path(name).name for name in named["hold_out"]]
+    return named
 
 
 def build_model(checkpoint: Checkpoint, device: str | torch.device) -> Callable[[Tensor], Tensor]:
