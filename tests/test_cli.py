@@ -19,13 +19,13 @@ import pytest
 import soundfile
 import torch
 
-from audio_denoising import __version__, cli
+from audio_denoising import __version__, cli_models
 from audio_denoising.cleaning.stream import StreamCleaner
 from audio_denoising.cli import main
 from audio_denoising.denoiser import Denoiser
 from audio_denoising.models import VERSIONS, build
 from audio_denoising.training import checkpoint as checkpoints
-from audio_denoising.training import trainer
+from audio_denoising.training import session
 from audio_denoising.training.checkpoint import describe, export, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,7 +171,11 @@ def _train(*arguments: object) -> tuple[object, ...]:
         (("train", "v4", "--batch-size", "0"), r"--batch-size must be above 0"),
         (("train", "v4", "--lr", "-1"), r"--lr must be above 0"),
         (("train", "v4", "--seed", "-1"), r"--seed must not be negative"),
-        (("train", "v4", "--threads", "-1"), r"--threads must not be negative"),
+        (("train", "v4", "--epochs", "0"), r"--epochs must be above 0"),
+        (("train", "v4", "--lr", "0"), r"--lr must be above 0"),
+        (("train", "v4", "--threads", "0"), r"--threads must be above 0"),
+        (("train", "v4", "--size", ""), r"unknown size ''"),
+        (("evaluate", "--jobs", "0"), r"--jobs must be above 0"),
         (("train", "v4", "--workers", "-1"), r"--workers must not be negative"),
         (_train("--device", "foo"), r"no device foo here"),
         (_train("--device", "cuda:99"), r"no device cuda:99 here"),
@@ -492,9 +496,12 @@ def test_a_traceback_only_with_debug(tmp_path: Path) -> None:
     short = python("-m", "audio_denoising", "clean", tmp_path / "nothing.wav")
     assert (short.code, short.out) == (2, "")
     assert "nothing.wav does not exist" in short.sentence
-    long = python("-m", "audio_denoising", "--debug", "clean", tmp_path / "nothing.wav")
-    assert long.code != 0
-    assert "Traceback" in long.err and "nothing.wav does not exist" in long.err
+    command = ["clean", tmp_path / "nothing.wav"]
+    for place in (0, 1, 2):
+        arguments = [*command[:place], "--debug", *command[place:]]
+        long = python("-m", "audio_denoising", *arguments)
+        assert long.code != 0
+        assert "Traceback" in long.err and "nothing.wav does not exist" in long.err
 
 
 def test_a_fault_of_the_program_says_so(
@@ -520,7 +527,7 @@ def test_models_lists_versions_sizes_parameters_and_weights(
 ) -> None:
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path)
     (tmp_path / "v4-small.pth").symlink_to(model)
-    monkeypatch.setattr(cli.console, "width", 200)
+    monkeypatch.setattr(cli_models.console, "width", 200)
     told = denoise("models")
     assert (told.code, told.err) == (0, "")
     rows = [line.split() for line in told.out.splitlines()]
@@ -556,18 +563,19 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
 
     class Stub:
-        def __init__(self, options: Any, place: Any, reporter: object) -> None:
-            given.update(options=options, place=place)
+        def __init__(self, options: Any, place: Any, reporter: Any, processes: Any) -> None:
+            given.update(options=options, place=place, reporters=reporter.reporters)
 
         def run(self) -> bool:
             return False
 
-    monkeypatch.setattr(trainer, "Trainer", Stub)
+    monkeypatch.setattr(session, "Trainer", Stub)
     line = "train v2 --speech s=1 --noise n=3 --out o --size large --epochs 3 --batch-size 4 "
     line += "--epoch-size 8 --lr 0.5 --schedule cosine --warmup 2 --momentum 0.8 --clip-norm 1 "
     line += "--precision bf16 --seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth "
     line += "--resume --hold-out anna --hold-out ben --augment varied --cache c "
-    line += "--speech t=2 --noise m=.5"
+    line += "--speech t=2 --noise m=.5 --ema 0.99 --patience 4 --accumulate 2 --recompute "
+    line += "--save-every 7 --tensorboard --profile"
     result = denoise(*line.split())
     assert (result.code, result.err) == (0, "")
     assert "Stopped and saved: go on with the same command and --resume (o)" in result.out
@@ -582,6 +590,8 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
         "warmup_steps": 2,
         "momentum": 0.8,
         "clip_norm": 1.0,
+        "ema": 0.99,
+        "patience": 4,
         "precision": "bf16",
         "seed": 7,
         "start_from": "w.pth",
@@ -595,10 +605,14 @@ def test_train_hands_on_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [str(path) for path in folders] == ["s", "t", "n", "m", "o"]
     assert place.cache == Path("c")
     assert (place.device, place.workers, place.resume) == ("cpu", 2, True)
+    assert (place.accumulate, place.recompute, place.save_seconds) == (2, True, 7.0)
+    watching = [type(each).__name__ for each in given["reporters"]]
+    assert watching == ["TensorBoardReporter", "ProfileReporter", "TrainingDisplay"]
     denoise("train", "v3")
     assert str(given["place"].out) == str(Path("runs/v3-large"))
     assert (given["options"].speech_weights, given["place"].cache) == (None, None)
     assert given["options"].batch_size == 16 and not given["place"].resume
+    assert len(given["reporters"]) == 1
 
 
 # Runs a script with a short validation; all else is as a user has it.

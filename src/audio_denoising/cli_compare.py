@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .cli_options import DEVICE_HELP, DEVICES, SPEECH
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -19,36 +20,83 @@ if TYPE_CHECKING:
 console = Console(highlight=False, emoji=False)
 
 
+_RECORDINGS, _VERSIONS, _RESULT = "Recordings", "Versions", "Result"
+
+
 def compare(
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Recordings. Default: a mixture of the test list, see --speech."),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Version or checkpoint; repeat for several. Default: all versions."),
+        typer.Argument(
+            help="Noisy recordings.",
+            metavar="INPUT",
+            show_default="a mixture of the test list, from the corpora in --speech and --noise",
+        ),
     ] = None,
     clean: Annotated[
-        Path | None, typer.Option(help="The clean form of the recording, to score against.")
+        Path | None,
+        typer.Option(
+            help="The clean form of the recording, to score against.",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=_RECORDINGS,
+        ),
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the report, wav files and pictures.")
-    ] = Path("comparison"),
-    snr: Annotated[int, typer.Option(help="Of the mixture of the test list: 0, 5, 10 or 15.")] = 5,
-    speech: Annotated[Path, typer.Option(help="Corpus of the test list.")] = Path(
-        "data/LibriSpeech"
-    ),
-    noise: Annotated[Path, typer.Option(help="Corpus of the test list.")] = Path(
-        "data/noise_datasets"
-    ),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
+    snr: Annotated[
+        int,
+        typer.Option(
+            help="Level of speech over noise, in dB, of the mixture of the test list.",
+            metavar="0|5|10|15",
+            rich_help_panel=_RECORDINGS,
+        ),
+    ] = 5,
+    speech: Annotated[
+        Path,
+        typer.Option(
+            help="Speech of the test list: LibriSpeech with test-other.",
+            metavar="DIR",
+            rich_help_panel=_RECORDINGS,
+        ),
+    ] = SPEECH,
+    noise: Annotated[
+        Path,
+        typer.Option(
+            help="Noise of the test list: UrbanSound8K with fold10.",
+            metavar="DIR",
+            rich_help_panel=_RECORDINGS,
+        ),
+    ] = Path("data/noise_datasets"),
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="v2, v3, v4, torch, or a checkpoint; may be repeated.",
+            metavar="VERSION|FILE",
+            show_default="all versions",
+            rich_help_panel=_VERSIONS,
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help=DEVICE_HELP, metavar=DEVICES, rich_help_panel=_VERSIONS)
+    ] = "auto",
     histories: Annotated[
         bool,
         typer.Option(
             "--histories",
             help="Draw training curves instead, of versions, run folders or checkpoints.",
+            rich_help_panel=_RESULT,
         ),
+    ] = False,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the report, wav files and pictures.",
+            metavar="DIR",
+            rich_help_panel=_RESULT,
+        ),
+    ] = Path("comparison"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing report.", rich_help_panel=_RESULT)
     ] = False,
 ) -> None:
     """Hear, see and measure what each version makes of a recording.
@@ -56,7 +104,9 @@ def compare(
     Writes wav files, spectrograms, a table and report.html, a page that switches between the
     versions while they play.
 
-    Example: [bold]denoise compare noisy.wav --clean clean.wav -o comparison[/bold]
+    Examples:
+      denoise compare examples/noisy_street.wav --clean examples/clean_street.flac
+      denoise compare --histories -o curves.png
     """
     if histories:
         _draw_histories([str(path) for path in inputs or []], output, force=force)

@@ -9,11 +9,14 @@ import typer
 from rich.console import Console
 
 from .cli_options import (
+    DATA,
     NOISE,
     NOISES,
     SPEECH,
     SPEECHES,
     Cache,
+    Command,
+    Group,
     HoldOut,
     Noise,
     Noises,
@@ -24,30 +27,44 @@ from .cli_prepare import prepare
 from .cli_shard import shard
 
 data_app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Fetch, check and mix speech and noise.",
+    help="""Fetch, check, prepare and mix speech and noise.
+
+    Examples:
+      denoise data download librispeech --subset dev-clean
+      denoise data check --speech my/voices --noise my/noise
+    """,
 )
 console = Console(highlight=False, emoji=False)
 
+_MIXTURES, _FILES, _REPORT = "Mixtures", "Files", "Report"
 
-@data_app.command()
+
+@data_app.command(cls=Command)
 def download(
-    corpus: Annotated[str, typer.Argument(help="librispeech, urbansound8k or all.")] = "all",
+    corpus: Annotated[
+        str, typer.Argument(help="librispeech, urbansound8k or all.", metavar="CORPUS")
+    ] = "all",
     subset: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of LibriSpeech; may be repeated. Default: train-clean-100, dev-clean, test-clean",
-            show_default=False,
+            help="Part of LibriSpeech; may be repeated.",
+            metavar="NAME",
+            show_default="train-clean-100, dev-clean, test-clean",
         ),
     ] = None,
-    root: Annotated[Path, typer.Option(help="Folder that receives the corpora.")] = Path("data"),
+    root: Annotated[
+        Path, typer.Option(help="Folder that receives the corpora.", metavar="DIR")
+    ] = Path("data"),
 ) -> None:
     """Fetch LibriSpeech and UrbanSound8K from their publishers, verified and unpacked.
 
     Run it again after a broken connection or Ctrl-C: it continues where it stopped.
 
-    Example: [bold]denoise data download librispeech --subset dev-clean --root data[/bold]
+    Example:
+      denoise data download librispeech --subset dev-clean --root data
     """
     from .data.download import choose
     from .data.download import download as fetch
@@ -67,22 +84,28 @@ def download(
         console.print(str(folder), style="bold", markup=False, soft_wrap=True)
 
 
-@data_app.command()
+@data_app.command(cls=Command)
 def check(
     speech: Speeches = SPEECHES,
     noise: Noises = NOISES,
     hold_out: HoldOut = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Read headers only: seconds, not minutes.")
-    ] = False,
-    name_all: Annotated[bool, typer.Option("--all", help="Name every faulty file.")] = False,
     cache: Cache = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Read headers only: seconds, not minutes.", rich_help_panel=_REPORT
+        ),
+    ] = False,
+    name_all: Annotated[
+        bool, typer.Option("--all", help="Name every faulty file.", rich_help_panel=_REPORT)
+    ] = False,
 ) -> None:
     """Look at speech and noise as training would; exit with 1 if it could not run.
 
     Decodes every file; names what is unusable, and says who trains and how fast batches come.
 
-    Example: [bold]denoise data check --speech my/voices --noise my/noise --hold-out anna[/bold]
+    Example:
+      denoise data check --speech my/voices --noise my/noise --hold-out anna
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
@@ -112,29 +135,68 @@ def check(
         raise typer.Exit(1)
 
 
-@data_app.command()
+@data_app.command(cls=Command)
 def mix(
-    count: Annotated[int, typer.Option(help="Mixtures to write.", min=1)] = 40,
-    snr: Annotated[str, typer.Option(help="Levels in dB, separated by commas.")] = "0,5,10,15",
-    seed: Annotated[int, typer.Option(help="Decides every choice.", min=0)] = 7,
-    part: Annotated[
-        str, typer.Option("--split", help="test, validation, train, or all of the recordings.")
-    ] = "test",
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("data/test_set"),
     speech: Speech = SPEECH,
     noise: Noise = NOISE,
+    part: Annotated[
+        str,
+        typer.Option(
+            "--split",
+            help="Which of the recordings: those for test, validation or train, or all.",
+            metavar="PART",
+            rich_help_panel=DATA,
+        ),
+    ] = "test",
     hold_out: HoldOut = None,
-    shortest: Annotated[float, typer.Option(help="Seconds an utterance must last.")] = 3.0,
-    shortest_noise: Annotated[float, typer.Option(help="Seconds a noise must last.")] = 2.0,
-    longest: Annotated[float, typer.Option(help="Seconds of an utterance that are used.")] = 8.0,
-    bits: Annotated[int, typer.Option(help="Of a sample in the files: 16 or 24.")] = 16,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier set.")] = False,
+    count: Annotated[
+        int,
+        typer.Option(help="Mixtures to write.", min=1, metavar="N", rich_help_panel=_MIXTURES),
+    ] = 40,
+    snr: Annotated[
+        str,
+        typer.Option(
+            help="Levels of speech over noise in dB, separated by commas.",
+            metavar="DB,DB...",
+            rich_help_panel=_MIXTURES,
+        ),
+    ] = "0,5,10,15",
+    seed: Annotated[
+        int,
+        typer.Option(help="Decides every choice.", min=0, metavar="N", rich_help_panel=_MIXTURES),
+    ] = 7,
+    shortest: Annotated[
+        float,
+        typer.Option(
+            help="What an utterance must last.", metavar="SECONDS", rich_help_panel=_MIXTURES
+        ),
+    ] = 3.0,
+    shortest_noise: Annotated[
+        float,
+        typer.Option(help="What a noise must last.", metavar="SECONDS", rich_help_panel=_MIXTURES),
+    ] = 2.0,
+    longest: Annotated[
+        float,
+        typer.Option(
+            help="What is used of an utterance.", metavar="SECONDS", rich_help_panel=_MIXTURES
+        ),
+    ] = 8.0,
+    out: Annotated[
+        Path, typer.Option(help="Folder to write.", metavar="DIR", rich_help_panel=_FILES)
+    ] = Path("data/test_set"),
+    bits: Annotated[
+        int, typer.Option(help="Bits of a sample.", metavar="16|24", rich_help_panel=_FILES)
+    ] = 16,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier set.", rich_help_panel=_FILES)
+    ] = False,
 ) -> None:
     """Freeze a test set on disk: clean/, noisy/ and manifest.csv with every choice made.
 
     A speaker is heard once at every level, then comes the next. Same seed, same bytes.
 
-    Example: [bold]denoise data mix --count 40 --snr 0,5,10,15 --seed 7 --out data/test_set[/bold]
+    Example:
+      denoise data mix --count 40 --snr 0,5,10,15 --seed 7 --out data/test_set
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -167,5 +229,5 @@ def mix(
     )
 
 
-data_app.command()(prepare)
-data_app.command()(shard)
+data_app.command(cls=Command)(prepare)
+data_app.command(cls=Command)(shard)

@@ -19,43 +19,78 @@ if TYPE_CHECKING:
 console = Console(highlight=False, emoji=False)
 
 
+_JUDGED, _TEST_SET, _RUN = "Who is judged", "Test set", "Run"
+
+
 def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Version or checkpoint file; may be repeated. Default: all that ship.",
-            show_default=False,
+            help="v2, v3, v4, torch, or a checkpoint; may be repeated.",
+            metavar="VERSION|FILE",
+            show_default="all that ship",
+            rich_help_panel=_JUDGED,
         ),
     ] = None,
+    peers: Annotated[
+        bool,
+        typer.Option(
+            "--peers",
+            help="Judge the denoisers noisereduce and RNNoise as well.",
+            rich_help_panel=_JUDGED,
+        ),
+    ] = False,
     testset: Annotated[
         Path | None,
         typer.Option(
-            help="Folder with clean/ and noisy/, as `denoise data mix` writes it. "
-            "Default: the frozen list.",
-            show_default=False,
+            help="Folder with clean/ and noisy/, as `denoise data mix` writes it.",
+            metavar="DIR",
+            show_default="the frozen list, mixed from --speech and --noise",
+            rich_help_panel=_TEST_SET,
         ),
     ] = None,
     speech: Annotated[
-        Path, typer.Option(help="For the frozen list: LibriSpeech with test-other.")
+        Path,
+        typer.Option(
+            help="For the frozen list: LibriSpeech with test-other.",
+            metavar="DIR",
+            rich_help_panel=_TEST_SET,
+        ),
     ] = SPEECH,
     noise: Annotated[
-        Path, typer.Option(help="For the frozen list: UrbanSound8K with fold10.")
+        Path,
+        typer.Option(
+            help="For the frozen list: UrbanSound8K with fold10.",
+            metavar="DIR",
+            rich_help_panel=_TEST_SET,
+        ),
     ] = NOISE,
-    peers: Annotated[
-        bool, typer.Option("--peers", help="Judge noisereduce and RNNoise as well.")
-    ] = False,
     json: Annotated[
-        Path | None, typer.Option(help="File for every single score.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Write every single score to this JSON file.",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option(help="Processes. Default: one a processor.", show_default=False)
-    ] = 0,
+        int | None,
+        typer.Option(
+            help="Recordings to judge at once, in processes of their own.",
+            metavar="N",
+            show_default="one for each processor",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
 ) -> None:
     """Judge versions and simple references on held-out mixtures: quality, intelligibility, speed.
 
     PESQ, STOI, SI-SDR and more, by noise level and kind of noise; the same numbers every time.
 
-    Example: [bold]denoise evaluate --speech LibriSpeech --noise UrbanSound8K --peers[/bold]
+    Examples:
+      denoise evaluate --speech LibriSpeech --noise UrbanSound8K --peers
+      denoise evaluate --testset data/test_set --model v4 --json scores.json
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
@@ -71,8 +106,8 @@ def evaluate(
     from .evaluation.testset import folder_items, frozen_items, frozen_list
     from .io.whole_file import require_writable
 
-    if jobs < 0:
-        raise UserError("--jobs must not be negative")
+    if jobs is not None and jobs < 1:
+        raise UserError("--jobs must be above 0")
     chosen = candidates(model or MODELS, peers=peers)
     for each in chosen:  # a wrong name should fail at once
         each.build()

@@ -21,8 +21,10 @@ def prepare(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write. Default: data/prepared.cache, where training looks for it.",
-            show_default=False,
+            help="File to write; in its default place training finds it.",
+            metavar="FILE",
+            show_default="data/prepared.cache",
+            rich_help_panel="Files",
         ),
     ] = None,
 ) -> None:
@@ -31,7 +33,8 @@ def prepare(
     16 kHz mono: about 115 MB an hour of 16-bit speech at 16 kHz, 230 MB of anything else. Run it
     again when recordings were added or changed, or after Ctrl-C: it decodes only what is missing.
 
-    Example: [bold]denoise data prepare --speech my/voices --noise my/noise[/bold]
+    Example:
+      denoise data prepare --speech my/voices --noise my/noise
     """
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft

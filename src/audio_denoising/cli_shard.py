@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .cli_options import NOISE, SPEECH, HoldOut
+from .cli_options import DATA, NOISE, SPEECH, HoldOut
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False, emoji=False)
 
+_FILES = "Files"
 _SPEECH, _NOISE = [SPEECH], [NOISE]
 _SPLITS = ("train", "validation", "test")
 _NAMED = 5  # files left out that are named
@@ -25,29 +26,52 @@ _NAMED = 5  # files left out that are named
 
 def shard(
     speech: Annotated[
-        list[Path], typer.Option(help="Folder of clean speech; may be repeated.")
+        list[Path],
+        typer.Option(
+            help="Folder of clean speech; may be repeated.", metavar="DIR", rich_help_panel=DATA
+        ),
     ] = _SPEECH,
-    noise: Annotated[list[Path], typer.Option(help="Folder of noise; may be repeated.")] = _NOISE,
-    out: Annotated[Path, typer.Option(help="Folder that receives the shards.")] = Path("shards"),
+    noise: Annotated[
+        list[Path],
+        typer.Option(help="Folder of noise; may be repeated.", metavar="DIR", rich_help_panel=DATA),
+    ] = _NOISE,
     parts: Annotated[
         list[str] | None,
         typer.Option(
             "--split",
-            help="train, validation or test; may be repeated. Default: train, validation",
-            show_default=False,
+            help="Which of the recordings: those for train, validation or test; may be repeated.",
+            metavar="PART",
+            show_default="train, validation",
+            rich_help_panel=DATA,
         ),
     ] = None,
-    megabytes: Annotated[
-        float, typer.Option("--shard-size", help="Megabytes that a shard holds at most.", min=1)
-    ] = 256.0,
     hold_out: HoldOut = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier set.")] = False,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder that receives the shards.", metavar="DIR", rich_help_panel=_FILES
+        ),
+    ] = Path("shards"),
+    megabytes: Annotated[
+        float,
+        typer.Option(
+            "--shard-size",
+            help="What a shard holds at most.",
+            min=1,
+            metavar="MEGABYTES",
+            rich_help_panel=_FILES,
+        ),
+    ] = 256.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier set.", rich_help_panel=_FILES)
+    ] = False,
 ) -> None:
     """Write speech and noise as WebDataset tar shards of 16 kHz FLAC, every split by itself.
 
     Run it again after an interruption: whole shards are kept. `denoise train` reads the result.
 
-    Example: [bold]denoise data shard --speech LibriSpeech --noise UrbanSound8K --out shards[/bold]
+    Example:
+      denoise data shard --speech LibriSpeech --noise UrbanSound8K --out shards
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft

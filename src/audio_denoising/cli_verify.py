@@ -19,7 +19,8 @@ def verify() -> None:
     relative, the largest of the output or of all gradients. Times are of a forward and a backward
     pass in float32 with the threads that torch uses by itself.
 
-    Example: [bold]denoise verify[/bold]
+    Example:
+      denoise verify
     """
     from rich.live import Live
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -9,13 +10,17 @@ from types import TracebackType
 import torch
 from rich.console import Console
 from rich.markup import escape
+from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from .history import Row
 from .material import Material
 from .options import TrainingOptions
 from .reporting import StepReport, Summary
 from .validation import Clip
+
+_NAMED = 5  # damaged files that are named
 
 
 class TrainingDisplay:
@@ -59,7 +64,8 @@ class TrainingDisplay:
         self.console.print(
             f"[bold]{options.version}-{options.size}[/bold] on {device}, {options.epochs} epochs "
             f"of {steps} steps, batch {options.batch_size}, "
-            f"results in {escape(str(self.out))}"
+            f"results in {escape(str(self.out))}",
+            soft_wrap=True,
         )
         for line in material.describe():
             self.console.print(line, markup=False, soft_wrap=True)
@@ -87,17 +93,70 @@ class TrainingDisplay:
             f"train loss {row['train_loss']:.4f} PSNR {row['train_psnr']:.2f} dB  "
             f"validation loss {row['validation_loss']:.4f} PSNR {row['validation_psnr']:.2f} dB "
             f"SI-SDR {row['validation_si_sdr']:.2f} dB ({row['validation_si_sdr_gain']:+.2f})"
-            f"{'  best' if is_best else ''}"
+            f"{'  best' if is_best else ''}",
+            soft_wrap=True,
         )
 
     def finished(self, summary: Summary) -> None:
-        """Names the files that training passed over."""
-        damaged = summary.damaged
-        if damaged:
-            names = ", ".join(str(path) for path in damaged[:5])
-            more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
-            self.console.print(
-                f"{len(damaged)} files could not be decoded and were passed over: {names}{more}",
-                markup=False,
-                soft_wrap=True,
-            )
+        """Says how the run ended, what it reached, and how to use it."""
+        lines = _told(summary)
+        if self.console.is_terminal:
+            table = Table.grid(padding=(0, 2))
+            table.add_column(style="bold", no_wrap=True)
+            table.add_column(overflow="fold")
+            for name, text in lines.items():
+                table.add_row(name, escape(text))
+            title = f"{self.options.version}-{self.options.size}"
+            self.console.print(Panel(table, title=title, title_align="left", expand=False))
+        else:
+            for name, text in lines.items():
+                self.console.print(f"{name:>11}: {text}", markup=False, soft_wrap=True)
+        if summary.best is not None:  # outside the frame, to be copied in one piece
+            weights = shlex.quote(str(summary.out / "best.pth"))
+            command = f"denoise clean --model {weights} recording.wav"
+            self.console.print(command, style="bold", markup=False, soft_wrap=True)
+
+
+def _told(summary: Summary) -> dict[str, str]:
+    """A finished run in a few named lines."""
+    rows, best, damaged = summary.rows, summary.best, summary.damaged
+    steps = rows[-1]["step"] if rows else 0
+    seconds = sum(row["train_seconds"] for row in rows)
+    lines = {
+        "end": summary.reason,
+        "trained": f"{_count(len(rows), 'epoch')}, {_count(steps, 'step')}, {duration(seconds)}",
+        "best": "no epoch: the validation never gave a number",
+    }
+    if best is not None:
+        lines["best"] = (
+            f"epoch {best['epoch']}: SI-SDR {best['validation_si_sdr']:.2f} dB "
+            f"({best['validation_si_sdr_gain']:+.2f} dB gain over the noisy input), "
+            f"PSNR {best['validation_psnr']:.2f} dB, loss {best['validation_loss']:.4f}"
+        )
+    if summary.skipped:
+        lines["skipped"] = (
+            f"{_count(summary.skipped, 'step')} whose gradients were not numbers; "
+            "--clip-norm 1 or a lower --lr may help"
+        )
+    if damaged:
+        names = ", ".join(str(path) for path in damaged[:_NAMED])
+        more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+        lines["passed over"] = (
+            f"{_count(len(damaged), 'file')} that could not be decoded: {names}{more}"
+        )
+    lines["results"] = str(summary.out)
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the two units that matter, such as "3 h 20 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,62 @@
+"""What `denoise clean` tells at its end: the outputs, the speed, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from .cleaning.batch import Outcome
+    from .cleaning.cluster import Result
+
+console = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
+
+
+def print_many(outcomes: Sequence[Outcome | Result], elapsed: float) -> int:
+    """The sum, what failed, and the exit code that says so."""
+    print_sum(outcomes, console, elapsed)
+    for outcome in outcomes:
+        print_troubles(outcome)
+    failed = sum(outcome.failed for outcome in outcomes)
+    if failed:
+        errors.print(f"{failed} of {_files(len(outcomes))} failed or came out incomplete")
+    return int(failed > 0)
+
+
+def print_left_out(planned: int, waiting: int) -> None:
+    """How many inputs have their outputs already, if any."""
+    if waiting < planned:
+        there = planned - waiting
+        console.print(f"{there} of {_files(planned)} left out: the output exists")
+
+
+def print_sum(outcomes: Sequence[Outcome | Result], console: Console, elapsed: float = 0.0) -> None:
+    """How much sound was cleaned, how fast and by what."""
+    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
+    if not reports:
+        return
+    many = f"{_files(len(reports))}, " if len(outcomes) > 1 else ""
+    elapsed = elapsed or reports[0].elapsed
+    seconds = sum(report.seconds for report in reports)
+    console.print(
+        f"{many}{seconds:.1f} s of audio in {elapsed:.1f} s (real-time factor "
+        f"{elapsed / seconds:.3f}), model {reports[0].model}, device {reports[0].device}",
+        soft_wrap=True,
+    )
+
+
+def print_troubles(outcome: Outcome | Result, hidden: str = "") -> None:
+    """What the user should know; ``hidden`` is a folder that is nobody's business."""
+    told = [f"Warning: {warning}" for warning in outcome.report.warnings] if outcome.report else []
+    if outcome.sentence:
+        told.append(f"{'Warning' if outcome.report else 'Error'}: {outcome.sentence}")
+    for line in told:
+        text = line.replace(hidden, "") if hidden else line
+        errors.print(text, markup=False, soft_wrap=True)
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"

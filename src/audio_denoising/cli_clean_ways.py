@@ -1,0 +1,136 @@
+"""The ways in which `denoise clean` works: one recording, many, on a cluster, through a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from .cli_clean_report import console, errors, print_many, print_sum, print_troubles
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .cleaning.batch import Outcome
+    from .cleaning.jobs import Job
+    from .cleaning.pipe import Raw
+    from .cleaning.recording import Report
+    from .cleaning.settings import Settings
+    from .cleaning.stream import Progress
+    from .cleaning.tasks import Task
+
+
+def clean_one(job: Job, settings: Settings) -> int:
+    """Cleans one recording; its errors are those of the command."""
+    outcome = _single(job, settings, console)
+    console.print(str(outcome.job.output), style="bold", markup=False, soft_wrap=True)
+    print_sum([outcome], console)
+    print_troubles(outcome)
+    return int(outcome.failed)
+
+
+def clean_many(jobs: Sequence[Job], settings: Settings, workers: int) -> int:
+    """Cleans recordings; names those that failed at the end."""
+    started = time.perf_counter()
+    outcomes = _outcomes(jobs, settings, workers, console)
+    return print_many(outcomes, time.perf_counter() - started)
+
+
+def clean_on_ray(
+    tasks: Sequence[Task], settings: Settings, address: str, workers: int | None
+) -> int:
+    """Cleans recordings on a cluster; names those that failed at the end."""
+    from rich.progress import track
+
+    from .cleaning.cluster import connected, run
+
+    results = []
+    with connected(address), closing(run(tasks, settings, jobs=workers)) as done:
+        started = time.perf_counter()
+        for result in track(
+            done,
+            "All files",
+            len(tasks),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ):
+            results.append(result)
+            if result.report is not None:
+                console.print(str(result.task.output), markup=False, soft_wrap=True)
+        elapsed = time.perf_counter() - started
+    return print_many(results, elapsed)
+
+
+def clean_pipe(input: str, output: str | None, raw: Raw | None, settings: Settings) -> int:
+    """Cleans what comes through a pipe, or into one; standard output carries nothing else then."""
+    from .cleaning.jobs import Job
+    from .cleaning.pipe import PIPE, file_for, pour, spool
+
+    into_pipe = output in (None, PIPE)
+    if (input == PIPE and sys.stdin.isatty()) or (into_pipe and sys.stdout.isatty()):
+        raise UserError("- is for pipes, not for a terminal: denoise clean - < in.wav > out.wav")
+    with TemporaryDirectory(prefix="denoise-") as name:
+        folder = f"{name}{os.sep}"  # messages speak of the standard input, not of where it is kept
+        try:
+            source = spool(sys.stdin.buffer, Path(name), raw) if input == PIPE else Path(input)
+            target = (
+                file_for("standard output", Path(name), raw) if into_pipe else Path(output or "")
+            )
+            outcome = _single(Job(source, target), settings, errors if into_pipe else console)
+            if into_pipe:
+                pour(target, sys.stdout.buffer, raw)
+        except UserError as error:
+            raise UserError(str(error).replace(folder, "")) from error
+    if not into_pipe:
+        console.print(str(target), style="bold", markup=False, soft_wrap=True)
+    print_sum([outcome], errors if into_pipe else console)
+    print_troubles(outcome, hidden=folder)
+    return int(outcome.failed)
+
+
+def _single(job: Job, settings: Settings, console: Console) -> Outcome:
+    """The outcome of a single recording, whose error is raised."""
+    from .cleaning.recording import Target
+    from .io.reading import AudioReader
+
+    with AudioReader(job.input):  # before the model: a wrong name should fail at once
+        job.make_folder()
+        Target(job.output, job.noise, settings.force, settings.in_place).check(job.input)
+    (outcome,) = _outcomes([job], settings, 1, console)
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome
+
+
+def _outcomes(
+    jobs: Sequence[Job], settings: Settings, workers: int, console: Console
+) -> list[Outcome]:
+    """Runs the jobs under a live display; prints each output of many as it is complete."""
+    import torch
+
+    from .cleaning.batch import run
+    from .cleaning.display import CleaningDisplay
+
+    denoiser = settings.load()
+    workers = min(workers, len(jobs))
+    if workers > 1:  # or the files would fight for the cores
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    outcomes = []
+    with CleaningDisplay(console, len(jobs)) as display:
+
+        def clean_job(job: Job, progress: Progress) -> Report:
+            return settings.clean(denoiser, job, progress)
+
+        for outcome in run(jobs, clean_job, display.begin, workers=workers):
+            display.end(outcome)
+            outcomes.append(outcome)
+            if outcome.report is not None and len(jobs) > 1:
+                console.print(str(outcome.report.output), markup=False, soft_wrap=True)
+    return outcomes

@@ -1,0 +1,297 @@
+"""The `denoise train` command: a version, its material and its settings to trained weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .cli_config import from_file
+from .cli_options import (
+    DATA,
+    DEVICE_HELP,
+    DEVICES,
+    NOISES,
+    PRECISION_HELP,
+    PRECISIONS,
+    SPEECHES,
+    Cache,
+    HoldOut,
+    Noises,
+    Speeches,
+)
+from .errors import UserError
+
+console = Console(highlight=False, emoji=False)
+
+_MODEL, _OPTIMISATION = "Model", "Optimisation"
+_COST, _RUN, _WATCHING = "Saving memory and time", "Run and files", "Watching"
+_OWN = "the version's own"
+
+
+def train(
+    version: Annotated[
+        str,
+        typer.Argument(
+            help="v2, v3, v4 or torch: `denoise models` tells how they differ.",
+            metavar="VERSION",
+        ),
+    ],
+    speech: Speeches = SPEECHES,
+    noise: Noises = NOISES,
+    hold_out: HoldOut = None,
+    augment: Annotated[
+        str,
+        typer.Option(
+            help="What else happens to a mixture of speech and noise: nothing (original), or "
+            "rooms, filters, levels and more (varied).",
+            metavar="original|varied",
+            rich_help_panel=DATA,
+        ),
+    ] = "original",
+    cache: Cache = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="How wide the network is; large has 16 times the parameters of small.",
+            metavar="small|large",
+            show_default=_OWN,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Checkpoint whose weights to begin with, in place of random ones (fine-tuning).",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Rounds of training; each ends with a validation.",
+            metavar="N",
+            show_default=_OWN,
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = None,
+    epoch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Mixtures in one epoch.",
+            metavar="N",
+            show_default="one for every speech file",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            help="Mixtures of 2.55 s behind one step, an update of all weights.",
+            metavar="N",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 16,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate: how far a step goes.",
+            metavar="RATE",
+            show_default=_OWN,
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = None,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            help="The learning rate stays, or falls to 0 along half a cosine.",
+            metavar="constant|cosine",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = "constant",
+    warmup: Annotated[
+        int,
+        typer.Option(
+            help="Steps in which the learning rate rises from 0.",
+            metavar="STEPS",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0,
+    momentum: Annotated[
+        float,
+        typer.Option(
+            help="Share of the last step that goes into the next one, in v2 and v3 (SGD).",
+            metavar="SHARE",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0.9,
+    clip_norm: Annotated[
+        float,
+        typer.Option(
+            help="Shorten gradients whose norm over all weights is above this; 0: never.",
+            metavar="NORM",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0.0,
+    ema: Annotated[
+        float,
+        typer.Option(
+            help="Validate and keep an average of the weights over past steps that forgets at "
+            "this rate, such as 0.999; 0: keep the last weights.",
+            metavar="RATE",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0.0,
+    patience: Annotated[
+        int,
+        typer.Option(
+            help="Stop after so many epochs without a better validation; 0: never.",
+            metavar="EPOCHS",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Decides first weights, order and mixtures.",
+            metavar="N",
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = 0,
+    precision: Annotated[
+        str, typer.Option(help=PRECISION_HELP, metavar=PRECISIONS, rich_help_panel=_COST)
+    ] = "fp32",
+    accumulate: Annotated[
+        int,
+        typer.Option(
+            help="Compute a batch in so many parts: less memory, the same step.",
+            metavar="PARTS",
+            rich_help_panel=_COST,
+        ),
+    ] = 1,
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            help="Forget inner results and compute them again: less memory, more time.",
+            show_default=False,
+            rich_help_panel=_COST,
+        ),
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help=DEVICE_HELP, metavar=DEVICES, rich_help_panel=_COST)
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Processor threads that compute.",
+            metavar="N",
+            show_default="all",
+            rich_help_panel=_COST,
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that decode audio meanwhile; 0: decode in between.",
+            metavar="N",
+            rich_help_panel=_COST,
+        ),
+    ] = 1,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with any of these options; what the command line says wins. "
+            "See examples/train_v4.toml.",
+            metavar="FILE",
+            show_default=False,
+            is_eager=True,
+            callback=from_file,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for checkpoints, history and curves.",
+            metavar="DIR",
+            show_default="runs/VERSION-SIZE",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(help="Continue the run in --out.", show_default=False, rich_help_panel=_RUN),
+    ] = False,
+    save_every: Annotated[
+        float,
+        typer.Option(
+            help="Time between checkpoints: what a power cut may cost.",
+            metavar="SECONDS",
+            rich_help_panel=_RUN,
+        ),
+    ] = 120.0,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            help="Write figures, pictures and sound for TensorBoard to OUT/tensorboard.",
+            show_default=False,
+            rich_help_panel=_WATCHING,
+        ),
+    ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            help="Tell what the first steps spend time and memory on; details to OUT/profile.json.",
+            show_default=False,
+            rich_help_panel=_WATCHING,
+        ),
+    ] = False,
+) -> None:
+    """Train a version on speech that is mixed with noise on the fly.
+
+    Examples:
+      denoise train v4 --size small
+      denoise train v4 --speech my/voices --noise my/noise --epochs 20
+      denoise train v4 --config examples/train_v4.toml
+    """
+    import torch
+
+    from .data.sources import parse_sources, weights_of
+    from .training.options import RunPlace, TrainingOptions
+    from .training.session import run
+
+    spoken, noises = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
+    own: dict[str, Any] = {"size": size, "epochs": epochs, "learning_rate": lr}
+    options = TrainingOptions(
+        version=version,
+        batch_size=batch_size,
+        epoch_size=epoch_size,
+        schedule=schedule,
+        warmup_steps=warmup,
+        momentum=momentum,
+        clip_norm=clip_norm,
+        ema=ema,
+        patience=patience,
+        precision=precision,
+        seed=seed,
+        start_from=str(start_from) if start_from else None,
+        hold_out=hold_out or None,
+        augmentation=augment,
+        speech_weights=weights_of(spoken),
+        noise_weights=weights_of(noises),
+        **own,
+    )
+    if threads is not None:
+        if threads < 1:
+            raise UserError("--threads must be above 0")
+        torch.set_num_threads(threads)
+    out = out or Path("runs") / f"{options.version}-{options.size}"
+    voices, sounds = ([source.place for source in found] for found in (spoken, noises))
+    place = RunPlace(
+        voices, sounds, out, device, workers, resume, cache, accumulate, recompute, save_every
+    )
+    run(options, place, console, tensorboard=tensorboard, profile=profile)
