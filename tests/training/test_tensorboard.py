@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -62,43 +62,45 @@ def scalars(found: Any) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
-def history(out: Path) -> list[dict[str, Any]]:
-    """The rows of `history.json`."""
-    rows: list[dict[str, Any]] = json.loads((out / "history.json").read_text())["epochs"]
-    return rows
+class Run(NamedTuple):
+    """A finished run of two epochs of two steps: what it told, what it left, what was logged."""
+
+    reports: list[StepReport]
+    rows: list[dict[str, Any]]
+    found: Any
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorder]:
-    """A finished run of two epochs of two steps, and what else it told."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One for all tests that only look at it."""
     out, recorder = tmp_path_factory.mktemp("watched") / "run", Recorder()
     assert watch(out, recorder)
-    return out, recorder
+    return Run(
+        recorder.reports, json.loads((out / "history.json").read_text())["epochs"], logged(out)
+    )
 
 
-def test_curves_of_steps_are_what_the_run_told(run: tuple[Path, Recorder]) -> None:
-    out, recorder = run
-    curves = scalars(logged(out))
-    assert len(recorder.reports) == 4
+def test_curves_of_steps_are_what_the_run_told(run: Run) -> None:
+    curves = scalars(run.found)
+    assert len(run.reports) == 4
     for name, tag in STEP_TAGS.items():
         steps, values = zip(*curves[tag], strict=True)
         assert steps == (1, 2, 3, 4)
-        expected = [float(getattr(report, name)) for report in recorder.reports]
+        expected = [float(getattr(report, name)) for report in run.reports]
         assert values == pytest.approx(expected, rel=1e-6)
 
 
-def test_curves_of_epochs_are_the_history(run: tuple[Path, Recorder]) -> None:
-    out, _ = run
-    curves, rows = scalars(logged(out)), history(out)
+def test_curves_of_epochs_are_the_history(run: Run) -> None:
+    curves = scalars(run.found)
     assert curves.keys() == {*STEP_TAGS.values(), *EPOCH_TAGS.values()}
     for key, tag in EPOCH_TAGS.items():
         steps, values = zip(*curves[tag], strict=True)
-        assert steps == (2, 4) == tuple(row["step"] for row in rows)
-        assert values == pytest.approx([row[key] for row in rows], rel=1e-6)
+        assert steps == (2, 4) == tuple(row["step"] for row in run.rows)
+        assert values == pytest.approx([row[key] for row in run.rows], rel=1e-6)
 
 
-def test_spectrograms_change_where_the_network_does(run: tuple[Path, Recorder]) -> None:
-    images = logged(run[0]).Images(IMAGE)
+def test_spectrograms_change_where_the_network_does(run: Run) -> None:
+    images = run.found.Images(IMAGE)
     assert [image.step for image in images] == [2, 4]
     before, after = (imread(io.BytesIO(image.encoded_image_string)) for image in images)
     assert before.shape == after.shape == (256, 3 * 256 + 2 * RULE, 3)
@@ -124,8 +126,8 @@ def test_high_frequencies_are_above_and_levels_are_the_noisy_ones() -> None:
     assert (nothing[:, :256] == nothing[0, 0]).all()
 
 
-def test_sounds_are_whole_and_originals_logged_once(run: tuple[Path, Recorder]) -> None:
-    found = logged(run[0])
+def test_sounds_are_whole_and_originals_logged_once(run: Run) -> None:
+    found = run.found
     sounds = {}
     for name, steps in (("1 noisy", [2]), ("2 cleaned", [2, 4]), ("3 clean", [2])):
         takes = found.Audio(f"clip 1/{name}")
@@ -137,8 +139,8 @@ def test_sounds_are_whole_and_originals_logged_once(run: tuple[Path, Recorder]) 
     assert np.abs(sounds["1 noisy"] - sounds["3 clean"]).max() > 1e-3
 
 
-def test_options_and_material_can_be_read(run: tuple[Path, Recorder]) -> None:
-    found = logged(run[0])
+def test_options_and_material_can_be_read(run: Run) -> None:
+    found = run.found
     (shown,) = found.Tensors("run/options/text_summary")
     text = shown.tensor_proto.string_val[0].decode()
     for name, value in options().as_dict().items():
@@ -152,16 +154,14 @@ def test_options_and_material_can_be_read(run: tuple[Path, Recorder]) -> None:
 
 
 @pytest.mark.parametrize("stopped", [Recorder(1), PowerCut()])
-def test_a_resumed_run_goes_on_with_its_curves(
-    stopped: Recorder, run: tuple[Path, Recorder], tmp_path: Path
-) -> None:
+def test_a_resumed_run_goes_on_with_its_curves(stopped: Recorder, run: Run, tmp_path: Path) -> None:
     try:
         assert not watch(tmp_path, stopped)
     except MemoryError:
         # What came after the last checkpoint was logged, and will be logged again.
         assert len(scalars(logged(tmp_path))["loss/step"]) == 4
     assert watch(tmp_path, resume=True)
-    found, whole = logged(tmp_path), logged(run[0])
+    found, whole = logged(tmp_path), run.found
     resumed, straight = scalars(found), scalars(whole)
     for curves in (resumed, straight):
         curves["step/samples_per_second"] = [(s, 0.0) for s, _ in curves["step/samples_per_second"]]
