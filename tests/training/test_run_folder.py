@@ -1,0 +1,172 @@
+"""A run's folder: of its last two checkpoints one can always be read, and its history is there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audio_denoising.errors import UserError, UserNotice
+from audio_denoising.models import build
+from audio_denoising.training import trainer
+from audio_denoising.training.checkpoint import describe, load_checkpoint
+from audio_denoising.training.run_folder import RunFolder
+
+from .conftest import Trained
+from .runs import Recorder, content, differences, quickly, rows, train
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[RunFolder]:
+    """A folder with the checkpoints of steps 1 and 2 of a narrow network."""
+    with quickly(narrow=True):
+        found = RunFolder(tmp_path / "run")
+        found.save(_at(1))
+        found.save(_at(2))
+        yield found
+
+
+def _at(step: int) -> dict[str, Any]:
+    state = build("v4", "small").state_dict()
+    return {**describe("v4", "small"), "model": state, "position": {"step": step}}
+
+
+def _damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _steps(folder: RunFolder) -> tuple[int, int]:
+    return load_checkpoint(folder.previous).steps, load_checkpoint(folder.last).steps
+
+
+def test_the_last_two_are_kept(folder: RunFolder) -> None:
+    assert _steps(folder) == (1, 2)
+    folder.save(_at(3))
+    assert _steps(folder) == (2, 3)
+    assert {path.name for path in folder.path.iterdir()} == {"last.pth", "previous.pth"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder.newest().steps == 3
+
+
+@pytest.mark.parametrize("damage", [_damage, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_the_previous_one_stands_in_for_a_damaged_one(damage: Any, folder: RunFolder) -> None:
+    damage(folder.last)
+    sentence = "last.pth is damaged or missing: .* from .*previous.pth, step 1, .* again"
+    with pytest.warns(UserNotice, match=sentence):
+        assert folder.newest().steps == 1
+    assert load_checkpoint(folder.previous).steps == 1
+    folder.save(_at(5))
+    assert _steps(folder) == (1, 5)  # what was damaged has not taken the place of what was not
+    folder.save(_at(6))
+    assert _steps(folder) == (5, 6)
+
+
+def test_a_damaged_previous_one_does_no_harm(folder: RunFolder) -> None:
+    _damage(folder.previous)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder.newest().steps == 2
+    folder.save(_at(3))
+    assert _steps(folder) == (2, 3)
+
+
+def test_both_damaged(folder: RunFolder) -> None:
+    for path in (folder.last, folder.previous):
+        _damage(path)
+    with pytest.raises(UserError, match="neither .*last.pth nor .*previous.pth can be read: train"):
+        folder.newest()
+    folder.keep(_at(1), 5, is_best=False)
+    with pytest.raises(UserError, match="another --out .* --start-from .*epoch_005.pth"):
+        folder.newest()
+    folder.keep(_at(1), 6, is_best=True)
+    with pytest.raises(UserError, match="another --out .* --start-from .*best.pth"):
+        folder.newest()
+    folder.previous.unlink()
+    with pytest.raises(UserError, match="neither .*last.pth nor .*previous.pth can be read"):
+        folder.newest()
+
+
+def test_a_checkpoint_of_something_else_is_no_damage(folder: RunFolder) -> None:
+    folder.save({**_at(3), "signal": {}})
+    with pytest.raises(UserError, match="last.pth was trained with other signal settings"):
+        folder.newest()
+
+
+def test_what_a_killed_write_left_is_cleared_away(folder: RunFolder) -> None:
+    left = [".last.pth.k3_x9abc.part.pth", ".history.json.k3_x9abc.part.json"]
+    for name in left:
+        (folder.path / name).write_bytes(b"half")
+    folder.prepare()
+    assert {path.name for path in folder.path.iterdir()} == {"last.pth", "previous.pth"}
+
+
+# In a run
+
+
+def test_the_history_is_there_from_the_start(tmp_path: Path) -> None:
+    assert not train(tmp_path, recorder=Recorder(1))
+    assert rows(tmp_path) == []
+    (tmp_path / "history.json").unlink()
+    assert train(tmp_path, resume=True)
+    assert len(rows(tmp_path)) == 2
+    (tmp_path / "history.json").unlink()
+    assert train(tmp_path, resume=True)  # finished already
+    assert len(rows(tmp_path)) == 2
+    assert json.loads((tmp_path / "history.json").read_text())["options"]["version"] == "v4"
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_a_kill_among_the_results_of_an_epoch_loses_none(
+    call: int, straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # They come in this order: best.pth, history.json, last.pth.
+    calls = 0
+
+    def killing(function: Any) -> Any:
+        def instead(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise MemoryError
+            return function(*arguments)
+
+        return instead
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "keep", killing(RunFolder.keep))
+        patch.setattr(RunFolder, "save", killing(RunFolder.save))
+        patch.setattr(trainer.Trainer, "_save_history", killing(trainer.Trainer._save_history))
+        with pytest.raises(MemoryError):
+            train(tmp_path, save_seconds=1e6)
+    assert train(tmp_path, resume=(tmp_path / "last.pth").exists())
+    for name in ("last.pth", "best.pth"):
+        assert differences(content(tmp_path / name), content(straight("v4") / name)) == []
+    assert rows(tmp_path) == rows(straight("v4"))
+
+
+def test_resuming_from_the_previous_one_ends_the_same(straight: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert not train(out, recorder=Recorder(3), save_seconds=1e-9)
+    _damage(out / "last.pth")
+    told = Recorder()
+    with pytest.warns(UserNotice, match="previous.pth"):
+        assert train(out, resume=True, recorder=told)
+    assert 1 <= told.resumed_at <= 3
+    for name in ("last.pth", "best.pth"):
+        assert differences(content(out / name), content(straight("v4") / name)) == []
+
+
+def test_a_folder_with_only_the_previous_one_is_no_new_run(
+    straight: Trained, tmp_path: Path
+) -> None:
+    shutil.copy(straight("v4") / "previous.pth", tmp_path)
+    with pytest.raises(UserError, match="holds a run: .*--resume.*--out"):
+        train(tmp_path)
