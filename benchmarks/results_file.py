@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from audio_denoising.io.whole_file import save_whole
+
 
 def write(results: dict[str, Any], path: Path) -> None:
     """Writes the results; where a value is a list of dictionaries, each has a line of its own."""
@@ -20,10 +22,8 @@ def write(results: dict[str, Any], path: Path) -> None:
         return json.dumps(_rounded(value))
 
     lines = [f" {json.dumps(key)}: {text(value)}" for key, value in results.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    partial.replace(path)
+    content = "{\n" + ",\n".join(lines) + "\n}\n"
+    save_whole(path, lambda temporary: temporary.write_text(content, encoding="utf-8"))
 
 
 def _rounded(value: Any) -> Any:

@@ -27,6 +27,7 @@ import soundfile
 
 from ..dsp.spectrum import SAMPLE_RATE, SEGMENT
 from ..errors import UserError
+from ..io.whole_file import save_whole
 from .corpus import Recording
 from .mixing import SILENCE, DamagedRecording, Waveform, power, read_segment
 from .shard_plan import Piece, plan
@@ -116,9 +117,9 @@ def write_shards(
                 "can be used: add recordings, or choose another --split"
             )
         index = ShardIndex(what, split, groups, [shard for shard, _, _ in found])
-        partial = out / f".{index.name}.part"
-        partial.write_text(index.to_json(), encoding="utf-8")
-        partial.replace(out / index.name)
+        save_whole(
+            out / index.name, lambda path: path.write_text(index.to_json(), encoding="utf-8")
+        )
     return Written(index, {path: why for *_, missing in found for path, why in missing.items()})
 
 
