@@ -15,6 +15,9 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import track
+
 from benchmarks.fault_runs import NEVER, Run, Training, differences, require
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -45,7 +48,8 @@ def killed_and_whole(folder: Path, kills: int, seed: int) -> tuple[list[dict[str
     whole.finish()
     hurt = Run(folder / "hurt", epochs, workers=1, more=OPTIONS)
     chance = random.Random(seed)
-    rows = [_kill(hurt, number, moment, chance) for number, moment in plan(kills)]
+    kinds = track(plan(kills), "kills", console=Console(stderr=True))
+    rows = [_kill(hurt, number, moment, chance) for number, moment in kinds]
     require(hurt.step() < epochs * hurt.epoch_steps, "the run ended before the last kill")
     hurt.finish()
     different = differences(whole, hurt)
