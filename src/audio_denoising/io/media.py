@@ -66,7 +66,9 @@ _DTYPES = {
     "dbl": ("f8", 1.0),
 }
 _GAP = 0.1  # seconds: time stamps of containers are rounded, shorter gaps are no gaps
-_LONGEST_GAP = 3600.0
+# Of silence in gaps, in seconds, or as much as there is sound: time stamps can tell anything.
+_MOST_SILENCE = 3600.0
+_PIECE = 1 << 16  # samples over all channels: of silence at once
 _MOST_REFUSALS = 1000
 _CUT_OFF = 1  # seconds: less may be a difference in counting
 # Entries that describe the old file, not the recording.
@@ -136,7 +138,7 @@ class MediaDecoder:
             self._stream = sound_track(self._container)
             self.damaged_at: int | None = None
             self._expected = Fraction(0)  # seconds of sound by the header, 0 where it is not sure
-            self._done = 0
+            self._done = self._silence = 0
             self._torn = False  # something was lost before the next frame
             self._decoded = self._decode()
             # What the header says may be wrong (HE-AAC), what is decoded is right.
@@ -205,7 +207,7 @@ class MediaDecoder:
             self.damaged_at = self._done
 
     def _gap_before(self, frame: AudioFrame) -> Iterator[Samples]:
-        """Silence, a second at a time, for the time that passed since the last frame."""
+        """Silence, a piece at a time, for the time that passed since the last frame."""
         if frame.pts is None or frame.time_base is None:
             self._torn = True  # FFmpeg has lost its place; the next time stamp tells
             return
@@ -215,9 +217,12 @@ class MediaDecoder:
         missing = round((now - self._origin) * self.rate) - self._done
         shortest = 0.0 if self._torn else _GAP
         self._torn = False
-        if shortest * self.rate < missing < _LONGEST_GAP * self.rate:
-            for start in range(0, missing, self.rate):
-                yield np.zeros((self.channels, min(self.rate, missing - start)), np.float32)
+        most = max(_MOST_SILENCE * self.rate, self._done - self._silence)
+        if shortest * self.rate < missing < most - self._silence:
+            self._silence += missing
+            size = max(1, _PIECE // self.channels)
+            for start in range(0, missing, size):
+                yield np.zeros((self.channels, min(size, missing - start)), np.float32)
 
     def _samples(self, frame: AudioFrame) -> Samples:
         if (frame.sample_rate, frame.layout.nb_channels) == (self.rate, self.channels):
@@ -281,7 +286,8 @@ def _to_float(frame: AudioFrame) -> Samples:
     raw = np.stack(planes) if frame.format.is_planar else planes[0].reshape(frame.samples, -1).T
     middle = scale if dtype == "u1" else 0.0
     if scale == 1 and not middle:
-        return raw.astype(np.float32)
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
+            return raw.astype(np.float32)
     return ((raw.astype(np.float64) - middle) / scale).astype(np.float32)
 
 

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 Samples = npt.NDArray[np.float32]
 
+# Samples in a second over all channels: memory goes by them, and a header can tell anything.
+# 64 channels at 48 kHz are three million, eight at 384 kHz as well.
+_MOST_SAMPLES = 1 << 22
+_LOUDEST = 1e10  # samples that an integer's full scale of 2^31 was taken for 1 stay below it
+
 
 class AudioReader:
     """A sound or video file opened for reading from its start to its end; use it in ``with``.
@@ -49,7 +54,8 @@ class AudioReader:
         salvage: read what can be decoded of a damaged file, and only say so in ``damage``.
 
     Raises:
-        UserError: the file is missing, a folder, empty, unreadable, not audio, or without samples.
+        UserError: the file is missing, a folder, empty, unreadable, not audio, without samples, or
+            of more channels at a higher rate than any recording has.
     """
 
     def __init__(self, path: str | Path, *, salvage: bool = False) -> None:
@@ -60,6 +66,12 @@ class AudioReader:
         self._decoder = _open(self.path)
         self.rate = self._decoder.rate
         self.channels = self._decoder.channels
+        if self.channels > 1 and self.rate * self.channels > _MOST_SAMPLES:
+            self.close()
+            raise UserError(
+                f"{self.path} tells of {self.channels} channels at {self.rate} Hz, more than can "
+                f"be cleaned at once: split its channels, or convert it to a lower sample rate"
+            )
         self.subtype = self._decoder.subtype
         self.frames = self._decoder.frames
         self.layout = self._decoder.layout
@@ -81,12 +93,12 @@ class AudioReader:
 
         Raises:
             UserError: the file ends early or is corrupt (unless ``salvage``), nothing at all could
-                be decoded, or it holds NaN or infinite samples.
+                be decoded, or it holds NaN, infinite or senselessly large samples.
         """
         waiting: list[Samples] = []
         ready = done = 0
         for piece in self._pieces():
-            if not np.isfinite(piece).all():
+            if not _sensible(piece).all():
                 raise self._not_numbers(done, piece)
             done += piece.shape[1]
             while piece.shape[1]:
@@ -157,10 +169,12 @@ class AudioReader:
                     yield fresh
 
     def _not_numbers(self, done: int, piece: Samples) -> UserError:
-        first = done + int(np.argmin(np.isfinite(piece).all(axis=0)))
+        first = done + int(np.argmin(_sensible(piece).all(axis=0)))
+        finite = np.isfinite(piece).all()
+        what = "beyond all measure" if finite else "that are not numbers (NaN or infinite)"
         return UserError(
-            f"{self.path} holds samples that are not numbers (NaN or infinite), the first "
-            f"after {first / self.rate:.2f} s: export it again from the original"
+            f"{self.path} holds samples {what}, the first after {first / self.rate:.2f} s: export "
+            f"it again from the original"
         )
 
 
@@ -207,6 +221,11 @@ def _open(path: Path) -> SndfileDecoder | MediaDecoder:
             f"{path} is not an audio file that can be read here, or it is damaged: give a sound or "
             f"video file that players can play, such as WAV, FLAC, MP3, M4A, Opus or MP4"
         ) from error
+
+
+def _sensible(piece: Samples) -> npt.NDArray[np.bool_]:
+    """Which samples are numbers, of a size that a recording can have."""
+    return np.abs(piece) < _LOUDEST
 
 
 def _require_file(path: Path) -> None:
