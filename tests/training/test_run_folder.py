@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from audio_denoising.data.single_run import single_run
 from audio_denoising.errors import UserError, UserNotice
 from audio_denoising.models import build
-from audio_denoising.training import trainer
+from audio_denoising.training import session, trainer
 from audio_denoising.training.checkpoint import describe, load_checkpoint
+from audio_denoising.training.options import RunPlace
 from audio_denoising.training.run_folder import RunFolder
 
 from .conftest import Trained
-from .runs import Recorder, content, differences, quickly, rows, train
+from .runs import NOISE, SPEECH, Recorder, content, differences, options, quickly, rows, train
 
 
 @pytest.fixture
@@ -162,6 +165,13 @@ def test_resuming_from_the_previous_one_ends_the_same(straight: Trained, tmp_pat
     assert 1 <= told.resumed_at <= 3
     for name in ("last.pth", "best.pth"):
         assert differences(content(out / name), content(straight("v4") / name)) == []
+
+
+def test_two_runs_at_once_do_not_share_a_folder(tmp_path: Path) -> None:
+    place = RunPlace([SPEECH], [NOISE], tmp_path, "cpu")
+    with single_run(tmp_path), pytest.raises(UserError, match="Another run is at work in"):
+        session.run(options(), place, Console(quiet=True))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_with_only_the_previous_one_is_no_new_run(

@@ -1,4 +1,4 @@
-"""Keeps two downloads out of one folder, where they would overwrite each other's work."""
+"""Keeps two runs of a command out of one folder, where they would overwrite each other's work."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
+from ..data.single_run import single_run
 from .distributed import joined
 from .options import RunPlace, TrainingOptions
 from .progress import TrainingDisplay
@@ -28,9 +29,12 @@ def run(
         profile: whether the first steps are profiled.
 
     Raises:
-        UserError: see `Trainer`, `TensorBoardReporter` and `ProfileReporter`.
+        UserError: another run is at work in the same folder; see `Trainer`, `TensorBoardReporter`
+            and `ProfileReporter` for the rest.
     """
     with joined() as processes, ExitStack() as stack:
+        if processes.leads:
+            stack.enter_context(single_run(place.out))
         watching: list[Reporter] = []
         if processes.leads and tensorboard:
             from .tensorboard import TensorBoardReporter
