@@ -42,7 +42,7 @@ def from_file(context: typer.Context, path: Path | None) -> Path | None:
             for parameter in context.command.params
             if parameter.param_type_name == "option" and parameter.name != "config"
         }
-        context.default_map = _checked(path, _read(path), kinds)
+        context.default_map = _checked(path, _read(path), kinds, context.command_path)
     return path
 
 
@@ -58,15 +58,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _checked(
-    path: Path, content: Mapping[str, Any], kinds: Mapping[str, tuple[str, Any]]
+    path: Path, content: Mapping[str, Any], kinds: Mapping[str, tuple[str, Any]], command: str
 ) -> dict[str, Any]:
     """The values by the names of their parameters."""
     values: dict[str, Any] = {}
     for key, value in content.items():
         option = key.replace("_", "-")
         if option not in kinds:
-            near = get_close_matches(option, kinds, 1, 0.0)
-            raise UserError(f"{path}: {key} is not an option; the nearest is {near[0]}")
+            near = get_close_matches(option, kinds, 1)
+            way_out = f"the nearest is {near[0]}" if near else f"`{command} --help` lists them"
+            raise UserError(f"{path}: {key} is not an option; {way_out}")
         parameter, kind = kinds[option]
         if parameter in values:
             raise UserError(f"{path}: {option} is given twice, with - and with _: keep one")

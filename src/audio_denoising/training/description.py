@@ -77,7 +77,7 @@ def _training(checkpoint: Checkpoint) -> dict[str, str]:
         settings = [
             option_name(name) if value is True else f"{option_name(name)} {value}"
             for name, value in place.items()
-            if name not in _PLACES and value not in (None, False)
+            if name not in _PLACES and value is not None and value is not False
         ]
         count = place["processes"]
         among = f", in {count} processes" if count > 1 else ""
