@@ -32,10 +32,10 @@ class Switch(Recorder):
 
 
 class PowerCut(Recorder):
-    """Ends the process, as far as a test can, after the third step."""
+    """Ends the process, as far as a test can, after the fourth step."""
 
     def stepped(self, report: StepReport) -> None:
-        if report.step == 3:
+        if report.step == 4:
             raise MemoryError
 
 
@@ -78,10 +78,26 @@ def test_trace_and_table_hold_the_steps_asked_for_and_no_more(tmp_path: Path) ->
 
 def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
-    (told,) = profiled(path, PowerCut(), active=4, version="torch")
-    assert told.startswith("Profile of 1 step and the validation between in ")
+    (told,) = profiled(path, PowerCut(), active=4, version="torch", batch_size=1, epoch_size=5)
+    assert told.startswith("Profile of 2 steps in ")
     assert names(path)["aten::convolution_backward"]
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "run"]
+
+
+@pytest.mark.parametrize(
+    ("epoch_size", "recorded"),
+    # An epoch ends after the warm-up; in the middle of it; before it; after some recorded steps.
+    [(4, [2, 3]), (6, [2]), (2, [2]), (10, [2, 3, 4])],
+)
+def test_validation_is_not_recorded(epoch_size: int, recorded: list[int], tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    (told,) = profiled(path, Recorder(), active=4, version="torch", epoch_size=epoch_size, epochs=3)
+    assert told.startswith(f"Profile of {len(recorded)} step")
+    found = names(path)
+    steps = sorted(name for name in found if name.startswith("ProfilerStep"))
+    assert steps == [f"ProfilerStep#{step}" for step in recorded]
+    # The transform back to a waveform is needed in validation alone.
+    assert found["aten::_fft_r2c"] and not found["aten::_fft_c2r"]
 
 
 def test_a_run_that_is_too_short_says_so(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ class ProfileReporter:
         tell: is given what was found, in a few lines of plain text, when the trace is written.
         wait: steps before anything happens: the first is unlike the others.
         warmup: steps in which the profiler runs but what it finds is thrown away.
-        active: steps that are recorded. A run that ends earlier keeps those that it has.
+        active: steps that are recorded, or fewer: no more than up to the end of their epoch,
+            because validation would bury them, and what there is of a run that ends earlier.
 
     Raises:
         UserError: the trace cannot be written (from any method).
@@ -59,7 +60,7 @@ class ProfileReporter:
         self.done = 0  # steps
         self._running: profile | None = None
         self._on_gpu = False
-        self._with_validation = False
+        self._epoch_steps = 0
 
     def __enter__(self) -> ProfileReporter:
         return self
@@ -76,6 +77,7 @@ class ProfileReporter:
         self, material: Material, device: torch.device, steps: int, resumed_at: int
     ) -> None:
         """Switches the profiler on."""
+        self._epoch_steps = steps
         activities = [ProfilerActivity.CPU]
         self._on_gpu = device.type == "cuda"
         if self._on_gpu:
@@ -88,14 +90,16 @@ class ProfileReporter:
         if self._running is None:
             return
         self.done += 1
-        if self.done == self.before + self.active:
+        ends_epoch = report.batch == self._epoch_steps
+        if self.done == self.before + self.active or (ends_epoch and self.done > self.before):
             self._stop()
-        else:
+        elif not ends_epoch:
             self._running.step()
 
     def finished_epoch(self, row: Row, is_best: bool, clips: Callable[[], list[Clip]]) -> None:
-        """Remembers that a validation was recorded between two steps."""
-        self._with_validation |= self._running is not None and self.done >= self.before
+        """Goes on to the next epoch's first step, now that validation is over."""
+        if self._running is not None:
+            self._running.step()
 
     def finished(self, summary: Summary) -> None:
         """Writes what a short run has."""
@@ -126,10 +130,9 @@ class ProfileReporter:
                 time = row.self_device_time_total if self._on_gpu else row.self_cpu_time_total
                 times.append((time, row.count, row.key.split("#")[0]))
         total = sum(time for time, _, _ in times) or 1.0
-        validation = " and the validation between" if self._with_validation else ""
         lines = [
-            f"Profile of {recorded} step{'s' if recorded > 1 else ''}{validation} in {self.path}, "
-            "which https://ui.perfetto.dev shows:",
+            f"Profile of {recorded} step{'s' if recorded > 1 else ''} in {self.path}, which "
+            "https://ui.perfetto.dev shows:",
             f"{'operator':<{NAME_WIDTH}} {'ms/step':>9} {'share':>6} {'calls/step':>10}",
         ]
         for time, count, name in sorted(times, reverse=True)[:ROWS]:
