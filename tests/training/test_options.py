@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from audio_denoising.cli import app
 from audio_denoising.errors import UserError
-from audio_denoising.training.options import RunPlace, TrainingOptions
+from audio_denoising.training.options import RunPlace, TrainingOptions, option_name
 
 
 @pytest.mark.parametrize(
@@ -37,10 +40,16 @@ def test_defaults(version: str, size: str, rate: float, epochs: int) -> None:
         ({"schedule": "steps"}, "unknown schedule 'steps': choose constant or cosine"),
         ({"precision": "fp16"}, "unknown precision 'fp16': choose fp32 or bf16"),
         ({"epochs": -1}, "--epochs must be above 0"),
+        ({"epochs": 0}, "--epochs must be above 0"),
+        ({"size": ""}, "unknown size ''"),
         ({"batch_size": 0}, "--batch-size must be above 0"),
         ({"epoch_size": 0}, "--epoch-size must be above 0"),
         ({"epoch_size": -5}, "--epoch-size must be above 0"),
         ({"learning_rate": -1.0}, "--lr must be above 0"),
+        ({"learning_rate": 0.0}, "--lr must be above 0"),
+        ({"ema": 1.0}, "--ema must be below 1"),
+        ({"ema": -0.1}, "--ema must not be negative"),
+        ({"patience": -1}, "--patience must not be negative"),
         ({"learning_rate": float("nan")}, "--lr must be above 0"),
         ({"warmup_steps": -1}, "--warmup must not be negative"),
         ({"momentum": -0.5}, "--momentum must not be negative"),
@@ -55,6 +64,37 @@ def test_refusals(settings: dict[str, Any], sentence: str) -> None:
         TrainingOptions(**({"version": "v4"} | settings))
 
 
-def test_negative_workers() -> None:
-    with pytest.raises(UserError, match="--workers must not be negative"):
-        RunPlace([Path()], [Path()], Path(), workers=-1)
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"workers": -1}, "--workers must not be negative"),
+        ({"accumulate": 0}, "--accumulate must be above 0"),
+        ({"save_seconds": -1.0}, "--save-every must not be negative"),
+        ({"save_seconds": float("nan")}, "--save-every must not be negative"),
+    ],
+)
+def test_refusals_of_a_place(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        RunPlace([Path()], [Path()], Path(), **settings)
+
+
+def test_a_place_in_plain_values() -> None:
+    place = RunPlace([Path("a"), "b.tar"], [Path("c")], Path("o"), cache=Path("d"), resume=True)
+    assert place.as_dict() == {
+        "speech": ["a", "b.tar"],
+        "noise": ["c"],
+        "device": "auto",
+        "workers": 1,
+        "cache": "d",
+        "accumulate": 1,
+        "recompute": False,
+        "save_seconds": 120.0,
+    }
+
+
+def test_names_on_the_command_line() -> None:
+    """Every attribute is an option of `denoise train`, but for version and weights of folders."""
+    known = {option for each in get_command(app).commands["train"].params for option in each.opts}
+    names = {each.name for kind in (TrainingOptions, RunPlace) for each in fields(kind)}
+    unknown = {name for name in names if option_name(name) not in known}
+    assert unknown == {"version", "speech_weights", "noise_weights"}
