@@ -1,0 +1,52 @@
+"""What hostile files are given to: the ways by which the commands read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+# Here, so that a process has loaded them before the first file, whose limits they would count in.
+import audio_denoising.io.mux  # noqa: F401
+from audio_denoising.denoiser import Denoiser
+from audio_denoising.io.formats import CONTAINERS
+from audio_denoising.io.reading import AudioReader
+from audio_denoising.io.writing import default_output
+from audio_denoising.models import unet_torch  # noqa: F401
+from audio_denoising.training.checkpoint import build_model, export, load_checkpoint
+
+_BLOCK = 1 << 18  # samples
+
+# The network is left out: a file reaches it only as numbers.
+_UNCHANGED = Denoiser(lambda images: images, name="unchanged")
+
+
+def clean_media(path: Path) -> None:
+    """Reads a recording strictly, and then as `denoise clean` does: what can be read of it.
+
+    The output is of the input's own kind where that can be written, so that tags, covers, chapters
+    and the picture are carried over too.
+    """
+    suffix = path.suffix if path.suffix in CONTAINERS else default_output(path).suffix
+    output = path.with_name(f"out{suffix}")
+    try:
+        _UNCHANGED.denoise_file(path, output, salvage=True, force=True)
+    finally:
+        output.unlink(missing_ok=True)
+    with AudioReader(path) as reader:
+        assert isinstance(reader.tags, dict)
+        for _ in reader.blocks(_BLOCK):
+            pass
+
+
+def use_checkpoint(path: Path) -> None:
+    """Loads a checkpoint, builds its network, shows it an image, and exports it."""
+    checkpoint = load_checkpoint(path)
+    image = torch.zeros(1, 1, 32, 32)
+    with torch.inference_mode():
+        assert build_model(checkpoint, "cpu")(image).shape == image.shape
+    output = path.with_name("exported.pth")
+    try:
+        export(checkpoint, output)
+    finally:
+        output.unlink(missing_ok=True)
