@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 
 import torch
 
-from audio_denoising.errors import UserError, UserNotice
+from audio_denoising.errors import UserError
+from audio_denoising.training.checkpoint import load_checkpoint
 from audio_denoising.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -171,12 +171,10 @@ class Run:
         if not folder.holds_a_run:
             return 0
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UserNotice)
-                checkpoint = folder.newest()
+            checkpoint = load_checkpoint(folder.last)
             rows = json.loads(folder.history.read_text())["epochs"]
-        except (OSError, ValueError, UserError, UserNotice) as error:
-            raise Broken(f"the newest checkpoint or history.json is not whole: {error}") from error
+        except (OSError, ValueError, UserError) as error:
+            raise Broken(f"last.pth or history.json is not whole: {error}") from error
         epochs = len(checkpoint.history)
         require(len(rows) >= epochs, f"history.json has {len(rows)} epochs, last.pth {epochs}")
         return checkpoint.steps

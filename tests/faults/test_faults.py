@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,25 +67,39 @@ def test_the_plan_of_kills() -> None:
         assert sum(n == number and moment == "writing" for n, moment in pairs) >= 3
 
 
-def test_a_broken_promise_is_a_failed_case() -> None:
-    def fail() -> str:
-        raise Broken("a checkpoint was lost")
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_the_benchmark_writes(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kill(folder: Path, kills: int, seed: int) -> tuple[list[dict[str, object]], str]:
+        if not kept:
+            raise Broken("a checkpoint was lost")
+        rows = [{"signal": "SIGKILL", "file_being_written": name} for name in (None, "last.pth")]
+        return rows, f"{kills} kills from seed {seed}"
 
-    def skip() -> str:
-        raise Skipped("no disk")
+    def full_disk(folder: Path, place: Path) -> str:
+        """The disk is full."""
+        raise Skipped(f"no disk in {place.name} of {folder.name}")
 
-    assert faults.verdict("kept", lambda: "seen")["verdict"] == "passed"
-    failed, skipped = faults.verdict("broken", fail), faults.verdict("not done", skip)
-    assert (failed["verdict"], failed["seen"]) == ("failed", "a checkpoint was lost")
-    assert (skipped["verdict"], skipped["seen"]) == ("skipped", "no disk")
-    results = {
-        "kills_by_signal": {"SIGKILL": 7},
-        "of_these_during_a_write": {},
-        "cases": [failed],
-    }
-    told = faults.table(results)
-    assert "| SIGKILL | 7 | 0 |" in told
-    assert "| broken | failed | a checkpoint was lost |" in told
+    monkeypatch.setattr(faults, "killed_and_whole", kill)
+    # A folder that is not there cannot be listed.
+    monkeypatch.setattr(faults, "Patient", lambda folder: next(folder.iterdir(), folder))
+    monkeypatch.setattr(faults, "CASES", (full_disk,))
+    with pytest.raises(SystemExit) as ended:
+        faults.main(["--kills", "2", "--seed", "3", "--json", str(tmp_path / "faults.json")])
+    assert bool(ended.value.code) is not kept
+    results = json.loads((tmp_path / "faults.json").read_text())
+    verdicts = [
+        tuple(case[key] for key in ("case", "verdict", "seen")) for case in results["cases"]
+    ]
+    seen = ("passed", "2 kills from seed 3") if kept else ("failed", "a checkpoint was lost")
+    assert verdicts == [
+        ("The disk is full.", "skipped", "no disk in full_disk of patient"),
+        ("2 kills", *seen),
+    ]
+    assert results["kills_by_signal"] == ({"SIGKILL": 2} if kept else {})
+    assert results["of_these_during_a_write"] == ({"SIGKILL": 1} if kept else {})
+    assert seen[1] in " ".join(capsys.readouterr().out.split())
 
 
 def test_damage_to_the_run_s_checkpoint_is_noticed_by_the_harness(tmp_path: Path) -> None:
