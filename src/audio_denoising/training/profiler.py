@@ -6,6 +6,10 @@
 The trace shows every operator of those steps, and on NVIDIA GPUs every kernel, on a time axis: open
 it at https://ui.perfetto.dev or in chrome://tracing. After those steps the profiler is switched
 off, so that the rest of the run goes at its usual speed.
+
+On a CPU our engine computes in small tiles that stay in the cache: a step of v4-small at batch 16
+is about a hundred thousand calls, tens of megabytes of trace and some ten seconds to write and
+count them. So two steps are recorded unless more are asked for; a smaller batch is quicker.
 """
 
 from __future__ import annotations
@@ -50,7 +54,7 @@ class ProfileReporter:
         *,
         wait: int = 1,
         warmup: int = 1,
-        active: int = 4,
+        active: int = 2,
     ) -> None:
         self.path = path
         self.tell = tell
@@ -82,7 +86,7 @@ class ProfileReporter:
         self._on_gpu = device.type == "cuda"
         if self._on_gpu:
             activities.append(ProfilerActivity.CUDA)
-        self._running = profile(activities=activities, schedule=self.schedule, record_shapes=True)
+        self._running = profile(activities=activities, schedule=self.schedule)
         self._running.start()
 
     def stepped(self, report: StepReport) -> None:
