@@ -26,9 +26,9 @@ from rich.markdown import Markdown
 from benchmarks import results_file
 from benchmarks.fault_cases import CASES, Patient, Skipped
 from benchmarks.fault_kills import killed_and_whole
+from benchmarks.fault_report import faults_table
 from benchmarks.fault_runs import Broken
 from benchmarks.machine import describe_machine
-from benchmarks.markdown import markdown_table
 
 progress = Console(stderr=True)
 
@@ -85,22 +85,6 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     }
 
 
-def table(results: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    during = results["of_these_during_a_write"]
-    kills = [
-        [name, str(count), str(during.get(name, 0))]
-        for name, count in results["kills_by_signal"].items()
-    ]
-    cases = [[case["case"], case["verdict"], case["seen"]] for case in results["cases"]]
-    return "\n\n".join(
-        (
-            markdown_table(["signal", "kills", "during a write"], kills),
-            markdown_table(["what befell the run", "verdict", "what was seen"], cases),
-        )
-    )
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measures, prints the tables, keeps the figures; exit code 1 where a promise was not kept."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -110,7 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         results = measure(Path(folder), given.kills, given.seed)
-    Console().print(Markdown(table(results)))
+    Console().print(Markdown(faults_table(results)))
     if given.json is not None:
         results_file.write(results, given.json)
     sys.exit(any(case["verdict"] == "failed" for case in results["cases"]))

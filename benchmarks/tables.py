@@ -18,6 +18,9 @@ from typing import Any
 
 from benchmarks.data_report import data_table, ratio_table
 from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
+from benchmarks.fault_report import faults_table
+from benchmarks.fault_report import faults_table
+from benchmarks.fuzz import table as fuzz_table
 from benchmarks.inference_report import inference_table
 from benchmarks.markdown import markdown_table
 from benchmarks.precision import precision_table
@@ -28,6 +31,8 @@ from benchmarks.quality_tables import (
     quality_table,
     unseen_table,
 )
+from benchmarks.scaling import scaling_table
+from benchmarks.thrift import thrift_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results")
@@ -38,6 +43,7 @@ DOCUMENTS = (
     "MODEL_CARD.md",
     "docs/fast_convolution.md",
     "docs/training_data.md",
+    "docs/training.md",
 )
 
 _BLOCK = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -116,8 +122,13 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "engine-misses-small": (RESULTS / "engine_small.json", _one(misses_table)),
     "engine-misses-large": (RESULTS / "engine_large.json", _one(misses_table)),
     "engine-batches": (Path("docs/images/engine_*.png"), _pictures),
+    "faults": (RESULTS / "faults.json", _one(faults_table)),
     "inference": (RESULTS / "inference.json", _one(inference_table)),
     "precision": (RESULTS / "precision.json", _one(precision_table)),
+    "scaling": (RESULTS / "scaling.json", _one(scaling_table)),
+    "thrift": (RESULTS / "thrift.json", _one(thrift_table)),
+    "faults": (RESULTS / "faults.json", _one(faults_table)),
+    "fuzz": (RESULTS / "fuzz.json", _one(lambda results: fuzz_table(results["kinds"]))),
     "ablation-small": (RESULTS / "ablation_small.json", _one(ablation_table)),
     "ablation-large": (RESULTS / "ablation_large.json", _one(ablation_table)),
 }
