@@ -18,10 +18,13 @@ except ImportError:  # Windows, where two runs at once are not told apart
 def single_run(folder: Path) -> Iterator[None]:
     """Holds ``folder``, made where absent, for this run; the system lets go of it in any case.
 
+    Folders that it made are taken away again where nothing came into them.
+
     Raises:
         UserError: another run holds it, or it cannot be written.
     """
     path = folder / ".lock"
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = path.open("w")
@@ -43,3 +46,6 @@ def single_run(folder: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty
+                for each in made:
+                    each.rmdir()
