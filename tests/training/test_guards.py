@@ -168,3 +168,13 @@ def test_clips_show_what_validation_hears(tmp_path: Path) -> None:
         assert clip.clean_image.shape == clip.cleaned_image.shape == (256, 256)
         assert (clip.cleaned_image <= clip.noisy_image + 1e-6).all()  # never louder
         assert not torch.equal(clip.noisy, clip.cleaned)
+
+
+def test_the_average_begins_with_the_weights_of_the_checkpoint(
+    straight: Trained, tmp_path: Path
+) -> None:
+    start = straight("v4") / "last.pth"
+    settings: dict[str, Any] = {"start_from": str(start), "learning_rate": 1e-12, "ema": 0.999}
+    assert train(tmp_path, epochs=1, **settings)
+    before, after = (content(path)["model"] for path in (start, tmp_path / "last.pth"))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)

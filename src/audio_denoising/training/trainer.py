@@ -36,9 +36,9 @@ from .material import Material, find_material
 from .options import RunPlace, TrainingOptions
 from .reporting import Reporter, Reporters, StepReport, Summary
 from .run_folder import RunFolder
+from .tally import Tally
 from .validation import Clip, Validation, psnr
 
-SUMS = ("loss", "psnr", "skipped", "seconds")  # of the running epoch
 SKIPPED_IN_A_ROW = 5  # steps
 
 
@@ -88,7 +88,7 @@ class Trainer:
         self.history: list[Row] = []
         self.earlier: list[dict[str, Any]] = []  # the runs behind --start-from
         self.epoch, self.batch, self.step = 1, 0, 0
-        self.sums = dict.fromkeys(SUMS, 0.0)
+        self.tally = Tally()
         self.skipped_in_a_row = 0
         self.best = float("-inf")
         if resume:
@@ -146,7 +146,7 @@ class Trainer:
     ) -> bool:
         """The rest of the current epoch; False if it was interrupted."""
         saved = started = time.monotonic()
-        seconds_before = self.sums["seconds"]
+        seconds_before = self.tally.seconds
         for stretches in material.batches(self.epoch, self.batch):
             clean, noisy = make_mixtures(stretches.to(self.device), rooms)
             target, source = (image(stft(waves)).unsqueeze(1) for waves in (clean, noisy))
@@ -154,15 +154,16 @@ class Trainer:
             found = self.learner.step(source, target, rate)
             if self.average and found.taken:
                 self.average.update()
-            loss, decibels, stops = self._over_processes(
-                float(found.loss), float(psnr(found.prediction, target)), bool(stopped)
+            loss, decibels = self._over_processes(
+                float(found.loss), float(psnr(found.prediction, target))
             )
             self.step += 1
             self.batch += 1
-            self._count(loss, decibels, found.taken)
-            self.sums["seconds"] = seconds_before + time.monotonic() - started
+            self.tally.add(loss, decibels, found.taken)
+            self.tally.seconds = seconds_before + time.monotonic() - started
+            self._guard(found.taken)
             self._report(loss, decibels, float(found.gradient_norm), rate, found.taken)
-            if stops:
+            if any(self.processes.sum(len(stopped))):
                 return False
             if time.monotonic() - saved > self.place.save_seconds:
                 self._save()
@@ -173,14 +174,8 @@ class Trainer:
         count = self.processes.count
         return [total / count for total in self.processes.sum(*values)]
 
-    def _count(self, loss: float, decibels: float, taken: bool) -> None:
-        if taken:
-            self.skipped_in_a_row = 0
-            self.sums["loss"] += loss
-            self.sums["psnr"] += decibels
-            return
-        self.sums["skipped"] += 1
-        self.skipped_in_a_row += 1
+    def _guard(self, taken: bool) -> None:
+        self.skipped_in_a_row = 0 if taken else self.skipped_in_a_row + 1
         if self.skipped_in_a_row == SKIPPED_IN_A_ROW:
             raise UserError(
                 f"the gradients of {SKIPPED_IN_A_ROW} steps in a row, up to step {self.step}, were "
@@ -188,8 +183,6 @@ class Trainer:
             )
 
     def _report(self, loss: float, decibels: float, norm: float, rate: float, taken: bool) -> None:
-        sums = self.sums
-        counted = max(1.0, self.batch - sums["skipped"])
         self.reporter.stepped(
             StepReport(
                 epoch=self.epoch,
@@ -197,27 +190,26 @@ class Trainer:
                 step=self.step,
                 loss=loss,
                 psnr=decibels,
-                mean_loss=sums["loss"] / counted,
-                mean_psnr=sums["psnr"] / counted,
+                mean_loss=self.tally.mean_loss,
+                mean_psnr=self.tally.mean_psnr,
                 gradient_norm=norm,
                 learning_rate=rate,
-                samples_per_second=self.batch * self.options.batch_size / sums["seconds"],
+                samples_per_second=self.batch * self.options.batch_size / self.tally.seconds,
                 skipped=not taken,
             )
         )
 
     def _finish_epoch(self, validation: Validation) -> None:
-        counted = max(1.0, self.batch - self.sums["skipped"])
         with self._averaged():
             figures = validation.run(self.learner)
         row: Row = {
             "epoch": self.epoch,
             "step": self.step,
-            "train_loss": self.sums["loss"] / counted,
-            "train_psnr": self.sums["psnr"] / counted,
+            "train_loss": self.tally.mean_loss,
+            "train_psnr": self.tally.mean_psnr,
             **figures,
-            "skipped_steps": int(self.sums["skipped"]),
-            "train_seconds": self.sums["seconds"],
+            "skipped_steps": self.tally.skipped,
+            "train_seconds": self.tally.seconds,
         }
         self.history.append(row)
         # A network that went astray in the epoch's last step must not pass for the best one.
@@ -227,7 +219,7 @@ class Trainer:
             self.best = row["validation_si_sdr"]
         finished = self.epoch
         self.epoch, self.batch = self.epoch + 1, 0
-        self.sums = dict.fromkeys(SUMS, 0.0)
+        self.tally = Tally()
         # The checkpoint comes last: after a kill in between, what is missing is made again.
         if self.processes.leads:
             self.folder.keep(self._content(), finished, is_best)
@@ -255,7 +247,7 @@ class Trainer:
                 "processes": self.processes.count,
             },
             "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
-            "sums": dict(self.sums),
+            "sums": self.tally.as_dict(),
             "skipped_in_a_row": self.skipped_in_a_row,
             "best": self.best,
             "history": list(self.history),
@@ -286,6 +278,8 @@ class Trainer:
         self.learner.model.load_state_dict(
             {name: value.float() for name, value in checkpoint.model_state.items()}
         )
+        if self.average:
+            self.average.resume(0)
         run = {"options": checkpoint.content.get("options", {}), "epochs": checkpoint.history}
         self.earlier = [*checkpoint.content.get("earlier", []), run]
 
@@ -309,7 +303,7 @@ class Trainer:
                 self.learner.model.load_state_dict(content["unaveraged_model"])
             position = content["position"]
             self.epoch, self.batch, self.step = (position[k] for k in ("epoch", "batch", "step"))
-            self.sums = {name: content["sums"].get(name, 0.0) for name in SUMS}
+            self.tally = Tally.restored(content["sums"], self.batch)
             self.skipped_in_a_row = content.get("skipped_in_a_row", 0)
             self.best = content["best"]
             self.history = checkpoint.history

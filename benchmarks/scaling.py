@@ -1,0 +1,152 @@
+"""What a second process brings: training steps of one and of two processes of one thread each.
+
+python -m benchmarks.scaling [--size small] [--batch 8] [--rounds 6] [--json FILE]
+
+Both ways are measured in one call, in turns: in a round the first process makes steps with a whole
+batch while the second one rests; then both make steps, once with a batch each (twice the mixtures)
+and once with half a batch each (the same mixtures). The torch.nn twin, whose gradients travel by
+DistributedDataParallel, does the same. Ratios are those of rates (mixtures in a second), 2 being
+perfect; the medians are over rounds. Threads that share a core, as in many rented machines, cannot
+reach 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from rich.console import Console
+from rich.markdown import Markdown
+
+from audio_denoising.dsp.spectrum import BINS, FRAMES
+from audio_denoising.training.distributed import ALONE, joined
+from audio_denoising.training.learner import Learner, build_learner
+from audio_denoising.training.options import TrainingOptions
+from benchmarks import results_file
+from benchmarks.machine import describe_machine
+from benchmarks.markdown import markdown_table
+
+VERSIONS = ("v4", "torch")
+RATE = 1e-4  # of learning
+SECONDS = 4.0  # that a measurement lasts at least
+
+
+def measure(size: str, batch: int, rounds: int) -> dict[str, Any]:
+    """What one of the two processes does; the rates are those that it sees.
+
+    Returns:
+        version -> way -> mixtures per second, one for every round.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    images = torch.rand(2, batch, 1, BINS, FRAMES, generator=torch.Generator().manual_seed(0))
+    with joined() as processes:
+        rates: dict[str, Any] = {}
+        for version in VERSIONS:
+            options = TrainingOptions(version, size=size, batch_size=batch)
+            alone, shared = (
+                build_learner(options, torch.device("cpu"), processes=group)
+                for group in (ALONE, processes)
+            )
+            found: dict[str, list[float]] = {"one": [], "two, a batch each": [], "two, half": []}
+            for _ in range(rounds + 1):  # the first one warms up
+                if processes.leads:
+                    found["one"].append(_rate(alone, images, 1))
+                dist.barrier()
+                found["two, a batch each"].append(_rate(shared, images, 2))
+                dist.barrier()
+                found["two, half"].append(_rate(shared, images[:, : batch // 2], 2))
+                dist.barrier()
+            rates[version] = {way: values[1:] for way, values in found.items()}
+    return rates
+
+
+def _rate(learner: Learner, images: torch.Tensor, processes: int) -> float:
+    """Mixtures per second; all processes make as many steps as the first finds time for."""
+    noisy, clean = images
+    started, steps, going = time.perf_counter(), 0, True
+    while going:
+        learner.step(noisy, clean, RATE)
+        steps += 1
+        going = time.perf_counter() - started < SECONDS
+        if processes > 1:
+            wish = torch.tensor(int(going))
+            dist.broadcast(wish, src=0)
+            going = bool(wish)
+    return processes * steps * len(noisy) / (time.perf_counter() - started)
+
+
+def scaling_table(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    rows = []
+    for version, figures in results["versions"].items():
+        one = figures["samples_per_second"]["one"]
+        rows.append(
+            [
+                version,
+                f"{one:.2f}",
+                f"{one / results['batch']:.2f}",
+                *(
+                    f"{figures['samples_per_second'][way]:.2f} ({figures['ratios'][way]:.2f}x)"
+                    for way in ("two, a batch each", "two, half")
+                ),
+            ]
+        )
+    batch = results["batch"]
+    columns = ["network", "one process, mixtures/s", "steps/s"]
+    columns += [f"two, {batch} mixtures each", f"two, {batch // 2} each"]
+    return markdown_table(columns, rows)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="small", choices=("small", "large"))
+    parser.add_argument("--batch", type=int, default=8, help="mixtures of one process")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--json", type=Path, help="where to write the results")
+    arguments = parser.parse_args()
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        run_id="scaling",
+        monitor_interval=0.1,
+    )
+    launch = elastic_launch(config, measure)
+    rates = launch(arguments.size, arguments.batch, arguments.rounds)[0]
+    results: dict[str, Any] = {
+        "machine": {**describe_machine(), "torch_threads": 1},
+        "size": arguments.size,
+        "batch": arguments.batch,
+        "rounds": arguments.rounds,
+        "versions": {},
+    }
+    for version, found in rates.items():
+        ratios = {
+            way: median(two / one for one, two in zip(found["one"], values, strict=True))
+            for way, values in found.items()
+        }
+        results["versions"][version] = {
+            "samples_per_second": {way: median(values) for way, values in found.items()},
+            "ratios": ratios,
+            "rounds": found,
+        }
+    Console().print(Markdown(scaling_table(results)))
+    if arguments.json:
+        results_file.write(results, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

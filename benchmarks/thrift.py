@@ -1,0 +1,108 @@
+"""What `--accumulate` and `--recompute` save, and what they cost.
+
+python -m benchmarks.thrift [--size large] [--batch 8] [--rounds 3] [--json FILE]
+
+Every way of computing one training step of v4 runs in a process of its own, one way after the
+other, round after round. Memory is what the process grows by over its size before the first step;
+time is that of the fastest step; the medians over rounds are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markdown import Markdown
+
+from audio_denoising.dsp.spectrum import BINS, FRAMES
+from audio_denoising.training.learner import build_learner
+from audio_denoising.training.options import TrainingOptions
+from benchmarks import results_file
+from benchmarks.machine import describe_machine
+from benchmarks.markdown import markdown_table
+from benchmarks.resident import resident
+
+WAYS = {
+    "all at once": {"parts": 1, "recompute": False},
+    "--recompute": {"parts": 1, "recompute": True},
+    "--accumulate 4": {"parts": 4, "recompute": False},
+    "--accumulate 4 --recompute": {"parts": 4, "recompute": True},
+}
+STEPS = 3
+
+
+def measure(way: str, size: str, batch: int) -> dict[str, float]:
+    """MiB that a training step takes in this process, and its seconds."""
+    torch.set_flush_denormal(True)
+    options = TrainingOptions("v4", size=size, batch_size=batch)
+    learner = build_learner(options, torch.device("cpu"), **WAYS[way])  # type: ignore[arg-type]
+    noisy, clean = torch.rand(2, batch, 1, BINS, FRAMES)
+    before, seconds = resident("VmRSS"), []
+    for _ in range(STEPS):
+        started = time.perf_counter()
+        learner.step(noisy, clean, 1e-4)
+        seconds.append(time.perf_counter() - started)
+    return {"growth_mib": resident("VmHWM") - before, "seconds": min(seconds)}
+
+
+def thrift_table(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    plain = results["ways"]["all at once"]
+    rows = [
+        [
+            f"`{way}`" if way.startswith("-") else way,
+            f"{found['growth_mib']:.0f}",
+            f"{found['growth_mib'] / plain['growth_mib']:.2f}",
+            f"{found['seconds'] / plain['seconds']:.2f}",
+        ]
+        for way, found in results["ways"].items()
+    ]
+    return markdown_table(["way", "memory, MiB", "memory, ratio", "time, ratio"], rows) + (
+        f"\n\nA training step of v4-{results['size']} with a batch of {results['batch']}."
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="large", choices=("small", "large"))
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="where to write the results")
+    parser.add_argument("--way", choices=WAYS, help="measure one way in this process and print it")
+    given = parser.parse_args()
+    if given.way:
+        print(json.dumps(measure(given.way, given.size, given.batch)))
+        return
+    found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    for _ in range(given.rounds):
+        for way, rounds in found.items():
+            command = [sys.executable, "-m", "benchmarks.thrift", f"--way={way}"]
+            command += ["--size", given.size, "--batch", str(given.batch)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            rounds.append(json.loads(done.stdout))
+    results = {
+        "machine": describe_machine(),
+        "size": given.size,
+        "batch": given.batch,
+        "rounds": given.rounds,
+        "ways": {
+            way: {name: median(each[name] for each in rounds) for name in rounds[0]}
+            for way, rounds in found.items()
+        },
+    }
+    Console().print(Markdown(thrift_table(results)))
+    if given.json:
+        results_file.write(results, given.json)
+
+
+if __name__ == "__main__":
+    main()
