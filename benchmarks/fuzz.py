@@ -61,14 +61,12 @@ def make(kind: str, index: int, seed: int, canary: Path) -> tuple[str, bytes]:
     return Path(name).suffix, data
 
 
-def fuzz(
-    kind: str, inputs: int, seed: int, limits: Limits | None = None
-) -> Iterator[tuple[int, str, bytes, Outcome]]:
+def fuzz(kind: str, inputs: int, seed: int) -> Iterator[tuple[int, str, bytes, Outcome]]:
     """Index, ending, content and outcome of every input."""
     target = use_checkpoint if kind == CHECKPOINT else clean_media
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         canary = Path(name) / "canary"
-        with Watched(target, canary, limits) as watched:
+        with Watched(target, canary) as watched:
             for index in range(inputs):
                 # The canary's name is part of the input, so that must not depend on the folder.
                 suffix, data = make(kind, index, seed, Path("canary"))
