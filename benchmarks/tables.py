@@ -19,7 +19,6 @@ from typing import Any
 from benchmarks.data_report import data_table, ratio_table
 from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
 from benchmarks.fault_report import faults_table
-from benchmarks.fault_report import faults_table
 from benchmarks.fuzz import table as fuzz_table
 from benchmarks.inference_report import inference_table
 from benchmarks.markdown import markdown_table
@@ -122,7 +121,6 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "engine-misses-small": (RESULTS / "engine_small.json", _one(misses_table)),
     "engine-misses-large": (RESULTS / "engine_large.json", _one(misses_table)),
     "engine-batches": (Path("docs/images/engine_*.png"), _pictures),
-    "faults": (RESULTS / "faults.json", _one(faults_table)),
     "inference": (RESULTS / "inference.json", _one(inference_table)),
     "precision": (RESULTS / "precision.json", _one(precision_table)),
     "scaling": (RESULTS / "scaling.json", _one(scaling_table)),
