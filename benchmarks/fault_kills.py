@@ -43,7 +43,7 @@ def killed_and_whole(folder: Path, kills: int, seed: int) -> tuple[list[dict[str
     Raises:
         Broken: a promise was not kept.
     """
-    epochs = 2 + kills  # no kill costs more than the end of an epoch and a step
+    epochs = 4 + kills // 2  # on average a kill comes two steps after the one before, of four
     whole = Run(folder / "whole", epochs, save_seconds=NEVER, more=OPTIONS)
     whole.finish()
     hurt = Run(folder / "hurt", epochs, workers=1, more=OPTIONS)

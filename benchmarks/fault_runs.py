@@ -21,7 +21,7 @@ from audio_denoising.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEECH, NOISE = ROOT / "tests/data/LibriSpeech", ROOT / "tests/data/noise"
-PATIENCE = 300  # seconds that anything may take; only a run that hangs takes so long
+PATIENCE = 1800  # seconds that anything may take; only a run that hangs takes so long
 STEP, NEVER = 0.001, 1e6  # seconds between checkpoints: one after every step, or none but at epochs
 
 
@@ -79,7 +79,10 @@ class Training:
     def end(self) -> int:
         """Waits for the process and everything it started; its exit code."""
         try:
-            code = self.process.wait(PATIENCE)
+            try:
+                code = self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired as error:
+                raise Broken(f"the run hangs: {self.told}") from error
             deadline = time.monotonic() + PATIENCE
             while _alive(self.process.pid):
                 require(time.monotonic() < deadline, f"a worker outlives its run: {self.told}")

@@ -30,6 +30,7 @@ from benchmarks.fault_report import faults_table
 from benchmarks.fault_runs import Broken
 from benchmarks.machine import describe_machine
 
+AT_ONCE = 3  # runs
 progress = Console(stderr=True)
 
 
@@ -60,20 +61,16 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         rows.extend(found)
         return seen
 
-    def others() -> list[dict[str, Any]]:
-        (folder / "patient").mkdir()
+    (folder / "patient").mkdir()
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # what takes time happens in other processes
+        verdicts = [pool.submit(verdict, f"{kills} kills", kill)]
         patient = Patient(folder / "patient")
-        verdicts = []
         for case in CASES:
             place = folder / case.__name__
             place.mkdir()
             title = (case.__doc__ or "").splitlines()[0]
-            verdicts.append(verdict(title, partial(case, patient, place)))
-        return verdicts
-
-    with ThreadPoolExecutor() as pool:  # what takes time happens in other processes
-        killed = pool.submit(verdict, f"{kills} kills", kill)
-        cases = [*others(), killed.result()]
+            verdicts.append(pool.submit(verdict, title, partial(case, patient, place)))
+    cases = [each.result() for each in verdicts]
     writes = [row for row in rows if row["file_being_written"]]
     return {
         "machine": describe_machine(),

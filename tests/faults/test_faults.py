@@ -94,8 +94,8 @@ def test_what_the_benchmark_writes(
     ]
     seen = ("passed", "2 kills from seed 3") if kept else ("failed", "a checkpoint was lost")
     assert verdicts == [
-        ("The disk is full.", "skipped", "no disk in full_disk of patient"),
         ("2 kills", *seen),
+        ("The disk is full.", "skipped", "no disk in full_disk of patient"),
     ]
     assert results["kills_by_signal"] == ({"SIGKILL": 2} if kept else {})
     assert results["of_these_during_a_write"] == ({"SIGKILL": 1} if kept else {})
