@@ -204,8 +204,8 @@ def train(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="TOML file with any of these options; what the command line says wins. "
-            "See examples/train_v4.toml.",
+            help="TOML file with any of these options, such as examples/train_v4.toml; its paths "
+            "are relative to the current folder. What the command line says wins.",
             metavar="FILE",
             show_default=False,
             is_eager=True,
