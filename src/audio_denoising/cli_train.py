@@ -245,7 +245,7 @@ def train(
     profile: Annotated[
         bool,
         typer.Option(
-            help="Tell what the first steps spend time and memory on; details to OUT/profile.json.",
+            help="Tell which operators two early steps spend time on; trace in OUT/profile.json.",
             show_default=False,
             rich_help_panel=_WATCHING,
         ),
