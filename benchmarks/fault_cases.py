@@ -52,6 +52,9 @@ class Patient:
         return told
 
 
+Case = Callable[[Patient, Path], str]
+
+
 def truncated(patient: Patient, folder: Path) -> str:
     """`last.pth` is cut off, as by a copy that was interrupted."""
     run = patient.copy(folder / "truncated")
@@ -146,7 +149,7 @@ def restarted_process(patient: Patient, folder: Path) -> str:
     return "started again by torchrun, the run ended as the undisturbed one, bit for bit"
 
 
-CASES: tuple[Callable[[Patient, Path], str], ...] = (
+CASES: tuple[Case, ...] = (
     *(file_limit, full_disk, truncated, flipped, both_damaged),
     *(lost_recording, lost_process, restarted_process),
 )
@@ -187,7 +190,8 @@ def _flip(path: Path) -> None:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """All but the lock, which a killed run leaves behind and the next one takes away."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
 @contextmanager

@@ -10,12 +10,13 @@ of two is lost. Each must do what the documents promise, down to the last bit of
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks import results_file
-from benchmarks.fault_cases import CASES, Patient, Skipped
+from benchmarks.fault_cases import CASES, Case, Patient, Skipped
 from benchmarks.fault_kills import killed_and_whole
 from benchmarks.fault_report import faults_table
 from benchmarks.fault_runs import Broken
@@ -61,16 +62,10 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         rows.extend(found)
         return seen
 
-    (folder / "patient").mkdir()
     with ThreadPoolExecutor(AT_ONCE) as pool:  # what takes time happens in other processes
-        verdicts = [pool.submit(verdict, f"{kills} kills", kill)]
-        patient = Patient(folder / "patient")
-        for case in CASES:
-            place = folder / case.__name__
-            place.mkdir()
-            title = (case.__doc__ or "").splitlines()[0]
-            verdicts.append(pool.submit(verdict, title, partial(case, patient, place)))
-    cases = [each.result() for each in verdicts]
+        killed = pool.submit(verdict, f"{kills} kills", kill)
+        others = _submit(pool, CASES, folder)
+        cases = [killed.result(), *(each.result() for each in others)]
     writes = [row for row in rows if row["file_being_written"]]
     return {
         "machine": describe_machine(),
@@ -82,15 +77,49 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     }
 
 
+def repeat_failed(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """The results with the verdicts anew of all cases that failed, other than kills."""
+    failed = {row["case"] for row in results["cases"] if row["verdict"] == "failed"}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        again = _submit(pool, [case for case in CASES if _title(case) in failed], folder)
+        rows = {row["case"]: row for row in (each.result() for each in again)}
+    return {**results, "cases": [rows.get(row["case"], row) for row in results["cases"]]}
+
+
+def _submit(
+    pool: ThreadPoolExecutor, cases: Sequence[Case], folder: Path
+) -> list[Future[dict[str, Any]]]:
+    """Makes every case begin in a folder of its own."""
+    (folder / "patient").mkdir()
+    patient = Patient(folder / "patient")
+    verdicts = []
+    for case in cases:
+        place = folder / case.__name__
+        place.mkdir()
+        verdicts.append(pool.submit(verdict, _title(case), partial(case, patient, place)))
+    return verdicts
+
+
+def _title(case: Case) -> str:
+    return (case.__doc__ or "").splitlines()[0]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measures, prints the tables, keeps the figures; exit code 1 where a promise was not kept."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="decides the moments")
     parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument(
+        "--repeat-failed", type=Path, metavar="JSON", help="only the failed cases of an earlier run"
+    )
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        results = measure(Path(folder), given.kills, given.seed)
+        if given.repeat_failed is None:
+            results = measure(Path(folder), given.kills, given.seed)
+        else:
+            earlier = json.loads(given.repeat_failed.read_text(encoding="utf-8"))
+            results = repeat_failed(Path(folder), earlier)
     Console().print(Markdown(faults_table(results)))
     if given.json is not None:
         results_file.write(results, given.json)

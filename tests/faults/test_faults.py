@@ -102,6 +102,21 @@ def test_what_the_benchmark_writes(
     assert seen[1] in " ".join(capsys.readouterr().out.split())
 
 
+def test_failed_cases_are_repeated_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(folder: Path, place: Path) -> str:
+        """The disk is full."""
+        return "this time it held"
+
+    monkeypatch.setattr(faults, "Patient", lambda folder: folder)
+    monkeypatch.setattr(faults, "CASES", (full_disk, file_limit))
+    kills = {"case": "2 kills", "verdict": "passed", "seen": "nothing", "seconds": 1}
+    disk = {"case": "The disk is full.", "verdict": "failed", "seen": "a loss", "seconds": 1}
+    found = faults.repeat_failed(tmp_path, {"seed": 3, "cases": [kills, disk]})
+    assert found["cases"][0] == kills
+    assert found["cases"][1]["verdict"] == "passed"
+    assert (found["cases"][1]["seen"], found["seed"]) == ("this time it held", 3)
+
+
 def test_damage_to_the_run_s_checkpoint_is_noticed_by_the_harness(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     assert run.step() == 0
