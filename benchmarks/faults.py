@@ -1,6 +1,7 @@
 """Hurts real training runs in every way that befalls them, and says whether they got over it.
 
 python -m benchmarks.faults [--kills 20] [--seed 0] [--json benchmarks/results/faults.json]
+python -m benchmarks.faults --repeat-failed FILE --json FILE    only what failed in an earlier run
 
 Runs of `denoise train v4 --size small` on the tiny corpus of the tests are killed at random moments
 and resumed; their disk gets full, their checkpoints are damaged, a recording vanishes, one process
