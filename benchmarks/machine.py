@@ -10,7 +10,7 @@ from audio_denoising.machine import cpu_field, versions
 
 # Units for products, as Linux names them: of float32, and of bfloat16 (as vectors, as tiles).
 PRODUCT_UNITS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-PACKAGES = ("audio-denoising", "torch", "numpy", "soundfile", "soxr")
+PACKAGES = ("audio-denoising", "torch", "numpy", "soundfile", "soxr", "av")
 
 
 def describe_machine() -> dict[str, Any]:

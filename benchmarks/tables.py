@@ -13,6 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -52,33 +53,28 @@ def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
     """How the shipped weights came about, as Markdown.
 
     Args:
-        histories: model name -> the content of its ``history.json``. The row described is the
-            epoch with the highest validation SI-SDR, whose weights ship.
+        histories: model name -> the content of its ``history.json``. The last epoch's weights
+            ship; its figures are shown.
     """
-    columns = ["weights", "optimiser steps", "mixtures seen", "hours", "epoch shipped"]
-    columns += ["train loss", "validation loss", "validation SI-SDR, dB", "gain, dB"]
+    columns = ["weights", "optimiser steps", "mixtures seen", "hours", "train loss"]
+    columns += ["validation loss", "validation SI-SDR, dB", "gain, dB"]
     rows = []
     for name, history in histories.items():
-        epochs = history["epochs"]
-        best = max(epochs, key=lambda row: row["validation_si_sdr"])
-        before = [run for run in history.get("earlier", []) if run["epochs"]]
-        rows_run = [*epochs, *(row for run in before for row in run["epochs"])]
-        hours = sum(row["train_seconds"] for row in rows_run) / 3600
-        steps = best["step"] + sum(run["epochs"][-1]["step"] for run in before)
-        mixtures = best["step"] * history["options"]["batch_size"] + sum(
-            run["epochs"][-1]["step"] * run["options"]["batch_size"] for run in before
-        )
+        runs = [run for run in (*history.get("earlier", []), history) if run["epochs"]]
+        seconds = sum(row["train_seconds"] for run in runs for row in run["epochs"])
+        steps = [run["epochs"][-1]["step"] for run in runs]
+        batches = [run["options"]["batch_size"] for run in runs]
+        shipped = history["epochs"][-1]
         rows.append(
             [
                 name,
-                f"{steps}",
-                f"{mixtures}",
-                f"{hours:.1f}",
-                f"{best['epoch']} of {epochs[-1]['epoch']}",
-                f"{best['train_loss']:.4f}",
-                f"{best['validation_loss']:.4f}",
-                f"{best['validation_si_sdr']:.1f}",
-                f"{best['validation_si_sdr_gain']:.1f}",
+                f"{sum(steps)}",
+                f"{sum(map(mul, steps, batches))}",
+                f"{seconds / 3600:.1f}",
+                f"{shipped['train_loss']:.4f}",
+                f"{shipped['validation_loss']:.4f}",
+                f"{shipped['validation_si_sdr']:.1f}",
+                f"{shipped['validation_si_sdr_gain']:.1f}",
             ]
         )
     return markdown_table(columns, rows)

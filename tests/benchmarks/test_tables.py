@@ -26,9 +26,11 @@ def test_the_training_table_describes_the_epoch_that_ships():
         }
         for epoch, ratio in ((1, 9.0), (2, 12.0), (3, 11.0))
     ]
-    table = training_table({"v4-small": {"options": {"batch_size": 16}, "epochs": rows}})
+    before = {"options": {"batch_size": 8}, "epochs": rows[:2]}
+    history = {"options": {"batch_size": 16}, "epochs": rows, "earlier": [before]}
+    table = training_table({"v4-small": history})
     assert table.splitlines()[2] == (
-        "| v4-small | 200 | 3200 | 1.5 | 2 of 3 | 0.0500 | 0.1000 | 12.0 | 4.5 |"
+        "| v4-small | 500 | 6400 | 2.5 | 0.0333 | 0.0667 | 11.0 | 3.5 |"
     )
 
 
