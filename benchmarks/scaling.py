@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -82,7 +83,7 @@ def _rate(learner: Learner, images: torch.Tensor, processes: int) -> float:
     return processes * steps * len(noisy) / (time.perf_counter() - started)
 
 
-def scaling_table(results: dict[str, Any]) -> str:
+def scaling_table(results: Mapping[str, Any]) -> str:
     """The results as Markdown."""
     rows = []
     for version, figures in results["versions"].items():

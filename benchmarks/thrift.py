@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -53,7 +54,7 @@ def measure(way: str, size: str, batch: int) -> dict[str, float]:
     return {"growth_mib": resident("VmHWM") - before, "seconds": min(seconds)}
 
 
-def thrift_table(results: dict[str, Any]) -> str:
+def thrift_table(results: Mapping[str, Any]) -> str:
     """The results as Markdown."""
     plain = results["ways"]["all at once"]
     rows = [

@@ -201,18 +201,15 @@ def test_workers_divide_the_speech_and_are_no_more_than_there_are_shards(shards)
     assert len(set(found)) == 6  # no recording comes from both
 
 
-def test_ranks_divide_the_speech(shards, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+def test_ranks_divide_the_speech(shards):
     found = []
-    for rank in "01":
-        monkeypatch.setenv("RANK", rank)
-        source = mixtures(shards)
+    for rank in range(2):
+        source = mixtures(shards, rank=rank, ranks=2)
         assert len(source) == PIECES // 2
         found.append(set(heard(source)))
     assert not found[0] & found[1]
-    monkeypatch.setenv("WORLD_SIZE", "9")
     with pytest.raises(UserError, match="cannot be divided among 9 ranks"):
-        mixtures(shards)
+        mixtures(shards, ranks=9)
 
 
 def test_batches_leave_the_global_random_states_alone(shards):

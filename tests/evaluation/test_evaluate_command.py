@@ -53,7 +53,7 @@ def test_missing_peers_name_their_extra(set_folder, monkeypatch):
         (("--model", "v9"), "v2, v3, v4, torch"),
         (("--speech", "gone", "--noise", "gone"), "gone does not exist"),
         (("--testset", "gone"), "gone has no folder clean"),
-        (("--jobs", -1), "--jobs must not be negative"),
+        (("--jobs", -1), "--jobs must be above 0"),
     ],
 )
 def test_bad_input_is_refused_with_a_sentence(arguments, sentence):
