@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .cli_options import DEVICE_HELP, DEVICES, SPEECH
+from .cli_options import DEVICE_HELP, DEVICES, NOISE, SPEECH
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def compare(
             metavar="DIR",
             rich_help_panel=_RECORDINGS,
         ),
-    ] = Path("data/noise_datasets"),
+    ] = NOISE,
     model: Annotated[
         list[str] | None,
         typer.Option(
