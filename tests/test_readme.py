@@ -11,7 +11,7 @@ from audio_denoising import cli
 from audio_denoising.evaluation.candidates import NOISY, Candidate
 from audio_denoising.evaluation.testset import frozen_list
 from audio_denoising.training.checkpoint import shipped
-from benchmarks import tables
+from benchmarks import readme
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def test_the_first_block_holds_exactly_the_two_commands():
     )
 
 
-@pytest.mark.parametrize("document", tables.DOCUMENTS)
+@pytest.mark.parametrize("document", readme.DOCUMENTS)
 def test_links_and_pictures_lead_somewhere(document):
     links = re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
     missing = [
@@ -38,7 +38,7 @@ def test_links_and_pictures_lead_somewhere(document):
     assert not missing
 
 
-@pytest.mark.parametrize("document", tables.DOCUMENTS)
+@pytest.mark.parametrize("document", readme.DOCUMENTS)
 def test_paths_in_code_quotes_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     quoted = re.findall(r"`((?:src|docs|examples|tests|benchmarks)/[^`\s]*)`", text)
@@ -89,15 +89,15 @@ def test_python_snippets_run(snippet, tmp_path, monkeypatch):
     exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
 
 
-@pytest.mark.parametrize("document", tables.DOCUMENTS)
+@pytest.mark.parametrize("document", readme.DOCUMENTS)
 def test_measured_blocks_are_what_the_results_say(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     assert "<!-- measured:" in text
-    assert tables.fill(text) == text, "run python -m benchmarks.tables"
+    assert readme.fill(text) == text, "run python -m benchmarks.readme"
 
 
 def test_committed_results_are_of_the_shipped_weights_on_the_whole_frozen_list():
-    path = ROOT / tables.RESULTS / "quality.json"
+    path = ROOT / readme.RESULTS / "quality.json"
     if not path.exists():
         pytest.skip("no quality results are committed")
     results = json.loads(path.read_text(encoding="utf-8"))

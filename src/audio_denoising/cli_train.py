@@ -45,9 +45,9 @@ def train(
     augment: Annotated[
         str,
         typer.Option(
-            help="What else happens to a mixture of speech and noise: nothing (original), or "
-            "rooms, filters, levels and more (varied).",
-            metavar="original|varied",
+            help="What else happens to a mixture of speech and noise: nothing, at 0 to 15 dB "
+            "(original) or -3 to 27 dB (wide), or rooms, filters, levels and more (varied).",
+            metavar="original|wide|varied",
             rich_help_panel=DATA,
         ),
     ] = "original",

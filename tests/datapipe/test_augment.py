@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -38,8 +40,14 @@ def loudest_hertz(waveform: np.ndarray) -> float:
 def test_presets_are_found_by_name():
     assert preset("original") is ORIGINAL
     assert preset("varied") is VARIED
-    with pytest.raises(UserError, match="unknown augmentation 'wild': choose original or varied"):
+    with pytest.raises(UserError, match="augmentation 'wild': choose original, wide, varied"):
         preset("wild")
+
+
+def test_wide_mixtures_are_the_original_ones_at_more_ratios():
+    wide = preset("wide")
+    assert replace(wide, snr_db=ORIGINAL.snr_db) == ORIGINAL
+    assert wide.snr_db[0] < ORIGINAL.snr_db[0] < ORIGINAL.snr_db[1] < wide.snr_db[1]
 
 
 def test_the_original_draws_nothing_and_changes_nothing():

@@ -56,7 +56,7 @@ def test_defaults(version: str, size: str, rate: float, epochs: int) -> None:
         ({"clip_norm": -1.0}, "--clip-norm must not be negative"),
         ({"seed": -1}, "--seed must not be negative"),
         ({"seed": 2**63}, "--seed must be below"),
-        ({"augmentation": "wild"}, "unknown augmentation 'wild': choose original or varied"),
+        ({"augmentation": "wild"}, "unknown augmentation 'wild': choose original, wide, varied"),
     ],
 )
 def test_refusals(settings: dict[str, Any], sentence: str) -> None:

@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..models import VERSIONS
 from .checkpoint import Checkpoint
 from .history import Row
-from .options import TrainingOptions, option_name
+from .options import TrainingOptions, completed, option_name
 from .progress import duration
 
 _APART = ("version", "size", "speech_weights", "noise_weights")  # told by other lines
@@ -121,17 +121,14 @@ def _shares(folders: Sequence[str], weights: Sequence[float | None]) -> str:
 
 
 def _settings(content: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Every option that decides the result: its name, its value, and whether that is the default.
-
-    An option that did not exist yet when the run began had what is its default now.
-    """
-    stored = content.get("options", {})
+    """Every option that decides the result: its name, its value, and whether that is the default."""
     version = content["version"]
     default = TrainingOptions(version).as_dict()
+    stored = completed(content.get("options", {}), version)
     settings = []
     for name in default:
         if name not in _APART:
-            value = stored.get(name, default[name])
+            value = stored[name]
             told = ", ".join(value) if isinstance(value, list) else value
             settings.append(
                 (option_name(name), "-" if told is None else str(told), value == default[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,12 @@ class TrainingOptions:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as checkpoints and histories store them."""
         return asdict(self)
+
+
+def completed(stored: Mapping[str, Any], version: str) -> dict[str, Any]:
+    """Options as a checkpoint of ``version`` stores them; one that did not exist yet when its run
+    began had what is its default now."""
+    return {**TrainingOptions(version).as_dict(), **stored}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -33,7 +32,7 @@ from .history import Row, save_history
 from .interruption import stop_on_signal
 from .learner import build_learner
 from .material import Material, find_material
-from .options import RunPlace, TrainingOptions
+from .options import RunPlace, TrainingOptions, completed
 from .reporting import Reporter, Reporters, StepReport, Summary
 from .run_folder import RunFolder
 from .tally import Tally
@@ -286,9 +285,7 @@ class Trainer:
     def _restore(self) -> None:
         checkpoint = self.folder.newest()
         content, own = checkpoint.content, self.options.as_dict()
-        # An option that did not exist yet when the run began had what is its default now.
-        defaults = {field.name: field.default for field in fields(TrainingOptions)}
-        theirs = {**defaults, **content.get("options", {})}
+        theirs = completed(content.get("options", {}), self.options.version)
         # A run may be prolonged; everything else that decides the result must be the same.
         different = [k for k in own if k != "epochs" and theirs[k] != own[k]]
         if different:

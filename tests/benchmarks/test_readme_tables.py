@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.tables import HISTORIES, RESULTS, fill, training_table
+from benchmarks.readme import HISTORIES, RESULTS, fill, training_table
 
 QUALITY = {
     "metrics": ["si_sdr"],

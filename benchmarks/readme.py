@@ -1,7 +1,7 @@
 """Writes the measured tables of the documents from the committed results, so no digit is typed.
 
-python -m benchmarks.tables            fills every marked block of the documents below
-python -m benchmarks.tables --check    changes nothing; fails if a block is out of date
+python -m benchmarks.readme            fills every marked block of the documents below
+python -m benchmarks.readme --check    changes nothing; fails if a block is out of date
 
 A block stands between ``<!-- measured: NAME -->`` and ``<!-- end -->``. Its source is a file of
 benchmarks/results/ or the histories shipped beside the weights; where that is missing, the block
@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
             if not check:
                 path.write_text(filled, encoding="utf-8")
     if check and stale:
-        sys.exit(f"Out of date: {', '.join(stale)}; run python -m benchmarks.tables.")
+        sys.exit(f"Out of date: {', '.join(stale)}; run python -m benchmarks.readme.")
     print(f"{'Written' if stale else 'Up to date'}: {', '.join(stale or DOCUMENTS)}.")
 
 
