@@ -121,7 +121,7 @@ def _shares(folders: Sequence[str], weights: Sequence[float | None]) -> str:
 
 
 def _settings(content: Mapping[str, Any]) -> list[tuple[str, str, bool]]:
-    """Every option that decides the result: its name, its value, and whether that is the default."""
+    """Every option that decides the result: its name, its value, whether that is the default."""
     version = content["version"]
     default = TrainingOptions(version).as_dict()
     stored = completed(content.get("options", {}), version)
