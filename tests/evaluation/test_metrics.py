@@ -142,6 +142,17 @@ def test_stoi_has_no_score_for_too_little_speech(extended):
         stoi(short, np.zeros_like(short), RATE, extended=extended)
 
 
+def test_estoi_of_an_estimate_with_digital_silence_is_the_same_every_time():
+    pytest.importorskip("pystoi")
+    clean = speech_like()
+    estimate = clean.copy()
+    estimate[clean.size // 3 : clean.size // 2] = 0
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    first, second = (stoi(estimate, clean, RATE, extended=True) for _ in range(2))
+    assert first == second
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
 def test_estoi_tells_noise_that_comes_and_goes_from_noise_that_stays():
     # What ESTOI was made for: with the same energy, a listener glimpses words between the bursts.
     pytest.importorskip("pystoi")
