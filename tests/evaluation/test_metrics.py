@@ -203,7 +203,8 @@ def test_segmental_snr_of_a_scaled_copy_is_the_same_in_every_frame(error, decibe
     assert segmental_snr((1 + error) * clean, clean, RATE) == pytest.approx(decibels, abs=1e-3)
 
 
-@given(factor=st.floats(0.05, 1.0))
+# Between 0.999 and 1 the attenuation drowns in rounding: a PSNR of 330 dB has no exact value.
+@given(factor=st.floats(0.05, 0.999) | st.just(1.0))
 @settings(max_examples=20)
 def test_the_log_spectral_distance_of_a_quieter_copy_is_its_attenuation(factor):
     # White noise keeps every bin well above the floor: all levels fall by the same amount.
