@@ -40,7 +40,8 @@ def loudest_hertz(waveform: np.ndarray) -> float:
 def test_presets_are_found_by_name():
     assert preset("original") is ORIGINAL
     assert preset("varied") is VARIED
-    with pytest.raises(UserError, match="augmentation 'wild': choose original, wide, varied"):
+    sentence = "unknown augmentation 'wild': choose original, wide, varied"
+    with pytest.raises(UserError, match=sentence):
         preset("wild")
 
 
