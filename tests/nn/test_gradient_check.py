@@ -69,7 +69,7 @@ class Square(nn.Module):
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, 2) -> (N, 2)."""
         factor = 1.001 if self.slip == "weight" else 1.0
-        self.weight.grad += (grad_output * self.x**2).sum(0) * factor
+        self.weight.add_gradient((grad_output * self.x**2).sum(0) * factor)
         return grad_output * self.weight.data * self.x * (1.0 if self.slip == "input" else 2.0)
 
 

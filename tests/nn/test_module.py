@@ -39,6 +39,80 @@ def test_names_and_order() -> None:
     assert len(list(model.modules())) == 9  # two chains, a level, six layers
 
 
+class Odd(nn.Module):
+    """Holds layers, parameters and buffers in every way that Python offers."""
+
+    def __init__(self) -> None:
+        self.blocks = [nn.Conv2d(1, 2, 1), (nn.Conv2d(1, 1, 1, bias=False), nn.ReLU())]
+        self.by_name = {"gain": nn.Parameter(torch.ones(2)), "deep": [nn.Buffer(torch.zeros(3))]}
+        self.count = nn.Buffer(torch.tensor(7))
+        self.first = self.blocks[0]  # held twice
+        self.thrifty = nn.Recompute(nn.Conv2d(1, 1, 1))  # a layer, not a chain of layers
+        self.sizes = [1, 2, "three"]
+
+
+ODD_PARAMETERS = [
+    "by_name.gain",
+    "blocks.0.weight",
+    "blocks.0.bias",
+    "blocks.1.0.weight",
+    "thrifty.weight",
+    "thrifty.bias",
+]
+ODD_BUFFERS = ["by_name.deep.0", "count"]
+
+
+def test_parameters_and_buffers_are_found_wherever_they_hang() -> None:
+    module = Odd()
+    assert [name for name, _ in module.named_parameters()] == ODD_PARAMETERS
+    assert [name for name, _ in module.named_buffers()] == ODD_BUFFERS
+    assert module.state_dict().keys() == {*ODD_PARAMETERS, *ODD_BUFFERS}
+    assert [type(m).__name__ for m in module.modules()] == [
+        *("Odd", "Conv2d", "Conv2d", "ReLU", "Recompute", "Conv2d")
+    ]
+    assert not any(m.training for m in module.eval().modules())
+
+
+def test_buffers_travel_with_the_parameters() -> None:
+    module, other = Odd(), Odd()
+    for name, buffer in module.named_buffers():
+        buffer.data.fill_(len(name))
+    other.load_state_dict(module.state_dict())
+    assert [float(b.data.flatten()[0]) for _, b in other.named_buffers()] == [14.0, 5.0]
+    other.to(dtype=torch.float64)
+    assert [b.data.dtype for _, b in other.named_buffers()] == [torch.float64, torch.int64]
+    state = module.state_dict()
+    del state["count"]
+    with pytest.raises(KeyError, match="only one side has: count"):
+        other.load_state_dict(state)
+
+
+def test_a_network_without_memory_comes_to_life_when_it_is_loaded() -> None:
+    loaded, model = network(), network()
+    with torch.device("meta"):
+        shape = network()
+    assert all(p.data.is_meta for p in shape.parameters())
+    before = torch.get_rng_state()
+    shape.load_state_dict(model.state_dict())
+    loaded.load_state_dict(model.state_dict())
+    assert torch.equal(torch.get_rng_state(), before)
+    for ours, theirs in zip(shape.parameters(), loaded.parameters(), strict=True):
+        assert torch.equal(ours.data, theirs.data) and ours.data.stride() == theirs.data.stride()
+
+
+def test_there_is_one_door_for_gradients() -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    told: list[nn.Parameter] = []
+    parameter.on_gradient = told.append
+    parameter.add_gradient(torch.ones(2))
+    parameter.add_gradient(torch.ones(2))
+    assert told == [parameter, parameter] and parameter.grad.tolist() == [2.0, 2.0]
+    with pytest.raises(AttributeError, match="grad"):
+        parameter.grad += torch.ones(2)  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="grad"):
+        parameter.grad = torch.ones(2)  # type: ignore[misc]
+
+
 def test_a_state_is_a_copy_both_ways() -> None:
     model, other = network(), network()
     state = model.state_dict()

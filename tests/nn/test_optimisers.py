@@ -74,7 +74,7 @@ def run(
             optimiser.learning_rate = rates[step]
         optimiser.zero_grad()
         for parameter, gradient in zip(own, gradients(step, own[0].data.dtype), strict=True):
-            parameter.grad += gradient
+            parameter.add_gradient(gradient.clone())
         optimiser.step()
 
 
@@ -179,7 +179,7 @@ def test_zero_grad_lets_go_of_the_memory() -> None:
     own = parameters()
     held = own[0].grad
     for parameter in own:
-        parameter.grad += 1
+        parameter.grad.add_(1)
     nn.SGD(own, RATE).zero_grad()
     assert own[0].grad is not held
     assert not any(parameter.grad.any() for parameter in own)
@@ -190,7 +190,7 @@ def test_clipping_is_that_of_torch(maximum: float) -> None:
     own = parameters()
     theirs = [p.data.clone().requires_grad_() for p in own]
     for parameter, expected, gradient in zip(own, theirs, gradients(3), strict=True):
-        parameter.grad += gradient
+        parameter.add_gradient(gradient.clone())
         expected.grad = gradient.clone()
     norm = torch.nn.utils.clip_grad_norm_(theirs, maximum)
     with torch.inference_mode():

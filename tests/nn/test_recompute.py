@@ -43,6 +43,21 @@ def test_gradients_are_the_same_to_the_last_bit_and_less_is_kept(version: str) -
     assert not any(module.training for module in thrifty.modules())
 
 
+def test_a_single_layer_learns_too() -> None:
+    layer = nn.Conv2d(1, 2, 3)
+    thrifty = nn.Sequential(nn.Recompute(layer))
+    assert [name for name, _ in thrifty.named_parameters()] == ["0.weight", "0.bias"]
+    thrifty.backward(torch.ones_like(thrifty(torch.rand(1, 1, 4, 4))))
+    assert all(p.grad.any() for p in thrifty.parameters())
+
+
+def test_a_module_with_running_statistics_is_refused() -> None:
+    layer = nn.Sequential(nn.ReLU())
+    layer.layers[0].mean = nn.Buffer(torch.zeros(1))  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"buffers \(0.mean\)"):
+        nn.Recompute(layer)
+
+
 def test_the_twin_recomputes_too() -> None:
     assert "torch" in VERSIONS
     plain, thrifty = build_twin("torch", "small"), build_twin("torch", "small")

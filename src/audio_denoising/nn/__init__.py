@@ -19,7 +19,7 @@ from .containers import Mask, Sequential, UNetLevel
 from .convolution import Conv2d, ConvTranspose2d
 from .gradient_check import gradient_check
 from .losses import L1Loss, Loss, MSELoss
-from .module import Module, Parameter
+from .module import Buffer, Module, Parameter
 from .optimisers import SGD, Adam, Optimiser
 from .pooling import MaxPool2d
 from .recompute import Recompute, recompute_levels
@@ -28,6 +28,7 @@ from .schedules import Schedule
 __all__ = [
     "SGD",
     "Adam",
+    "Buffer",
     "Conv2d",
     "ConvTranspose2d",
     "L1Loss",

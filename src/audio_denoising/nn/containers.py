@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .activations import LeakyReLU
 from .convolution import Convolution
-from .module import Module
+from .module import Buffer, Module, Parameter
 
 
 class Sequential(Module):
@@ -22,9 +22,9 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         self.layers = layers
 
-    def children(self) -> Iterator[tuple[str, Module]]:
-        """The layers by their position."""
-        yield from ((str(i), layer) for i, layer in enumerate(self.layers))
+    def members(self) -> Iterator[tuple[str, Module | Parameter | Buffer]]:
+        """The layers by their position, as if they hung on the chain itself."""
+        yield from ((name.removeprefix("layers."), held) for name, held in super().members())
 
     def forward(self, x: Tensor) -> Tensor:
         """y = layer_k(... layer_1(x))."""

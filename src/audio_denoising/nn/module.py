@@ -1,10 +1,11 @@
 """What a layer is: a `Module` with a forward and a backward pass, and the `Parameter`s it learns.
 
 A `Parameter` is a tensor and, beside it, a tensor of the same shape that collects its gradient.
-A `Module` computes `forward(x)`, remembers what its derivative needs, and computes
-`backward(grad_output) -> grad_input` by the chain rule, adding to the gradients of its own
-parameters on the way. Everything else here is book-keeping: finding parameters by name, saving
-and loading them, moving them between devices.
+A `Buffer` is a tensor that is kept but not learned, such as a running mean. A `Module` computes
+`forward(x)`, remembers what its derivative needs, and computes `backward(grad_output) ->
+grad_input` by the chain rule, adding to the gradients of its own parameters on the way. Everything
+else here is book-keeping: finding parameters and buffers by name, saving and loading them, moving
+them between devices.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from torch import Tensor
 class Parameter:
     """A learned tensor `data` and its gradient `grad` (same shape, zero until a backward pass).
 
-    A gradient that is zero takes no memory: during a forward pass the images need it. Whoever
-    wants to know when a backward pass has added its part sets `on_gradient`.
+    A gradient that is zero takes no memory: during a forward pass the images need it. A backward
+    pass adds its part by `add_gradient` and by nothing else, once; whoever wants to know when sets
+    `on_gradient`.
     """
 
     on_gradient: Callable[[Parameter], None] | None = None
@@ -31,14 +33,10 @@ class Parameter:
 
     @property
     def grad(self) -> Tensor:
-        """The gradient."""
+        """The gradient, to read or to scale."""
         if self._grad is None:
             self._grad = torch.zeros_like(self.data)
         return self._grad
-
-    @grad.setter
-    def grad(self, gradient: Tensor) -> None:
-        self._grad = gradient
 
     def add_gradient(self, gradient: Tensor) -> None:
         """Adds to the gradient. A fresh tensor that lies as `data` does may become the gradient."""
@@ -60,6 +58,21 @@ class Parameter:
         self.data = self.data.to(device=device, dtype=dtype)
         if self._grad is not None:
             self._grad = self._grad.to(device=device, dtype=dtype)
+
+
+class Buffer:
+    """A tensor `data` that belongs to a layer's state but is not learned, such as a running mean.
+
+    It is saved, loaded and moved with the parameters. The layer changes `data` in place.
+    """
+
+    def __init__(self, data: Tensor) -> None:
+        self.data = data
+
+    def to(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        """Moves the tensor; whole numbers (a count) keep their type."""
+        keeps_type = not self.data.is_floating_point()
+        self.data = self.data.to(device=device, dtype=None if keeps_type else dtype)
 
 
 class Module:
@@ -85,25 +98,49 @@ class Module:
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(x)
 
-    def children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly inside this one, by attribute name."""
+    def members(self) -> Iterator[tuple[str, Module | Parameter | Buffer]]:
+        """The modules, parameters and buffers that this module holds, by name.
+
+        Those in lists and dicts are found too, and named after the place: `blocks.0`.
+        """
         for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
+            yield from _members(name, value)
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside this one, by name."""
+        yield from ((name, held) for name, held in self.members() if isinstance(held, Module))
 
     def modules(self) -> Iterator[Module]:
-        """This module and all modules below it."""
-        yield self
-        for _, child in self.children():
-            yield from child.modules()
+        """This module and all modules below it, each once."""
+        yield from (module for _, module in self._named_modules("", set()))
+
+    def _named_modules(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+        if id(self) not in seen:
+            seen.add(id(self))
+            yield prefix, self
+            for name, child in self.children():
+                yield from child._named_modules(f"{prefix}{name}.", seen)
+
+    def _named_state(self, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer]]:
+        """Parameters and buffers with their dotted names, in a fixed order, each once."""
+        seen: set[int] = set()
+        for path, module in self._named_modules(prefix, set()):
+            for name, held in module.members():
+                if not isinstance(held, Module) and id(held) not in seen:
+                    seen.add(id(held))
+                    yield path + name, held
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """All parameters below this module with their dotted names, in a fixed order."""
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield prefix + name, value
-        for name, child in self.children():
-            yield from child.named_parameters(f"{prefix}{name}.")
+        """All parameters below this module with their dotted names, in a fixed order, each once."""
+        for name, held in self._named_state(prefix):
+            if isinstance(held, Parameter):
+                yield name, held
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
+        """All buffers below this module with their dotted names, in a fixed order, each once."""
+        for name, held in self._named_state(prefix):
+            if isinstance(held, Buffer):
+                yield name, held
 
     def parameters(self) -> list[Parameter]:
         """All parameters below this module."""
@@ -127,29 +164,44 @@ class Module:
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
     ) -> Module:
-        """Moves every parameter to a device and/or a floating-point type, in place."""
-        for parameter in self.parameters():
-            parameter.to(torch.device(device) if device is not None else None, dtype)
+        """Moves parameters and buffers to a device and/or a floating-point type, in place."""
+        for _, held in self._named_state():
+            held.to(torch.device(device) if device is not None else None, dtype)
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A copy of every parameter by its dotted name (the names of the torch.nn twin)."""
-        return {name: parameter.data.clone() for name, parameter in self.named_parameters()}
+        """A copy of parameters and buffers by dotted name (the names of the torch.nn twin)."""
+        return {name: held.data.clone() for name, held in self._named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copies the named tensors into the parameters; all names and shapes must match.
+        """Copies the named tensors into parameters and buffers; all names and shapes must match.
+
+        A network on the meta device, which has shapes but no memory, comes to where `state` is.
 
         Raises:
             KeyError: a name is missing or unknown.
             ValueError: a shape differs.
         """
-        own = dict(self.named_parameters())
+        own = dict(self._named_state())
         if odd := sorted(own.keys() ^ state.keys()):
             raise KeyError(f"names that only one side has: {', '.join(odd[:4])}")
-        for name, parameter in own.items():
-            if parameter.data.shape != state[name].shape:
+        for name, held in own.items():
+            if held.data.shape != state[name].shape:
                 raise ValueError(
-                    f"{name} is {tuple(state[name].shape)}, not {tuple(parameter.data.shape)}"
+                    f"{name} is {tuple(state[name].shape)}, not {tuple(held.data.shape)}"
                 )
-        for name, parameter in own.items():
-            parameter.data.copy_(state[name])
+        for name, held in own.items():
+            if held.data.is_meta:
+                held.data = torch.empty_like(held.data, device=state[name].device)
+            held.data.copy_(state[name])
+
+
+def _members(name: str, value: object) -> Iterator[tuple[str, Module | Parameter | Buffer]]:
+    if isinstance(value, Module | Parameter | Buffer):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _members(f"{name}.{key}", item)
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _members(f"{name}.{i}", item)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from .containers import UNetLevel
-from .module import Module
+from .module import Buffer, Module, Parameter
 
 
 class Recompute(Module):
@@ -15,16 +15,25 @@ class Recompute(Module):
 
     Chen et al., "Training deep nets with sublinear memory cost", 2016 (arXiv:1604.06174). The
     second pass does the same arithmetic as the first, so gradients are the same to the last bit.
-    The parameters keep their names: the module does not appear in them.
+    The parameters keep their names: this module does not appear in them.
+
+    Raises:
+        ValueError: the module has buffers; running it twice would change them twice.
     """
 
     def __init__(self, inner: Module) -> None:
+        if buffers := [name for name, _ in inner.named_buffers()]:
+            raise ValueError(f"a module with buffers ({buffers[0]}) cannot be run twice a step")
         self.inner = inner
         self.input: Tensor | None = None
 
-    def children(self) -> Iterator[tuple[str, Module]]:
-        """Those of the module inside."""
-        yield from self.inner.children()
+    def members(self) -> Iterator[tuple[str, Module | Parameter | Buffer]]:
+        """Those of the module inside, a container or a single layer."""
+        yield from self.inner.members()
+
+    def _named_modules(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+        yield prefix, self
+        yield from self.inner._named_modules(prefix, seen)
 
     def forward(self, x: Tensor) -> Tensor:
         """What the module inside makes of x."""
