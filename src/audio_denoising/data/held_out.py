@@ -1,0 +1,38 @@
+"""What no training may hear, beside LibriSpeech's test-other and UrbanSound8K's fold 10.
+
+The second frozen test list is made of it: speakers of other languages, ages and rooms, and noise
+recordings of many kinds. `held_out.csv` names a speaker's folder or a recording a line, the latter
+without its ending; parts that were cut from one recording are all there.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePath
+
+
+@cache
+def held_out() -> frozenset[str]:
+    """The lines of the list, like ``speech/emodb/emodb03`` and ``noise/ambient/urban/highway``."""
+    text = files(__package__).joinpath("held_out.csv").read_text(encoding="utf-8")
+    return frozenset(text.split()[1:])  # after the heading
+
+
+def is_held_out(path: PurePath | str) -> bool:
+    """Whether a file is on the list: itself, or through a folder that it lies in.
+
+    Where the corpora stand is nobody's business: the list's ``speech/`` and ``noise/`` need not be
+    in the path, so ``/data/emodb/emodb03/emodb03-01.opus`` is held out as well.
+    """
+    parts = PurePath(path).with_suffix("").parts
+    return any(
+        "/".join(parts[start:end]) in _without_kind()
+        for end in range(1, len(parts) + 1)
+        for start in range(end)
+    )
+
+
+@cache
+def _without_kind() -> frozenset[str]:
+    return frozenset(line.split("/", 1)[1] for line in held_out())
