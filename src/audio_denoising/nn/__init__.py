@@ -9,15 +9,20 @@ Shapes are written with one legend everywhere:
     N batch      C channels     F frequency bins     T frames      L samples
     K kernel     S stride       P padding            ' (prime) the size after the layer
 
-Images are (N, C, F, T). In memory they are channels-last between the fast layers.
+Images are (N, C, F, T). In memory they are channels-last between the fast layers. Recurrent
+features are (T, N, F, C); H is their hidden size.
 """
 
-from .activations import LeakyReLU, ReLU, Sigmoid
+from .activations import LeakyReLU, RadialTanh, ReLU, Sigmoid, SiLU
 from .averaging import MovingAverage
+from .batch_norm import BatchNorm, BatchNormSiLU
 from .clipping import clip_gradient_norm, gradient_norm
-from .containers import Mask, Sequential, UNetLevel
+from .containers import Mask, Residual, Sequential, UNetLevel
 from .convolution import Conv2d, ConvTranspose2d
+from .frequency_convolution import FrequencyConv
 from .gradient_check import gradient_check
+from .gru import GRU
+from .linear import BandMatrix, ChannelBandMatrix, Linear
 from .losses import L1Loss, Loss, MSELoss
 from .module import Buffer, Module, Parameter
 from .optimisers import SGD, Adam, Optimiser
@@ -26,13 +31,21 @@ from .recompute import Recompute, recompute_levels
 from .schedules import Schedule
 
 __all__ = [
+    "GRU",
     "SGD",
     "Adam",
     "Buffer",
+    "BandMatrix",
+    "BatchNorm",
+    "BatchNormSiLU",
+    "Buffer",
+    "ChannelBandMatrix",
     "Conv2d",
     "ConvTranspose2d",
+    "FrequencyConv",
     "L1Loss",
     "LeakyReLU",
+    "Linear",
     "Loss",
     "MSELoss",
     "Mask",
@@ -41,9 +54,12 @@ __all__ = [
     "MovingAverage",
     "Optimiser",
     "Parameter",
+    "RadialTanh",
     "ReLU",
     "Recompute",
+    "Residual",
     "Schedule",
+    "SiLU",
     "Sequential",
     "Sigmoid",
     "UNetLevel",

@@ -16,6 +16,7 @@ from .module import Module
 from .tiles import blocks
 
 BLOCK = 1 << 16  # values: a block and its temporaries stay in the second-level cache
+SMALLEST = 1e-6  # modulus below which tanh(r) / r is 1 in every precision
 
 
 class LeakyReLU(Module):
@@ -82,3 +83,61 @@ class Sigmoid(Module):
         assert self.output is not None, "backward needs a forward pass in training mode"
         y, self.output = self.output, None
         return grad_output * y * (1 - y)
+
+
+class SiLU(Module):
+    """y = x sigmoid(x). Hendrycks and Gimpel, 2016 (arXiv:1606.08415). Shapes: any -> the same."""
+
+    def __init__(self) -> None:
+        self.input: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns a new tensor."""
+        self.input = x if self.training else None
+        return x * torch.sigmoid(x)
+
+    # With s = sigmoid(x): dy/dx = s + x s (1 - s) = s (1 + x (1 - s)).
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Gradient at the input."""
+        assert self.input is not None, "backward needs a forward pass in training mode"
+        x, self.input = self.input, None
+        s = torch.sigmoid(x)
+        return (1 - s).mul_(x).add_(1).mul_(s).mul_(grad_output)
+
+
+class RadialTanh(Module):
+    """Pulls complex numbers into the unit disc: y = m tanh(r) / r with r = |m|.
+
+    The phase stays, the modulus is bounded by 1: a mask made this way never amplifies. The last
+    axis holds real and imaginary parts in turn. Shapes: (..., 2 n) -> the same.
+    """
+
+    def __init__(self) -> None:
+        self.kept: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns a new tensor.
+
+        Raises:
+            ValueError: the last axis is odd.
+        """
+        if x.shape[-1] % 2:
+            raise ValueError(f"RadialTanh takes pairs along the last axis and got {tuple(x.shape)}")
+        m = x.unflatten(-1, (-1, 2))
+        r = m.square().sum(-1, keepdim=True).clamp_(min=SMALLEST**2).sqrt_()
+        tanh = torch.tanh(r)
+        self.kept = (m, r, tanh) if self.training else None
+        return (m * (tanh / r)).view(x.shape)
+
+    # y = q m with q = tanh(r) / r, and dq/dm = q'(r) m / r with q' = (1 - tanh^2 r - q) / r:
+    #   dL/dm = q g + (1 - tanh^2 r - q) / r^2 <g, m> m.
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Gradient at the input."""
+        assert self.kept is not None, "backward needs a forward pass in training mode"
+        (m, r, tanh), self.kept = self.kept, None
+        g = grad_output.view(m.shape)
+        q = tanh / r
+        along = (g * m).sum(-1, keepdim=True) * (1 - tanh * tanh - q) / (r * r)
+        return (q * g).addcmul_(along, m).view(grad_output.shape)

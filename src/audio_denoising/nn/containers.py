@@ -52,19 +52,23 @@ class UNetLevel(Module):
     `inner` is everything below (the next level and the up-sampling that follows it) and must
     return the frequency and time size of `skip`. After Ronneberger, Fischer and Brox, "U-Net",
     MICCAI 2015 (arXiv:1505.04597).
+
+    Args:
+        axis: of the channels: 1 in images (N, C, F, T), -1 in recurrent features (T, N, F, C).
     """
 
-    def __init__(self, encode: Module, inner: Module, decode: Module) -> None:
+    def __init__(self, encode: Module, inner: Module, decode: Module, axis: int = 1) -> None:
         self.encode = encode
         self.inner = inner
         self.decode = decode
+        self.axis = axis
         self.skip_channels = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, F, T) -> (N, C', F', T')."""
+        """(N, C, F, T) -> (N, C', F', T'), or with the channels last throughout."""
         skip = self.encode(x)
-        self.skip_channels = skip.shape[1]
-        return self.decode(torch.cat((skip, self.inner(skip)), dim=1))
+        self.skip_channels = skip.shape[self.axis]
+        return self.decode(torch.cat((skip, self.inner(skip)), dim=self.axis))
 
     # The concatenation hands each half of its gradient back to where it came from. `skip` was used
     # twice (by the concatenation and by `inner`), so its two gradients add up.
@@ -72,9 +76,28 @@ class UNetLevel(Module):
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x."""
         grad = self.decode.backward(grad_output)
-        grad_skip, grad_up = grad.split((self.skip_channels, grad.shape[1] - self.skip_channels), 1)
-        grad_up = grad_up.contiguous(memory_format=torch.channels_last)
+        axis, first = self.axis, self.skip_channels
+        grad_skip, grad_up = grad.split((first, grad.shape[axis] - first), axis)
+        in_memory = torch.channels_last if axis == 1 else torch.contiguous_format
+        grad_up = grad_up.contiguous(memory_format=in_memory)
         return self.encode.backward(self.inner.backward(grad_up).add_(grad_skip))
+
+
+class Residual(Module):
+    """y = x + inner(x): `inner` learns what to change. He et al., CVPR 2016 (arXiv:1512.03385)."""
+
+    def __init__(self, inner: Module) -> None:
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape that `inner` keeps."""
+        return x + self.inner(x)
+
+    # dL/dx = dL/dy + J^T dL/dy; `inner` may overwrite what it is given, so it gets a copy.
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Gradient at x."""
+        return self.inner.backward(grad_output.clone()).add_(grad_output)
 
 
 class Mask(Module):

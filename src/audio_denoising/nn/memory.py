@@ -89,11 +89,13 @@ def in_type(x: Tensor, like: Tensor, use: str) -> Tensor:
 def scratch(shape: tuple[int, ...], like: Tensor, use: str = "rows") -> Tensor:
     """A contiguous work area with undefined content, valid until the next one of the same use.
 
-    There is one area per use, type and device for all layers of a thread.
+    There is one area per use and type for all layers of a thread; a GPU's allocator keeps its own.
     """
+    if like.device.type != "cpu":
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
     count = math.prod(shape)
     areas: dict[object, Tensor] = _local.__dict__.setdefault("scratch", {})
-    key = (use, like.dtype, like.device)
+    key = (use, like.dtype)
     if key not in areas or areas[key].numel() < count:
         with torch.inference_mode(False):
             areas[key] = torch.empty(count, dtype=like.dtype, device=like.device)

@@ -114,6 +114,9 @@ class Adam(Optimiser):
 
     Kingma and Ba, "Adam", ICLR 2015 (arXiv:1412.6980), algorithm 1; the decay that is not part of
     the gradient, w <- w - learning_rate * weight_decay * w, is Loshchilov and Hutter's, ICLR 2019.
+
+    Args:
+        decayed: which of the parameters a decoupled decay shrinks; all of them if left out.
     """
 
     def __init__(
@@ -124,8 +127,10 @@ class Adam(Optimiser):
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
         decoupled: bool = False,
+        decayed: Sequence[Parameter] | None = None,
     ) -> None:
         super().__init__(parameters, learning_rate)
+        self.decayed = self.parameters if decayed is None else list(decayed)
         self.betas = betas
         self.epsilon = epsilon
         self.weight_decay = weight_decay
@@ -139,11 +144,12 @@ class Adam(Optimiser):
         self.steps += 1
         beta1, beta2 = self.betas
         step_size = self.learning_rate / (1 - beta1**self.steps)
+        if self.weight_decay and self.decoupled:
+            shrunk = [p.data for p in self.decayed]
+            torch._foreach_mul_(shrunk, 1 - self.learning_rate * self.weight_decay)
         data, slopes = [p.data for p in self.parameters], [p.grad for p in self.parameters]
         for weights, gradients, mean, square in _groups(data, slopes, self.mean, self.square):
-            if self.weight_decay and self.decoupled:
-                torch._foreach_mul_(weights, 1 - self.learning_rate * self.weight_decay)
-            elif self.weight_decay:
+            if self.weight_decay and not self.decoupled:
                 gradients = list(torch._foreach_add(gradients, weights, alpha=self.weight_decay))
             torch._foreach_lerp_(mean, gradients, 1 - beta1)
             torch._foreach_mul_(square, beta2)

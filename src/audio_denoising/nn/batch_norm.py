@@ -1,0 +1,197 @@
+"""Batch normalisation over all axes but the last, alone or with SiLU behind it.
+
+    z^ = (z - mean) / sqrt(variance + epsilon),   y = gain z^ + offset
+
+Training uses the moments of the batch, inference running averages of them. There the whole layer
+is y = a z + k and folds into the linear layer before it. Ioffe and Szegedy, ICML 2015
+(arXiv:1502.03167).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from . import fused
+from .linear import require_channels
+from .memory import empty
+from .module import Buffer, Module, Parameter
+
+BLOCK = 1 << 17  # values: on a CPU a block stays in the second-level cache from pass to pass
+
+
+class BatchNorm(Module):
+    """(..., C) -> (..., C); weight (gain) and bias (offset) (C), running_mean and running_var (C).
+
+    Args:
+        channels: C.
+        bias: False where another normalisation follows, which would take the offset out again.
+        epsilon: added to the variance.
+        momentum: share of the newest batch in the running averages, of which the variance is the
+            unbiased one, as in torch.nn.
+    """
+
+    def __init__(
+        self, channels: int, bias: bool = True, epsilon: float = 1e-5, momentum: float = 0.1
+    ) -> None:
+        self.weight = Parameter(torch.ones(channels))
+        self.bias = Parameter(torch.zeros(channels)) if bias else None
+        self.running_mean = Buffer(torch.zeros(channels))
+        self.running_var = Buffer(torch.ones(channels))
+        self.epsilon = epsilon
+        self.momentum = momentum
+        self.input: Tensor | None = None
+        self.kept: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> the same shape; in evaluation mode in place.
+
+        Raises:
+            ValueError: x does not have C channels, or too few rows to take moments of.
+        """
+        require_channels(type(self).__name__, x, len(self.weight.data))
+        rows = x.reshape(-1, x.shape[-1])
+        if not self.training:
+            scale, shift = self.affine()
+            for (part,) in _blocks(rows):
+                self._finish(torch.addcmul(shift, part, scale, out=part))
+            return rows.view(x.shape)
+        if len(rows) < 2:
+            raise ValueError(f"{type(self).__name__} needs 2 rows or more to train, got {len(rows)}")
+        mean, variance = _moments(rows)
+        self._average(mean, variance, len(rows))
+        inverse = (variance + self.epsilon).rsqrt()
+        scale = self.weight.data * inverse
+        shift = self._shift(mean, scale)
+        if fused.wanted(rows):
+            y = self._fused(rows, scale, shift)
+        else:
+            y = empty(tuple(rows.shape), rows)
+            for part, out in _blocks(rows, y):
+                self._finish(torch.addcmul(shift, part, scale, out=out))
+        self.input, self.kept = rows, (mean, inverse, scale, shift)
+        return y.view(x.shape)
+
+    # With p = a z + k, a = gain / sigma, and sums over the M rows of a batch:
+    #   doffset = sum dp,   dgain = sum dp z^ = (sum dp z - mean sum dp) / sigma.
+    # Mean and variance depend on every row, which adds two corrections,
+    #   dz = a (dp - doffset / M - z^ dgain / M)
+    #      = a dp + k0 + k1 z,   k1 = -a dgain / (sigma M),   k0 = -a doffset / M - k1 mean,
+    # so one pass gathers both sums and one pass writes dz.
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Overwrites grad_output with the gradient at x."""
+        assert self.input is not None, "backward needs a forward pass in training mode"
+        assert self.kept is not None
+        rows, (mean, inverse, scale, shift) = self.input, self.kept
+        self.input = self.kept = None
+        grad = grad_output.reshape(rows.shape)
+        if fused.wanted(rows):
+            offset, product = self._fused_sums(rows, grad, scale, shift)
+        else:
+            offset, product = torch.zeros_like(mean), torch.zeros_like(mean)
+            for part, dp in _blocks(rows, grad):
+                self._slope(part, dp, scale, shift)
+                offset += dp.sum(0)
+                product += (dp * part).sum(0)
+        gain = (product - mean * offset) * inverse
+        k1 = -scale * inverse * gain / len(rows)
+        k0 = -scale * offset / len(rows) - k1 * mean
+        if fused.wanted(rows):
+            grad = self._fused_input(rows, grad, scale, shift, k0, k1)
+        else:
+            for part, dp in _blocks(rows, grad):
+                dp.mul_(scale).add_(k0).addcmul_(part, k1)
+        self.weight.add_gradient(gain)
+        if self.bias is not None:
+            self.bias.add_gradient(offset)
+        return grad.view(grad_output.shape)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """a and k (C) of y = a z + k in evaluation mode."""
+        scale = self.weight.data * (self.running_var.data + self.epsilon).rsqrt()
+        return scale, self._shift(self.running_mean.data, scale)
+
+    def _shift(self, mean: Tensor, scale: Tensor) -> Tensor:
+        return (0 if self.bias is None else self.bias.data) - mean * scale
+
+    def _average(self, mean: Tensor, variance: Tensor, rows: int) -> None:
+        self.running_mean.data.lerp_(mean, self.momentum)
+        self.running_var.data.lerp_(variance * (rows / (rows - 1)), self.momentum)
+
+    def _finish(self, y: Tensor) -> None:
+        """What follows the normalisation, in place: nothing here."""
+
+    def _slope(self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor) -> None:
+        """Takes grad, in place, from behind `_finish` to before it."""
+
+    # The same on a GPU, where a formula is one kernel (`fused`).
+
+    def _fused(self, rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        return fused.affine(rows, scale, shift)
+
+    def _fused_sums(
+        self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return fused.affine_sums(rows, grad)
+
+    def _fused_input(
+        self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor, k0: Tensor, k1: Tensor
+    ) -> Tensor:
+        return fused.affine_input(rows, grad, scale, k0, k1)
+
+
+class BatchNormSiLU(BatchNorm):
+    """Batch normalisation, then SiLU(p) = p sigmoid(p), in one layer: p is never kept.
+
+    Hendrycks and Gimpel, "Gaussian error linear units", 2016 (arXiv:1606.08415), section 2;
+    Elfwing et al., Neural Networks 107 (2018), named it.
+    """
+
+    def _finish(self, y: Tensor) -> None:
+        y.mul_(torch.sigmoid(y))
+
+    # With s = sigmoid(p): dSiLU/dp = s + p s (1 - s) = s (1 + p (1 - s)), p computed again.
+
+    def _slope(self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor) -> None:
+        p = torch.addcmul(shift, rows, scale)
+        s = torch.sigmoid(p)
+        grad.mul_(p.mul_(1 - s).add_(1).mul_(s))
+
+    def _fused(self, rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        return fused.affine_silu(rows, scale, shift)
+
+    def _fused_sums(
+        self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return fused.affine_silu_sums(rows, grad, scale, shift)
+
+    def _fused_input(
+        self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor, k0: Tensor, k1: Tensor
+    ) -> Tensor:
+        return fused.affine_silu_input(rows, grad, scale, shift, k0, k1)
+
+
+def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance (C) over the rows (M, C)."""
+    if rows.device.type != "cpu":
+        variance, mean = torch.var_mean(rows, 0, correction=0)
+        return mean, variance
+    total, squares = rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1])
+    # About a first guess of the mean, so that E[(z - g)^2] - E[z - g]^2 does not cancel.
+    guess = rows[: min(len(rows), BLOCK // rows.shape[1])].mean(0)
+    for (part,) in _blocks(rows):
+        moved = part - guess
+        total += moved.sum(0)
+        squares += moved.square_().sum(0)
+    mean = total / len(rows)
+    return mean + guess, (squares / len(rows) - mean * mean).clamp_(min=0)
+
+
+def _blocks(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Matrices (M, C) a stretch of rows at a time; whole on a GPU."""
+    count, channels = rows[0].shape
+    size = max(1, BLOCK // channels) if rows[0].device.type == "cpu" else max(1, count)
+    yield from zip(*(r.split(size) for r in rows), strict=True)
