@@ -141,8 +141,8 @@ class CompressedSpectrumLoss:
 
     # Spectral term: with A = |Sc^|, dA/dSc^ = Sc^ / A, so
     #   Gc = 200/n w (0.7 (1 - |Sc| / A) Sc^ + 0.3 (Sc^ - Sc)).
-    # Waveform term: g = 2 / (N ln 10) e / (|e|^2 + 1e-3 |s|^2), G its adjoint synthesis; S^ = A^p Sc^
-    # with p = 7/3 gives Gc += A^p G + p A^(p - 2) Re(conj(Sc^) G) Sc^.
+    # Waveform term: g = 2 / (N ln 10) e / (|e|^2 + 1e-3 |s|^2), G its adjoint synthesis;
+    # S^ = A^p Sc^ with p = 7/3 gives Gc += A^p G + p A^(p - 2) Re(conj(Sc^) G) Sc^.
     # Mask: Sc^ = M Xc, so G_M = Gc conj(Xc).
 
     def backward(self) -> Tensor:
@@ -162,10 +162,8 @@ class CompressedSpectrumLoss:
         return at_mask.reshape(*at_mask.shape[:-2], POSITIONS, OUTPUTS)
 
 
-def _level_weights(
-    clean: Tensor, hop: int, silence: float, bounds: tuple[float, float]
-) -> Tensor:
-    """(-25 dB / active level)^0.6 of each clip, (N,). A block is active within 40 dB of the loudest."""
+def _level_weights(clean: Tensor, hop: int, silence: float, bounds: tuple[float, float]) -> Tensor:
+    """(-25 dB / active level)^0.6 of each clip, (N,); blocks within 40 dB of the loudest count."""
     power = clean.reshape(len(clean), -1, hop).square().mean(-1)
     active = power > 1e-4 * power.amax(1, keepdim=True)
     level = (power * active).sum(1) / active.sum(1).clamp(min=1)

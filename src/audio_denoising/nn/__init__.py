@@ -38,7 +38,6 @@ __all__ = [
     "BandMatrix",
     "BatchNorm",
     "BatchNormSiLU",
-    "Buffer",
     "ChannelBandMatrix",
     "Conv2d",
     "ConvTranspose2d",

@@ -59,7 +59,9 @@ class BatchNorm(Module):
                 self._finish(torch.addcmul(shift, part, scale, out=part))
             return rows.view(x.shape)
         if len(rows) < 2:
-            raise ValueError(f"{type(self).__name__} needs 2 rows or more to train, got {len(rows)}")
+            raise ValueError(
+                f"{type(self).__name__} needs 2 rows or more to train, got {len(rows)}"
+            )
         mean, variance = _moments(rows)
         self._average(mean, variance, len(rows))
         inverse = (variance + self.epsilon).rsqrt()

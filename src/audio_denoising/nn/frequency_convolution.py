@@ -118,4 +118,6 @@ def _places(bands: int, shift: int) -> tuple[slice, slice]:
     """Where values that lie `shift` places further up go, and where they come from."""
     inside = max(0, bands - abs(shift))
     low = min(bands, max(0, -shift))
-    return slice(low, low + inside), slice(low + shift if inside else 0, low + shift + inside if inside else 0)
+    return slice(low, low + inside), slice(
+        low + shift if inside else 0, low + shift + inside if inside else 0
+    )

@@ -109,10 +109,10 @@ class GRU(Module):
             self.kept = None
         return states[1:]
 
-    # Backwards in time, dh the gradient at h':  with a_n, a_r, a_z the arguments of tanh and sigmoid
+    # Backwards in time, dh the gradient at h', a_n, a_r, a_z the arguments of tanh and sigmoid:
     #   da_n = dh (1 - z) (1 - n^2),   da_z = dh (h - n) z (1 - z),
     #   da_r = da_n (W_hn h + b_hn) r (1 - r),
-    #   dh <- dh z + W_h^T (da_r, da_z, da_n r): what the state before gets, beside its own output's.
+    #   dh <- dh z + W_h^T (da_r, da_z, da_n r): what the state before gets too.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x. The state before the first frame is a constant."""

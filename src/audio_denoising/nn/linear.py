@@ -61,9 +61,9 @@ class Linear(Module):
 
 
 class BandMatrix(Module):
-    """y = W x over the frequency axis, the same matrix for every channel. (..., F, C) -> (..., F', C)
+    """y = W x over the frequency axis, the same matrix for every channel.
 
-    Started as overlapping triangles it groups fine bands into coarse ones or spreads them again;
+    (..., F, C) -> (..., F', C). Started as overlapping triangles it groups fine bands into coarse ones or spreads them again;
     training moves it from there. weight (F', F).
     """
 
