@@ -60,7 +60,7 @@ class GRU(torch.nn.GRU):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """(T, ..., C) -> (T, ..., H)."""
         y, _ = super().forward(x.flatten(1, -2))
-        return cast(Tensor, y.view(*x.shape[:-1], -1))
+        return y.view(*x.shape[:-1], -1)
 
 
 class BandMatrix(torch.nn.Module):

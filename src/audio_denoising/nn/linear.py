@@ -63,8 +63,8 @@ class Linear(Module):
 class BandMatrix(Module):
     """y = W x over the frequency axis, the same matrix for every channel.
 
-    (..., F, C) -> (..., F', C). Started as overlapping triangles it groups fine bands into coarse ones or spreads them again;
-    training moves it from there. weight (F', F).
+    (..., F, C) -> (..., F', C), weight (F', F). Started as overlapping triangles it groups fine
+    bands into coarse ones, or spreads them again; training moves it from there.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
