@@ -1,0 +1,198 @@
+"""Makes batches of noisy mixtures and their clean targets on the device that holds the sounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..dsp.spectrum import SAMPLE_RATE
+from .bank import Array, SoundBank, to_device
+from .choices import BABBLE, COLOURED, RECORDED, Choices, draw
+from .filters import biquad, fast_size, low_pass
+from .recipe import Recipe
+from .rooms import LENGTH, made_rooms
+
+_LEVEL_FRAME = SAMPLE_RATE // 10  # as in `dsp.level`
+_GATE = 0.1  # likewise
+# Mean square, 60 dB below the peak of a recording: a rest of this kind is not made any louder.
+_SILENCE = 1e-6
+_FULL_SCALE = 0.999
+_BEHIND = 256  # samples (16 ms) after which a low-pass, which has no delay, rings no more
+
+# Samples that are made at once: what fits into a processor's cache, what fits beside a training.
+_BLOCK, _LARGE_BLOCK = 1 << 18, 1 << 24
+
+_SLOPES = 9  # coloured noises, from white (equal power everywhere) to brown (-6 dB an octave)
+_MADE_SECONDS = 30
+
+
+class Mixer:
+    """Batches of mixtures from two banks on one device.
+
+    A batch is a function of the seed, the step, its size and the recipe: nothing else has to be
+    remembered to go on with a run. Everything random is drawn in main memory, so the device is
+    never waited for, and every device makes the same batch (but for rounding).
+
+    Args:
+        speech, noise: on one device.
+        recipe: how to mix.
+        seed: of all steps.
+        rooms: ``(R, K)`` measured responses as `load_rooms` reads them, or None.
+    """
+
+    def __init__(
+        self,
+        speech: SoundBank,
+        noise: SoundBank,
+        recipe: Recipe,
+        seed: int,
+        rooms: Tensor | None = None,
+    ) -> None:
+        device = speech.samples.device
+        self.speech, self.noise, self.recipe, self.seed = speech, noise, recipe, seed
+        self.rooms = torch.empty(0, LENGTH) if rooms is None else rooms
+        self.rooms = self.rooms.to(device)
+        self._made = _made_noise().to(device)
+        self._block = _BLOCK if device.type == "cpu" else _LARGE_BLOCK
+
+    def choices(self, step: int, count: int, samples: int) -> Choices:
+        """What is drawn for a batch."""
+        random = np.random.default_rng((self.seed, step))
+        banks = (self.speech, self.noise, self._made)
+        return draw(self.recipe, random, banks, count, samples, len(self.rooms))
+
+    @torch.inference_mode()
+    def batch(
+        self, step: int, count: int, samples: int, rows: slice | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The mixtures of one step.
+
+        Args:
+            step: any number from 0; each has its own mixtures.
+            count: mixtures in the whole batch.
+            samples: length of each.
+            rows: the share to make; by default the whole batch.
+
+        Returns:
+            ``(noisy, clean)``, float32 ``(N, samples)`` within full scale.
+        """
+        drawn = self.choices(step, count, samples).take(rows or slice(None))
+        many = max(1, self._block // samples)
+        parts = [
+            self._render(drawn.take(slice(first, first + many)), samples)
+            for first in range(0, len(drawn.kind), many)
+        ]
+        noisy, clean = (torch.cat(part) for part in zip(*parts, strict=True))
+        return noisy, clean
+
+    def _render(self, drawn: Choices, samples: int) -> tuple[Tensor, Tensor]:
+        """Makes the mixtures that are drawn, ``(N, samples)`` each."""
+        # Sound from before the crop is read too, as far back as a room rings, and a little from
+        # behind it. The transform goes round in a circle, so what a filter carries over one end
+        # of it comes out at the other, outside the crop.
+        size = fast_size(LENGTH + samples + _BEHIND)
+        before = size - samples - _BEHIND
+        drawn = drawn.earlier(before)
+        device = self.speech.samples.device
+        spectra = torch.fft.rfft(
+            torch.stack((self.speech.read(drawn.speech, size), self._noise(drawn, size)))
+        )
+        coefficients = to_device(drawn.biquads.astype(np.float32), device)
+        spectra[0] *= biquad(coefficients[:, 0], size)
+        spectra[1] *= biquad(coefficients[:, 1], size)
+        spectra *= low_pass(to_device(drawn.cutoff, device), size)
+        self._reverberate(spectra[0], drawn, size)
+        sounds = torch.fft.irfft(spectra, n=size)[..., before : before + samples]
+        return _mix(sounds[0], sounds[1], drawn)
+
+    def _noise(self, drawn: Choices, size: int) -> Tensor:
+        """The noises of all rows, ``(N, size)``, the first of each row with a mean square of 1."""
+        device = self.speech.samples.device
+        noise = torch.zeros(len(drawn.kind), size, device=device)
+
+        def where(chosen: Array) -> tuple[Array, Tensor]:
+            rows = np.flatnonzero(chosen)
+            return rows, to_device(rows, device)
+
+        first, first_rows = where(drawn.kind == RECORDED)
+        second, second_rows = where(drawn.second_gain > 0)
+        crops = drawn.noise.take(first).join(drawn.second.take(second))
+        recorded = _even(self.noise.read(crops, size))
+        noise.index_copy_(0, first_rows, recorded[: len(first)])
+        made, made_rows = where(drawn.kind == COLOURED)
+        if len(made):
+            sound = self._made.read(drawn.coloured.take(made), size)
+            noise.index_copy_(0, made_rows, _even(sound))
+        talked, talked_rows = where(drawn.kind == BABBLE)
+        if len(talked):
+            crops = drawn.babble.take(talked)
+            voices = self.speech.read(type(crops)(*(part.ravel() for part in crops)), size)
+            gains = to_device(drawn.voices[talked].astype(np.float32), device)
+            babble = (_even(voices).view(*gains.shape, size) * gains[:, :, None]).sum(dim=1)
+            noise.index_copy_(0, talked_rows, _even(babble))
+        gain = to_device(drawn.second_gain[second].astype(np.float32), device)
+        return noise.index_add_(0, second_rows, recorded[len(first) :] * gain[:, None])
+
+    def _reverberate(self, spectrum: Tensor, drawn: Choices, size: int) -> None:
+        """Puts the rows of ``spectrum`` ``(N, F)`` that shall be in a room into theirs."""
+        device = spectrum.device
+        rows = np.flatnonzero(drawn.room > -2)
+        if not len(rows):
+            return
+        noise = self._made.read(drawn.tail.take(rows), LENGTH)
+        t60, direct = to_device(np.stack((drawn.t60[rows], drawn.direct[rows])), device)
+        responses = made_rooms(noise, t60, direct)
+        measured = np.flatnonzero(drawn.room[rows] >= 0)
+        if len(measured):
+            numbers = to_device(drawn.room[rows][measured], device)
+            responses.index_copy_(0, to_device(measured, device), self.rooms[numbers])
+        place = to_device(rows, device)
+        heard = spectrum[place] * torch.fft.rfft(responses, n=size)
+        spectrum.index_copy_(0, place, heard)
+
+
+def active_power(sound: Tensor) -> Tensor:
+    """Mean square ``(N,)`` of what is active in ``(N, L)``, gated as `dsp.level.ActiveLevel`."""
+    frame = min(_LEVEL_FRAME, sound.shape[1])
+    frames = sound[:, : sound.shape[1] // frame * frame].reshape(len(sound), -1, frame)
+    powers = (frames.square().mean(dim=2) - frames.mean(dim=2).square()).clamp_min(0)
+    heard = powers > 1e-12
+    mean = (powers * heard).sum(dim=1) / heard.sum(dim=1).clamp_min(1)
+    active = heard & (powers >= _GATE * mean[:, None])
+    return (powers * active).sum(dim=1) / active.sum(dim=1).clamp_min(1)
+
+
+def _mix(speech: Tensor, noise: Tensor, drawn: Choices) -> tuple[Tensor, Tensor]:
+    """Sets ratio and level: ``(noisy, clean)``, each ``(N, L)``."""
+    table = np.stack((drawn.snr, drawn.level, drawn.clip, *drawn.heard.T)).astype(np.float32)
+    snr, level, clip, spoken, noised = to_device(table, speech.device)
+    speech_power, noise_power = active_power(speech), active_power(noise)
+    has_speech = (spoken > 0) & (speech_power > _SILENCE)
+    has_noise = (noised > 0) & (noise_power > _SILENCE)
+    wanted = (speech_power / (noise_power * 10 ** (snr / 10)).clamp_min(1e-20)).sqrt()
+    gain = torch.where(has_noise, torch.where(has_speech, wanted, 1.0), 0.0)
+    clean = speech * has_speech[:, None]
+    noisy = clean + noise * gain[:, None]
+    loud = 10 ** (level / 20) * active_power(noisy).clamp_min(1e-12).rsqrt()
+    peak = torch.maximum(noisy.abs().amax(dim=1), clean.abs().amax(dim=1))
+    loud = torch.minimum(loud, _FULL_SCALE / peak.clamp_min(1e-6))[:, None]
+    noisy, clean = noisy * loud, clean * loud
+    limit = (clip * noisy.abs().amax(dim=1))[:, None]
+    return torch.minimum(torch.maximum(noisy, -limit), limit), clean
+
+
+def _even(sound: Tensor) -> Tensor:
+    """The rows of ``(N, L)`` at a mean square of 1; silence stays silent."""
+    return sound * sound.square().mean(dim=1, keepdim=True).clamp_min(_SILENCE).rsqrt()
+
+
+def _made_noise() -> SoundBank:
+    """Noise whose power falls with the frequency to the power of 0 to 2, a recording a slope."""
+    random = np.random.default_rng(0)
+    length = _MADE_SECONDS * SAMPLE_RATE
+    white = np.fft.rfft(random.standard_normal((_SLOPES, length)))
+    frequency = np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE), 20.0)  # Hz
+    slopes = np.linspace(0, 2, _SLOPES)[:, None]
+    sounds = np.fft.irfft(white * frequency ** (-slopes / 2), n=length)
+    return SoundBank.of(list(0.9 * sounds / np.abs(sounds).max(axis=1, keepdims=True)))

@@ -1,0 +1,186 @@
+"""Draws everything there is to draw for a batch of mixtures, in main memory.
+
+The numbers depend on the seed and the step alone, so a run that goes on makes the batches it
+would have made, and each of several processes can render its share of the same batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from ..dsp.spectrum import SAMPLE_RATE
+from .bank import Array, Crops, SoundBank
+from .recipe import Range, Recipe
+
+RECORDED, BABBLE, COLOURED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One row for each mixture. What a row does not use is drawn all the same.
+
+    Attributes:
+        speech, noise, second, coloured: crops ``(N,)``, the last ones of the made noise.
+        babble: crops of other voices ``(N, V)``; ``voices`` ``(N, V)`` their gains, 0 if absent.
+        kind: which noise it is, `RECORDED`, `BABBLE` or `COLOURED`.
+        second_gain: of the added noise over the first; 0 where none is added.
+        snr, level: dB.
+        heard: ``(N, 2)``, whether speech and noise are in the mixture at all.
+        biquads: ``(N, 2, 4)``, coefficients for speech and noise.
+        cutoff: Hz, infinite where nothing is cut.
+        clip: part of the peak, 1 where nothing is clipped.
+        room: -2 for none, -1 for a made one, otherwise the number of a measured one.
+        t60, direct, tail: of a made room; ``tail`` is where its noise begins.
+    """
+
+    speech: Crops
+    noise: Crops
+    second: Crops
+    coloured: Crops
+    babble: Crops
+    voices: Array
+    kind: Array
+    second_gain: Array
+    snr: Array
+    level: Array
+    heard: Array
+    biquads: Array
+    cutoff: Array
+    clip: Array
+    room: Array
+    t60: Array
+    direct: Array
+    tail: Crops
+
+    def take(self, rows: slice) -> Choices:
+        """Some of the rows."""
+        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, part in parts.items():
+            parts[name] = part.take(rows) if isinstance(part, Crops) else part[rows]
+        return Choices(**parts)
+
+    def earlier(self, samples: int) -> Choices:
+        """The same with crops of speech and noise that begin ``samples`` samples earlier."""
+        crops = {name: getattr(self, name) for name in ("speech", "noise", "second", "babble")}
+        for name, crop in crops.items():
+            crops[name] = crop._replace(offset=crop.offset - samples * crop.speed)
+        return replace(self, **crops)
+
+
+def draw(
+    recipe: Recipe,
+    random: np.random.Generator,
+    banks: tuple[SoundBank, SoundBank, SoundBank],
+    count: int,
+    samples: int,
+    rooms: int,
+) -> Choices:
+    """Draws ``count`` mixtures of ``samples`` samples.
+
+    Args:
+        banks: speech, recorded noise and made noise (its first recording is white).
+        rooms: number of measured rooms.
+    """
+    speech, noise, made = banks
+
+    def chance(probability: float) -> Array:
+        return random.random(count) < probability
+
+    def spread(limits: Range, *shape: int) -> Array:
+        return random.uniform(*limits, shape or count)
+
+    def speed(limits: Range) -> Array:
+        return np.where(chance(recipe.speed), spread(limits), 1.0)
+
+    def noise_crops() -> Crops:
+        pause = np.where(chance(recipe.pausing), spread(recipe.noise_pause), 0.0)
+        place = speed(recipe.noise_speed), pause, recipe.noise_active, samples
+        return _crops(random, noise, recipe.candidates, *place)
+
+    voices = random.integers(*recipe.babble_voices, count, endpoint=True)
+    most = recipe.babble_voices[1]
+    talking = np.arange(most) < voices[:, None]
+    talk = 10 ** (spread(recipe.babble_spread, count, most) / 20)
+
+    spoken = _crops(
+        *(random, speech, recipe.candidates, speed(recipe.speech_speed)),
+        *(spread(recipe.speech_pause), recipe.speech_active, samples),
+    )
+    babble = _crops(
+        *(random, speech, 1, np.ones((count, most))),
+        *(spread(recipe.speech_pause, count, most), 0.0, samples),
+    )
+    # Whoever speaks is not among the others, as far as speakers are known.
+    other = speech.groups[babble.recording] != speech.groups[spoken.recording][:, None]
+
+    def steady() -> Crops:
+        return _crops(random, made, 1, np.ones(count), np.zeros(count), 0.0, samples)
+
+    kind = random.random(count)
+    alone = random.random(count)
+    second = np.where(chance(recipe.second), 10 ** (spread(recipe.second_level) / 20), 0.0)
+    coefficients = random.uniform(-recipe.biquad_size, recipe.biquad_size, (count, 2, 4))
+    filtered = random.random((count, 2, 1)) < recipe.biquad
+    measured = random.integers(rooms, size=count) if rooms else np.full(count, -1)
+    room = np.where(chance(recipe.measured), measured, -1)
+    tail = steady()
+    return Choices(
+        speech=spoken,
+        noise=noise_crops(),
+        second=noise_crops(),
+        coloured=steady(),
+        babble=babble,
+        voices=np.where(talking & other, talk, 0.0),
+        kind=np.where(
+            kind < recipe.babble,
+            BABBLE,
+            np.where(kind < recipe.babble + recipe.coloured, COLOURED, RECORDED),
+        ),
+        second_gain=second,
+        snr=spread(recipe.snr),
+        level=spread(recipe.level),
+        heard=np.stack(
+            (
+                (alone < recipe.clean_only) | (alone >= recipe.clean_only + recipe.noise_only),
+                alone >= recipe.clean_only,
+            ),
+            axis=1,
+        ),
+        biquads=np.where(filtered, coefficients, 0.0),
+        cutoff=np.where(chance(recipe.low_pass), spread(recipe.cutoff), np.inf),
+        clip=np.where(chance(recipe.clipping), spread(recipe.clip), 1.0),
+        room=np.where(chance(recipe.room), room, -2),
+        t60=spread(recipe.t60),
+        direct=spread(recipe.direct),
+        tail=tail._replace(recording=np.zeros_like(tail.recording)),
+    )
+
+
+def _crops(
+    random: np.random.Generator,
+    bank: SoundBank,
+    candidates: int,
+    speed: Array,
+    pause: Array,
+    active: float,
+    samples: int,
+) -> Crops:
+    """Draws recordings and in each the first of some places that is active enough.
+
+    Args:
+        speed, pause: of one shape, that of the result; pauses in seconds.
+        active: share of a crop of ``samples`` samples; where no place has it, the best is taken.
+    """
+    recording = bank.draw(random, speed.shape)
+    pause = np.rint(pause * SAMPLE_RATE)
+    period = bank.lengths[recording] + pause
+    offsets = np.floor(random.random((candidates, *speed.shape)) * period)
+    crops = Crops(recording, offsets, speed, pause)
+    if candidates == 1:
+        return crops._replace(offset=offsets[0])
+    share = np.minimum(bank.active_share(crops, samples), active)
+    best = share.argmax(axis=0)  # the first of equals
+    return crops._replace(offset=np.take_along_axis(offsets, best[None], axis=0)[0])

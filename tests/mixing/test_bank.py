@@ -1,0 +1,140 @@
+"""The bank: what it holds, who is drawn how often, what a crop of it is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audio_denoising.data.corpus import Recording, index_noise, index_speech
+from audio_denoising.errors import UserError
+from audio_denoising.mixing.bank import FRAME, Crops, SoundBank, fair_chances
+
+CORPUS = Path(__file__).parents[1] / "data"
+
+
+def crops(recording=(0,), offset=0.0, speed=1.0, pause=0.0) -> Crops:
+    shape = np.shape(recording)
+    parts = (np.broadcast_to(np.asarray(part, float), shape) for part in (offset, speed, pause))
+    return Crops(np.asarray(recording), *parts)
+
+
+def tone(seconds: float, hertz: float = 440.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(16000 * seconds)) / 16000)
+
+
+def recording(group: str, seconds: float, source: int = 0) -> Recording:
+    return Recording(Path(group), group, round(seconds * 16000), 16000, source=source)
+
+
+def test_a_crop_at_its_own_speed_is_the_recording_itself():
+    sounds = [np.random.default_rng(n).integers(-9000, 9000, 2000).astype(np.int16) for n in (0, 1)]
+    bank = SoundBank.of(sounds)
+    heard = bank.read(crops((0, 1), offset=500), 1000) * 32768
+    assert torch.equal(heard, torch.from_numpy(np.stack(sounds)[:, 500:1500]).float())
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 319, 320, 321, 1000])
+def test_a_recording_shorter_than_the_crop_goes_round(length):
+    sound = np.random.default_rng(length).integers(-9000, 9000, length).astype(np.int16)
+    bank = SoundBank.of([sound[::-1], sound, sound[::-1]])
+    (heard,) = bank.read(crops((1,), offset=-5), 3000)
+    period = int(bank.lengths[1])
+    (once,) = bank.read(crops((1,)), period)
+    again = np.resize(np.roll(once.numpy(), 5), 3000)
+    np.testing.assert_array_equal(np.roll(heard, 0), again)
+
+
+def test_a_pause_follows_each_round():
+    bank = SoundBank.of([np.full(1080, 0.5)])
+    (heard,) = bank.read(crops(pause=500), 3000)
+    expected = np.resize(np.repeat([0.5, 0.0], [1000, 500]), 3000)
+    np.testing.assert_allclose(heard, expected, atol=1e-4)
+
+
+def test_the_seam_of_a_loop_does_not_click():
+    sound = tone(0.2, 441.3)
+    (heard,) = SoundBank.of([sound]).read(crops(), 16000)
+    assert heard.diff().abs().max() <= 1.05 * np.abs(np.diff(sound)).max()
+
+
+@pytest.mark.parametrize("speed", [0.7, 0.93, 1.1, 1.4])
+def test_speed_changes_the_pitch_and_adds_nothing(speed):
+    bank = SoundBank.of([tone(5.0, 1000.0)])
+    (heard,) = bank.read(crops(offset=2000.25, speed=speed), 16000)
+    time = (2000.25 + speed * np.arange(16000)) / 16000 + 0
+    expected = 0.5 * np.sin(2 * np.pi * 1000.0 * time)
+    assert np.square(heard.numpy() - expected).mean() < 1e-5 * np.square(expected).mean()
+
+
+def test_places_far_into_a_long_bank_are_exact():
+    sounds = [np.zeros(320 * 60000, np.int16), (tone(3.0) * 32767).astype(np.int16)]
+    bank = SoundBank.of(sounds)
+    at_once = bank.read(crops((1,), offset=30000.5, speed=0.9), 8000)
+    alone = SoundBank.of(sounds[1:]).read(crops((0,), offset=30000.5, speed=0.9), 8000)
+    assert torch.equal(at_once, alone)
+
+
+def test_the_active_share_counts_speech_and_neither_silence_nor_pauses():
+    sound = np.concatenate((tone(1.0), np.zeros(16000), tone(1.0)))
+    bank = SoundBank.of([sound])
+    share = bank.active_share(crops((0,) * 4, offset=np.array([0, 16000, 8000, 32000.0])), 16000)
+    np.testing.assert_allclose(share, [1, 0, 0.5, 1], atol=2 * FRAME / 16000)
+    twice = bank.active_share(crops(pause=16000, speed=2.0), 64000)
+    np.testing.assert_allclose(twice, [0.5], atol=0.02)
+
+
+def test_no_voice_and_no_folder_dominates():
+    rs = [recording("a", 300), recording("a", 100), recording("b", 60), recording("c", 100, 1)]
+    chances = fair_chances(rs, None, longest=60)
+    assert chances.sum() == pytest.approx(1)
+    assert chances[0] + chances[1] == pytest.approx(chances[2])  # both voices count 60 s
+    assert chances[0] == pytest.approx(3 * chances[1])
+    assert chances[:3].sum() == pytest.approx(np.sqrt(2) * chances[3])
+    weighted = fair_chances(rs, [1, 3], longest=60)
+    assert weighted[3] == pytest.approx(0.75)
+
+
+def test_recordings_are_drawn_by_their_chances():
+    bank = replace(SoundBank.of([tone(0.1)] * 3), chances=np.array([0.2, 0.0, 0.8]))
+    drawn = np.bincount(bank.draw(np.random.default_rng(0), (100, 100)).ravel(), minlength=3)
+    assert drawn[1] == 0
+    assert drawn[0] == pytest.approx(2000, abs=200)
+
+
+def test_real_recordings_are_loaded_saved_and_opened(tmp_path):
+    found = index_speech(CORPUS / "LibriSpeech")
+    bank = SoundBank.load(found)
+    assert bank.seconds == pytest.approx(sum(r.seconds for r in found), abs=0.01 * len(found))
+    assert len(set(bank.groups)) == len({r.group for r in found})
+    bank.save(tmp_path / "bank")
+    bank.save(tmp_path / "bank")  # again over the first
+    again = SoundBank.open(tmp_path / "bank")
+    assert torch.equal(again.samples, bank.samples)
+    for name in ("starts", "lengths", "groups", "chances", "active"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(bank, name))
+    assert [path.name for path in tmp_path.iterdir()] == ["bank"]
+
+
+def test_silent_and_damaged_recordings_are_left_out_with_a_warning(tmp_path, caplog):
+    soundfile.write(tmp_path / "good.wav", tone(1.0), 16000)
+    soundfile.write(tmp_path / "quiet.wav", 1e-3 * tone(1.0), 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    soundfile.write(tmp_path / "torn.flac", tone(3.0), 16000)
+    whole = (tmp_path / "torn.flac").read_bytes()
+    (tmp_path / "torn.flac").write_bytes(whole[: len(whole) // 3])
+    bank = SoundBank.load(index_noise(tmp_path))
+    assert len(bank.lengths) == 2
+    assert "2 of 4 recordings are damaged or silent" in caplog.text
+    good, quiet = bank.read(crops((0, 1)), 8000)
+    torch.testing.assert_close(good, quiet, atol=1e-3, rtol=0)  # both use the whole resolution
+
+
+def test_a_bank_that_cannot_be_made_or_opened_is_one_sentence(tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
+    with pytest.raises(UserError, match="None of the recordings"):
+        SoundBank.load(index_noise(tmp_path))
+    with pytest.raises(UserError, match=r"no readable sound bank.*delete it"):
+        SoundBank.open(tmp_path)

@@ -1,0 +1,203 @@
+"""Whole batches: that they are what was drawn, and the same whoever makes them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from audio_denoising.dsp.level import ActiveLevel
+from audio_denoising.mixing.bank import SoundBank
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.choices import BABBLE, COLOURED, RECORDED
+from audio_denoising.mixing.recipe import Recipe
+
+COUNT, SAMPLES = 24, 16000
+
+# Nothing but speech, noise, ratio and level.
+PLAIN = Recipe(
+    clean_only=0, noise_only=0, speed=0, biquad=0, low_pass=0, clipping=0, room=0, babble=0,
+    coloured=0, second=0, pausing=0, level=(-38.0, -30.0),
+)  # fmt: skip
+
+
+def syllables(seed: int, seconds: float) -> np.ndarray:
+    """Noise that comes and goes four times a second, as speech does."""
+    random = np.random.default_rng(seed)
+    time = np.arange(round(16000 * seconds)) / 16000
+    return 0.2 * random.standard_normal(len(time)).clip(-4, 4) * np.sin(4 * np.pi * time) ** 2
+
+
+SPEECH = SoundBank.of([syllables(n, 0.4 + n) for n in range(6)])
+NOISE = SoundBank.of(
+    [0.1 * np.random.default_rng(n).standard_normal(3000 * n) for n in range(1, 5)]
+)
+
+
+def mixer(recipe: Recipe = PLAIN, seed: int = 1, **change) -> Mixer:
+    return Mixer(change.get("speech", SPEECH), change.get("noise", NOISE), recipe, seed)
+
+
+def level(sound: torch.Tensor) -> float:
+    meter = ActiveLevel(16000)
+    meter.add(sound.numpy()[None])
+    return meter.decibels()[0]
+
+
+def test_a_batch_depends_on_seed_and_step_alone():
+    noisy, clean = mixer(Recipe()).batch(7, COUNT, SAMPLES)
+    again = mixer(Recipe())
+    again.batch(3, COUNT, SAMPLES)
+    assert all(map(torch.equal, again.batch(7, COUNT, SAMPLES), (noisy, clean)))
+    assert not torch.equal(again.batch(8, COUNT, SAMPLES)[0], noisy)
+    assert not torch.equal(mixer(Recipe(), seed=2).batch(7, COUNT, SAMPLES)[0], noisy)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 12), slice(12, 24), slice(1, None, 5), slice(23, 24)])
+def test_a_share_of_the_batch_is_those_rows_of_it(rows):
+    whole = mixer(Recipe()).batch(4, COUNT, SAMPLES)
+    share = mixer(Recipe()).batch(4, COUNT, SAMPLES, rows=rows)
+    for part, all_rows in zip(share, whole, strict=True):
+        torch.testing.assert_close(part, all_rows[rows], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        PLAIN,
+        replace(PLAIN, babble=1),
+        replace(PLAIN, coloured=1),
+        replace(PLAIN, second=1),
+        replace(PLAIN, speed=1, biquad=1, low_pass=1, room=1),
+    ],
+)
+def test_ratio_and_level_are_those_drawn(recipe):
+    made = mixer(recipe)
+    drawn = made.choices(0, COUNT, SAMPLES)
+    for row, (noisy, clean) in enumerate(zip(*made.batch(0, COUNT, SAMPLES), strict=True)):
+        assert level(noisy) == pytest.approx(drawn.level[row], abs=0.02)
+        assert level(clean) - level(noisy - clean) == pytest.approx(drawn.snr[row], abs=0.1)
+
+
+def test_clean_only_is_the_target_itself_and_noise_only_asks_for_silence():
+    noisy, clean = mixer(replace(Recipe(), clean_only=1, clipping=0)).batch(0, COUNT, SAMPLES)
+    assert torch.equal(noisy, clean) and (clean.abs().amax(dim=1) > 0).all()
+    noisy, clean = mixer(replace(Recipe(), noise_only=1, clean_only=0)).batch(0, COUNT, SAMPLES)
+    assert not clean.any() and (noisy.abs().amax(dim=1) > 0).all()
+
+
+def test_nothing_is_louder_than_full_scale_or_not_a_number():
+    made = mixer(replace(Recipe(), level=(-6.0, 0.0), clipping=0.5))
+    for sound in made.batch(0, 64, SAMPLES):
+        assert sound.dtype == torch.float32 and sound.shape == (64, SAMPLES)
+        assert sound.isfinite().all() and sound.abs().max() <= 1
+
+
+def test_silence_is_mixed_without_harm():
+    silence = SoundBank.of([np.zeros(5000)])
+    for change in ({"speech": silence}, {"noise": silence}, {"speech": silence, "noise": silence}):
+        noisy, clean = mixer(**change).batch(0, 8, SAMPLES)
+        assert noisy.isfinite().all() and clean.isfinite().all()
+        assert clean.any() == ("speech" not in change)
+        assert noisy.any() == (len(change) == 1)
+
+
+def test_the_rest_of_a_noise_that_ended_is_not_blown_up():
+    click = SoundBank.of([0.5 * np.random.default_rng(0).standard_normal(1600)])
+    late = replace(PLAIN, pausing=1, noise_pause=(2.0, 2.0), candidates=1, biquad=1, low_pass=1)
+    made = mixer(late, noise=click)
+    absent = click.active_share(made.choices(0, 64, SAMPLES).noise, SAMPLES) == 0
+    assert 16 < absent.sum() < 64
+    noisy, clean = made.batch(0, 64, SAMPLES)
+    added = noisy - clean
+    assert not added[absent].any() and added[~absent].any(dim=1).all()
+
+
+def test_clipping_spoils_the_mixture_only():
+    made = mixer(replace(PLAIN, clipping=1))
+    whole = mixer(PLAIN).batch(0, COUNT, SAMPLES)
+    drawn = made.choices(0, COUNT, SAMPLES)
+    noisy, clean = made.batch(0, COUNT, SAMPLES)
+    assert torch.equal(clean, whole[1])
+    ratio = noisy.abs().amax(dim=1) / whole[0].abs().amax(dim=1)
+    np.testing.assert_allclose(ratio, drawn.clip, rtol=1e-4)
+
+
+@pytest.mark.parametrize("measured", [0, 1])
+def test_rooms_keep_the_speech_in_place_and_the_target_has_the_reverberation(measured):
+    rooms = torch.zeros(2, 8000)
+    rooms[:, 0] = 1
+    rooms[:, 200::50] = 0.1
+    recipe = replace(PLAIN, clean_only=1, measured=measured, direct=(0.0, 6.0))
+    dry = Mixer(SPEECH, NOISE, recipe, 1, rooms).batch(0, COUNT, SAMPLES)[1]
+    noisy, wet = Mixer(SPEECH, NOISE, replace(recipe, room=1), 1, rooms).batch(0, COUNT, SAMPLES)
+    assert torch.equal(noisy, wet)
+    spectra = torch.fft.rfft(torch.stack((dry, wet)), n=2 * SAMPLES)
+    correlation = torch.fft.irfft(spectra[0].conj() * spectra[1])
+    assert not correlation.argmax(dim=1).any()
+    assert (correlation[:, 0] < 0.98 * dry.norm(dim=1) * wet.norm(dim=1)).all()
+
+
+def test_a_low_pass_is_heard_in_mixture_and_target():
+    for sound in mixer(replace(PLAIN, low_pass=1, cutoff=(4000, 4000))).batch(0, 8, SAMPLES):
+        power = torch.fft.rfft(sound * torch.hann_window(SAMPLES)).abs().square()
+        assert (power[:, 4300:].sum(dim=1) < 1e-5 * power.sum(dim=1)).all()
+
+
+def test_noise_is_filtered_apart_from_speech():
+    made = mixer(replace(PLAIN, biquad=1))
+    biquads = made.choices(0, COUNT, SAMPLES).biquads
+    assert (np.abs(biquads[:, 0] - biquads[:, 1]).max(axis=1) > 0.01).all()
+    noisy, clean = made.batch(0, COUNT, SAMPLES)
+    before = mixer(PLAIN).batch(0, COUNT, SAMPLES)
+    for after, plain in ((clean, before[1]), (noisy - clean, before[0] - before[1])):
+        assert (torch.nn.functional.cosine_similarity(after, plain) < 0.999).all()
+
+
+def test_what_is_heard_is_what_was_drawn():
+    made = mixer(replace(PLAIN, speed=1, pausing=1))
+    drawn = made.choices(0, COUNT, SAMPLES)
+    noisy, clean = made.batch(0, COUNT, SAMPLES)
+    for bank, crops, sound in ((SPEECH, drawn.speech, clean), (NOISE, drawn.noise, noisy - clean)):
+        expected = bank.read(crops, SAMPLES)
+        likeness = torch.nn.functional.cosine_similarity(sound, expected)
+        assert (likeness[sound.any(dim=1)] > 0.9999).all() and sound.any(dim=1).sum() > COUNT - 4
+
+
+def test_crops_hold_as_much_speech_as_the_recipe_asks_for():
+    mostly_silent = SoundBank.of([np.pad(syllables(0, 4.0), (0, 6 * 16000))])
+    made = mixer(speech=mostly_silent)
+    drawn = made.choices(0, 500, SAMPLES)
+    assert np.mean(mostly_silent.active_share(drawn.speech, SAMPLES) >= 0.3) > 0.95
+
+
+def test_choices_are_as_frequent_as_the_recipe_says():
+    drawn = mixer(Recipe(), speech=SoundBank.of([syllables(n, 3.0) for n in range(30)]))
+    drawn = drawn.choices(0, 4000, SAMPLES)
+    shares = {
+        0.70: drawn.kind == RECORDED,
+        0.20: drawn.kind == BABBLE,
+        0.10: drawn.kind == COLOURED,
+        0.30: drawn.second_gain > 0,
+        0.05: ~drawn.heard[:, 1],
+        0.03: ~drawn.heard[:, 0],
+        0.15: drawn.room > -2,
+        0.02: drawn.clip < 1,
+        0.5: drawn.speech.speed != 1,
+    }
+    for share, chosen in shares.items():
+        assert chosen.mean() == pytest.approx(share, abs=3 * (share * (1 - share) / 4000) ** 0.5)
+    assert drawn.heard.any(axis=1).all()
+    assert ((drawn.voices > 0).sum(axis=1) <= 8).all()
+    # Nobody talks over himself.
+    assert not np.any(
+        (drawn.voices > 0) & (drawn.babble.recording == drawn.speech.recording[:, None])
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_makes_the_same_batch():
+    ours = mixer(Recipe()).batch(5, COUNT, SAMPLES)
+    theirs = Mixer(SPEECH.to("cuda"), NOISE.to("cuda"), Recipe(), 1).batch(5, COUNT, SAMPLES)
+    for cpu, gpu in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(gpu.cpu(), cpu, atol=1e-4, rtol=1e-3)
