@@ -1,4 +1,4 @@
-"""The `denoise evaluate` command: judges versions and simple references on a test set."""
+"""The `denoise evaluate` command: judges versions and denoisers of others on a test set."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def evaluate(
         bool,
         typer.Option(
             "--peers",
-            help="Judge the denoisers noisereduce and RNNoise as well.",
+            help="Judge noisereduce, RNNoise, DTLN, GTCRN and DeepFilterNet3 as well.",
             rich_help_panel=_JUDGED,
         ),
     ] = False,
@@ -84,7 +84,7 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Judge versions and simple references on held-out mixtures: quality, intelligibility, speed.
+    """Judge versions and others' denoisers on held-out mixtures: quality, intelligibility, speed.
 
     PESQ, STOI, SI-SDR and more, by noise level and kind of noise; the same numbers every time.
 

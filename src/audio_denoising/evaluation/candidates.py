@@ -1,4 +1,4 @@
-"""Who is judged: the noisy input as it is, versions and checkpoints, and simple references."""
+"""Who is judged: the noisy input as it is, versions and checkpoints, and others' denoisers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..denoiser import Denoiser
 from ..dsp.spectrum import SAMPLE_RATE
 from ..training.checkpoint import shipped
-from .references import PEERS, Cleaner, Waveform
+from .peers import PEERS, Cleaner, Waveform
 
 NOISY = "noisy input"
 MODELS = ("v2", "v3", "v4", "torch")
@@ -39,7 +39,7 @@ class Candidate:
         Raises:
             UserError: unknown name, unreadable checkpoint, or a package that is not installed.
         """
-        cleaner = PEERS[self.source][1] if self.is_peer else _network(self.source)
+        cleaner = PEERS[self.source].clean if self.is_peer else _network(self.source)
         # Once for nothing: what the first call has to load shows here, and is not timed later.
         cleaner(np.sin(np.arange(SAMPLE_RATE), dtype=np.float32), SAMPLE_RATE)
         return cleaner

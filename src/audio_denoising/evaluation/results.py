@@ -11,7 +11,7 @@ from typing import Any
 from ..io.whole_file import save_whole
 from ..machine import cpu_field, versions
 from .candidates import Candidate
-from .references import PEERS
+from .peers import PEERS
 from .runner import Result
 from .scores import METRICS, PACKAGES
 from .summary import Means, PartSummary, real_time_factors
@@ -118,5 +118,5 @@ def _machine(jobs: int) -> dict[str, Any]:
 
 
 def _versions(candidates: Sequence[Candidate]) -> dict[str, str | None]:
-    peers = [PEERS[each.source][0] for each in candidates if each.is_peer]
+    peers = [PEERS[each.source].package for each in candidates if each.is_peer]
     return versions((*_VERSIONS, *peers))

@@ -21,7 +21,7 @@ import torch
 from ..data.mixing import DamagedRecording
 from ..errors import UserError
 from .candidates import NOISY, Candidate
-from .references import Cleaner
+from .peers import Cleaner
 from .scores import score
 from .testset import CLEAN, Item, at_16_khz, digest
 
