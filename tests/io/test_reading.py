@@ -39,8 +39,8 @@ def test_formats(tmp_path: Path, name: str, subtype: str) -> None:
     samples, rate = read_audio(path)
     assert (rate, samples.shape, samples.dtype) == (48_000, (2, 40_000), np.float32)
     with AudioReader(path) as reader:
-        assert (reader.rate, reader.channels, reader.frames) == (48_000, 2, 40_000)
-        assert reader.subtype == subtype
+        assert (reader.rate, reader.channels, reader.subtype) == (48_000, 2, subtype)
+        assert abs(reader.frames - 40_000) <= 312  # Opus tells of its codec's delay, too
         blocks = list(reader.blocks(7_001))
     assert [block.shape[1] for block in blocks] == [7_001] * 5 + [4_995]
     # libsndfile's Vorbis and Opus decoders may differ in the last bits with the block size.
@@ -137,7 +137,7 @@ def _written(path: Path, seconds: int = 4) -> np.ndarray:
     return read_audio(path)[0]
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.flac", "a.mp3", "a.mka", "a.aac"])
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.mp3", "a.mka", "a.flac", "a.aac"])
 def test_what_is_there_of_a_truncated_file_can_be_had(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     x = _written(path)
@@ -147,10 +147,15 @@ def test_what_is_there_of_a_truncated_file_can_be_had(tmp_path: Path, name: str)
     assert 0.4 < y.shape[1] / x.shape[1] < 0.7
     whole = slice(0, y.shape[1] * 8 // 10)  # what lies next to the cut may be lost
     assert np.allclose(y[:, whole], x[:, whole], atol=1e-4)
-    assert str(path) in reader.damage and "truncated or corrupt" in reader.damage
-    assert re.search(r"\d\.\d\d s: ", reader.damage)
-    with pytest.raises(UserError, match="truncated or corrupt"):
-        read_audio(path)
+    if path.suffix in (".flac", ".aac"):  # cut in the middle of a block, which cannot be decoded
+        assert str(path) in reader.damage and "truncated or corrupt" in reader.damage
+        assert re.search(r"\d\.\d\d s: ", reader.damage)
+        with pytest.raises(UserError, match="truncated or corrupt"):
+            read_audio(path)
+    else:  # the header alone tells of more, and headers are often wrong
+        (notice,) = reader.notices
+        assert str(path) in notice and re.search(r"ends after .* tells of 4\.\d\d s", notice)
+        assert np.array_equal(read_audio(path)[0], y)
 
 
 @pytest.mark.parametrize("name", ["a.flac", "a.m4a"])

@@ -140,7 +140,7 @@ def clean_recording(
                 beyond += int(np.count_nonzero(np.abs(mixed) > 1.0))
             if noise_file is not None:
                 noise_file.write(noisy - mixed)
-    warnings = list(cleaned_file.left_out)
+    warnings = [*reader.notices, *cleaned_file.left_out]
     if beyond:
         warnings.append(
             f"{beyond} samples of {target.output} went beyond full scale and were limited to it: "

@@ -1,4 +1,4 @@
-"""FFmpeg behind the reader, through PyAV's wheels: M4A, WMA, AMR, the sound track of a video ...
+"""FFmpeg behind the reader, through PyAV's wheels: FLAC, Ogg, MP3, the sound track of a video ...
 
 Only local files are opened: a playlist that names a web address fetches nothing.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import numpy.typing as npt
+import soxr
 from av.audio.resampler import AudioResampler
 from av.stream import Disposition
 
@@ -66,11 +66,15 @@ _DTYPES = {
     "dbl": ("f8", 1.0),
 }
 _GAP = 0.1  # seconds: time stamps of containers are rounded, shorter gaps are no gaps
+_SHORTEST_GAPS = {"flac": 0.0, "ogg": _GAP}
 # Of silence in gaps, in seconds, or as much as there is sound: time stamps can tell anything.
 _MOST_SILENCE = 3600.0
 _PIECE = 1 << 16  # samples over all channels: of silence at once
 _MOST_REFUSALS = 1000
-_CUT_OFF = 1  # seconds: less may be a difference in counting
+_LIKE_A_GUESS = 0.02  # of a length: it follows from the size of the file
+_TAGS_INSIDE = (b"ID3", b"TAG", b"APETAGEX")  # in the middle of an MP3 joined from several
+_STREAMINFO = 34  # bytes at the beginning of FLAC; five bits of them are bits per sample less one
+_OPUS_RATES = (8000, 12_000, 16_000, 24_000)  # and 48,000
 # Entries that describe the old file, not the recording.
 _TECHNICAL = {
     "compatible_brands",
@@ -126,6 +130,9 @@ class MediaDecoder:
 
     Attributes:
         start: time stamp in seconds of the first sample.
+        told: seconds of sound that the file tells of, 0 where it does not.
+        silence: samples of silence that were put into gaps.
+        first_gap: where in seconds the first of them stands.
 
     Raises:
         ERRORS: it cannot be opened.
@@ -137,8 +144,9 @@ class MediaDecoder:
         try:
             self._stream = sound_track(self._container)
             self.damaged_at: int | None = None
-            self._expected = Fraction(0)  # seconds of sound by the header, 0 where it is not sure
-            self._done = self._silence = 0
+            self._done = self.silence = 0
+            self._position = 0.0  # like _done, but with what the resampler still holds
+            self.first_gap = 0.0
             self._torn = False  # something was lost before the next frame
             self._decoded = self._decode()
             # What the header says may be wrong (HE-AAC), what is decoded is right.
@@ -149,9 +157,11 @@ class MediaDecoder:
             self._container.close()
             raise
         streams = self._container.streams
-        self.rate = self._first.sample_rate
+        self._resampler: soxr.ResampleStream | None = None
+        self._resampled = 0  # the rate that it takes
+        self.rate = self._told_rate() or self._first.sample_rate
         self.channels = self._first.layout.nb_channels
-        self.layout = self._first.layout.name
+        self.layout = _told(self._first.layout.name)
         self.bit_rate = int(self._stream.bit_rate or 0)
         # Sound alone starts when it starts; beside other streams the time stamp counts.
         self._origin: float | None = None
@@ -159,25 +169,37 @@ class MediaDecoder:
             self._origin = float(self._first.pts * self._first.time_base)
         covers = sum(bool(s.disposition & Disposition.attached_pic) for s in streams)
         self.start = self._origin or 0.0 if len(streams) - covers > 1 else 0.0
+        # In these nothing but damage leaves gaps; the time stamps of FLAC are exact on top.
+        self._gapless = len(streams) == 1 and self._container.format.name in _SHORTEST_GAPS
         self.subtype = self._subtype(self._first)
-        self._exact, self.frames = self._length()
+        self._exact, self.told = self._length()
+        self.frames = round(self.told * self.rate)
 
     def pieces(self) -> Iterator[Samples]:
         """Decode on, ``(channels, n)`` at a time; sets ``damaged_at`` where something is missing.
 
         What follows a damaged place is decoded too, and stays at its time.
         """
+        for piece in self._all():
+            if self._exact:
+                piece = piece[:, : self.frames - self._done]  # the rest is codec padding
+            if piece.shape[1]:
+                self._done += piece.shape[1]
+                yield piece
+        if self._exact and self._done < self.frames - self.rate:
+            self._damaged()
+
+    def _all(self) -> Iterator[Samples]:
+        """What is decoded, at one rate, with silence in the gaps."""
         frame = self._first
         while frame is not None:
-            for piece in chain(self._gap_before(frame), [self._samples(frame)]):
-                if self._exact and self.frames:
-                    piece = piece[:, : self.frames - self._done]  # the rest is codec padding
-                if piece.shape[1]:
-                    self._done += piece.shape[1]
-                    yield piece
+            if frame.sample_rate != self._resampled or self._torn:
+                yield from self._end_of_rate()
+            yield from self._gap_before(frame)
+            yield self._samples(frame)
+            self._position += frame.samples * self.rate / frame.sample_rate
             frame = next(self._decoded, None)
-        if self._done < (self._expected - _CUT_OFF) * self.rate:
-            self._damaged()
+        yield from self._end_of_rate()
 
     def close(self) -> None:
         """Close the file."""
@@ -192,7 +214,8 @@ class MediaDecoder:
                     try:
                         yield from packet.decode()
                     except av.InvalidDataError:
-                        self._damaged()
+                        if not bytes(packet).startswith(_TAGS_INSIDE):
+                            self._damaged()
                 return
             except av.InvalidDataError:  # read on behind the damaged place
                 self._damaged()
@@ -213,25 +236,52 @@ class MediaDecoder:
             return
         now = float(frame.pts * frame.time_base)
         if self._origin is None:
-            self._origin = now - self._done / self.rate
-        missing = round((now - self._origin) * self.rate) - self._done
-        shortest = 0.0 if self._torn else _GAP
+            self._origin = now - self._position / self.rate
+        missing = round((now - self._origin) * self.rate - self._position)
+        shortest = 0.0 if self._torn else _SHORTEST_GAPS.get(self._container.format.name, _GAP)
         self._torn = False
-        most = max(_MOST_SILENCE * self.rate, self._done - self._silence)
-        if shortest * self.rate < missing < most - self._silence:
-            self._silence += missing
+        most = max(_MOST_SILENCE * self.rate, self._done - self.silence)
+        if shortest * self.rate < missing < most - self.silence:
+            if not self.silence:
+                self.first_gap = self._position / self.rate
+            self.silence += missing
+            self._position += missing
+            if self._gapless:
+                self._damaged()
             size = max(1, _PIECE // self.channels)
             for start in range(0, missing, size):
                 yield np.zeros((self.channels, min(size, missing - start)), np.float32)
 
     def _samples(self, frame: AudioFrame) -> Samples:
-        if (frame.sample_rate, frame.layout.nb_channels) == (self.rate, self.channels):
-            return _to_float(frame)
         assert self._first is not None
-        # Broadcasts may change between stereo and surround on the way.
-        converter = AudioResampler("fltp", self._first.layout, self.rate)
-        frames = [*converter.resample(frame), *converter.resample(None)]
-        return np.concatenate([_to_float(converted) for converted in frames], axis=1)
+        if frame.layout.nb_channels == self.channels:
+            samples = _to_float(frame)
+        else:  # broadcasts may change between stereo and surround on the way
+            mixer = AudioResampler("fltp", self._first.layout, frame.sample_rate)
+            mixed = [_to_float(part) for part in mixer.resample(frame)]
+            samples = np.concatenate(mixed, axis=1)
+        if frame.sample_rate == self.rate:
+            return samples
+        # One resampler from change to change: frame by frame there would be a seam at each end.
+        if self._resampler is None:
+            self._resampled = frame.sample_rate
+            self._resampler = soxr.ResampleStream(
+                self._resampled, self.rate, self.channels, dtype="float32"
+            )
+        return self._resampler.resample_chunk(np.ascontiguousarray(samples.T)).T
+
+    def _end_of_rate(self) -> Iterator[Samples]:
+        """What the resampler still holds of the sound before the rate changes, or the end."""
+        if self._resampler is not None:
+            rest = np.zeros((0, self.channels), np.float32)
+            yield self._resampler.resample_chunk(rest, last=True).T
+        self._resampler, self._resampled = None, 0
+
+    def _told_rate(self) -> int:
+        """The rate that Opus was made from, 0 for 48 kHz, at which FFmpeg always decodes it."""
+        head = self._stream.codec_context.extradata or b""
+        rate = int.from_bytes(head[12:16], "little") if head.startswith(b"OpusHead") else 0
+        return rate if rate in _OPUS_RATES else 0
 
     def _subtype(self, first: AudioFrame) -> str:
         codec = self._stream.codec_context.codec.canonical_name
@@ -241,25 +291,33 @@ class MediaDecoder:
             return codec.upper()
         format_name = first.format.name.removesuffix("p")
         bits = 16 if format_name in ("s16", "u8") else 24 if format_name == "s32" else 32
+        head = self._stream.codec_context.extradata or b""
+        if (
+            codec == "flac"
+            and len(head) >= _STREAMINFO
+            and (head[12] & 1, head[13] >> 4) == (1, 15)
+        ):
+            bits = 32
         if codec == "alac":
             return f"ALAC_{bits}"
         return "PCM_32" if codec.startswith(("pcm_s32", "pcm_u32")) else f"PCM_{bits}"
 
-    def _length(self) -> tuple[bool, int]:
-        """Whether the length is certain, and the length in samples (0: not known)."""
+    def _length(self) -> tuple[bool, float]:
+        """Whether the sound ends exactly where it is told to, and where (s; 0: not told)."""
         stream, container = self._stream, self._container
-        name = container.format.name
+        alone = len(container.streams) == 1
         if stream.duration is not None and stream.time_base is not None:
-            # The edit list of MP4 says where codec padding begins, and so does the tag of MP3: then
-            # the first time stamp is not 0. Elsewhere FFmpeg may have guessed from the bit rate.
-            certain = "mp4" in name or (name == "mp3" and bool(stream.start_time))
-            seconds = stream.duration * stream.time_base
-            self._expected = seconds if certain else Fraction(0)
-            return certain, round(seconds * self.rate)
-        told = _seconds(stream.metadata.get("DURATION", ""))
-        seconds = told or Fraction(container.duration or 0, av.time_base)
-        self._expected = told or (seconds if len(container.streams) == 1 else Fraction(0))
-        return False, round(seconds * self.rate)
+            seconds = float(stream.duration * stream.time_base)
+            if "mp4" in container.format.name and seconds > 0:
+                return True, seconds  # the edit list says where codec padding begins
+        else:
+            end = float(_seconds(stream.metadata.get("DURATION", "")))  # of Matroska: a time stamp
+            if not end and alone:
+                end = float(Fraction(container.duration or 0, av.time_base))
+            seconds = max(0.0, end - (self._origin or 0.0))
+        # What follows from the size and the bit rate nobody told: FFmpeg has guessed.
+        guessed = 8 * container.size / self.bit_rate if alone and self.bit_rate else 0.0
+        return False, 0.0 if abs(seconds - guessed) < _LIKE_A_GUESS * seconds else seconds
 
 
 def read_tags(path: Path) -> dict[str, str]:
@@ -274,6 +332,21 @@ def read_tags(path: Path) -> dict[str, str]:
     # Matroska, FLAC and Ogg write ARTIST or Artist.
     named = {name.lower() if name.isalpha() else name: text for name, text in tags.items()}
     return {name: text for name, text in named.items() if name.lower() not in _TECHNICAL}
+
+
+def read_layout(path: Path) -> str:
+    """FFmpeg's name for the order of the channels; empty where the file does not tell it."""
+    try:
+        with open_media(path) as container:
+            name = container.streams.audio[0].layout.name
+    except (*ERRORS, IndexError):
+        return ""
+    return _told(name)
+
+
+def _told(layout: str) -> str:
+    """A layout's name, empty for ``6 channels``, which tells no order."""
+    return "" if layout.endswith("channels") else layout
 
 
 def _to_float(frame: AudioFrame) -> Samples:

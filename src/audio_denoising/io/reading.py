@@ -1,13 +1,12 @@
 """Reading sound in blocks, with a plain sentence for everything that can be wrong with the file.
 
-libsndfile decodes what it holds exactly (WAV, FLAC, AIFF ...) and Ogg; FFmpeg, through PyAV, all
-the rest, with the sound track of videos.
+libsndfile decodes what is not compressed (WAV, AIFF, CAF ...); FFmpeg, through PyAV, all the rest,
+with the sound track of videos.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +27,8 @@ Samples = npt.NDArray[np.float32]
 # Samples in a second over all channels: memory goes by them, and a header can tell anything.
 # 64 channels at 48 kHz are three million, eight at 384 kHz as well.
 _MOST_SAMPLES = 1 << 22
+_SHORT = 0.25  # seconds: less may be a difference in counting
+_FFMPEG_ALONE = (".mp3", ".flac")  # libsndfile need not be tried
 _LOUDEST = 1e10  # samples that an integer's full scale of 2^31 was taken for 1 stay below it
 
 
@@ -48,6 +49,8 @@ class AudioReader:
         start: time stamp in seconds of the first sample, for a sound track that starts later than
             the picture.
         damage: after :meth:`blocks`, what was wrong with the file, in one sentence; else empty.
+        notices: after :meth:`blocks`, sentences on what need not be damage: an end before the one
+            that the header tells of, gaps.
 
     Args:
         path: the file.
@@ -61,6 +64,7 @@ class AudioReader:
     def __init__(self, path: str | Path, *, salvage: bool = False) -> None:
         self.path = Path(path)
         self.damage = ""
+        self.notices: tuple[str, ...] = ()
         self._salvage = salvage
         _require_file(self.path)
         self._decoder = _open(self.path)
@@ -74,7 +78,7 @@ class AudioReader:
             )
         self.subtype = self._decoder.subtype
         self.frames = self._decoder.frames
-        self.layout = self._decoder.layout
+        self.layout = self._decoder.layout or self._told_layout()
         self.bit_rate = self._decoder.bit_rate
         self.start = self._decoder.start
 
@@ -92,8 +96,8 @@ class AudioReader:
             float32 arrays ``(channels, n)`` with full scale at 1.
 
         Raises:
-            UserError: the file ends early or is corrupt (unless ``salvage``), nothing at all could
-                be decoded, or it holds NaN, infinite or senselessly large samples.
+            UserError: the file is corrupt (unless ``salvage``), nothing at all could be decoded, or
+                it holds NaN, infinite or senselessly large samples.
         """
         waiting: list[Samples] = []
         ready = done = 0
@@ -129,6 +133,14 @@ class AudioReader:
     ) -> None:
         self.close()
 
+    def _told_layout(self) -> str:
+        """The order of more than two channels, which libsndfile does not tell."""
+        if self.channels <= 2:
+            return ""
+        from audio_denoising.io.media import read_layout
+
+        return read_layout(self.path)
+
     def _pieces(self) -> Iterator[Samples]:
         """What the decoder gives, up to the damage or, for ``salvage``, beyond it."""
         end = 0
@@ -139,34 +151,27 @@ class AudioReader:
             yield piece
         damaged_at = self._decoder.damaged_at
         if damaged_at is None:
+            self.notices = tuple(self._missing(end / self.rate))
             return
-        if self._salvage and isinstance(self._decoder, SndfileDecoder) and damaged_at < self.frames:
-            for piece in self._beyond(damaged_at):
-                end += piece.shape[1]
-                yield piece
         what = "cannot be read beyond" if end <= damaged_at else "has damaged places from"
         self.damage = (
             f"{self.path} is truncated or corrupt, it {what} {damaged_at / self.rate:.2f} s: "
             f"copy or download it again"
         )
 
-    def _beyond(self, done: int) -> Iterator[Samples]:
-        """What FFmpeg, which skips what is damaged, still finds after ``done`` samples."""
-        from audio_denoising.io import media
-
-        try:
-            decoder = media.MediaDecoder(self.path)
-        except (*media.ERRORS, media.NoSoundTrackError):
-            return
-        with closing(decoder):
-            if (decoder.rate, decoder.channels) != (self.rate, self.channels):
-                return
-            position = 0
-            for piece in decoder.pieces():
-                fresh = piece[:, max(0, done - position) :]
-                position += piece.shape[1]
-                if fresh.shape[1]:
-                    yield fresh
+    def _missing(self, seconds: float) -> Iterator[str]:
+        """What the file told of and did not hold, which need not be damage."""
+        decoder = self._decoder
+        if seconds < decoder.told - _SHORT:
+            yield (
+                f"{self.path} ends after {seconds:.2f} s, though it tells of {decoder.told:.2f} s: "
+                f"if that is too early, copy or download it again"
+            )
+        if not isinstance(decoder, SndfileDecoder) and decoder.silence:
+            yield (
+                f"{self.path} has gaps of {decoder.silence / self.rate:.2f} s in all, the first "
+                f"after {decoder.first_gap:.2f} s: they are filled with silence"
+            )
 
     def _not_numbers(self, done: int, piece: Samples) -> UserError:
         first = done + int(np.argmin(_sensible(piece).all(axis=0)))
@@ -195,14 +200,13 @@ def read_audio(path: str | Path) -> tuple[Samples, int]:
 def _open(path: Path) -> SndfileDecoder | MediaDecoder:
     """The decoder that can open the file."""
     empty = False
-    if path.suffix.lower() != ".mp3":
+    if path.suffix.lower() not in _FFMPEG_ALONE:
         try:
             decoder = SndfileDecoder(path)
         except sndfile.ERRORS:
             pass
         else:
-            # MP3 read block by block through soundfile has a click at every seam.
-            if decoder.subtype != "MPEG_LAYER_III" and not decoder.empty:
+            if decoder.exact and not decoder.empty:
                 return decoder
             decoder.close()
             empty = decoder.empty

@@ -20,10 +20,14 @@ ERRORS = (soundfile.SoundFileError, OSError, TypeError, ValueError)
 """What opening a file raises. TypeError: headerless .raw, which soundfile opens only with its rate
 given. ValueError: a file name that is not valid Unicode."""
 
+# Of these libsndfile reads the first of several joined recordings, loses the end of a FLAC that
+# does not tell its length, mistakes the order of the channels in Ogg, and clicks in MP3.
+_PARTIAL = ("FLAC", "OGG", "MP3")
 _UNKNOWN_LENGTH = 2**60  # libsndfile's answer for a stream whose header leaves the length open
+_SMALL = 1 << 17  # bytes: a page of sound, at most 65,307, behind those of the header
+_FEW_PAGES = 4  # three of them for the header
 _PIECE = 16_384  # of a piece that fails to decode nothing is left, so pieces are short
 _TOLD = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_PADDING = 16  # bytes
 _OPEN_LENGTH = 2**31 - 2**16
 # FFmpeg's names for the tags that libsndfile writes -> libsndfile's own.
 _TAGS = {
@@ -41,6 +45,11 @@ _TAGS = {
 class SndfileDecoder:
     """A file opened by libsndfile; the attributes are those of ``AudioReader``.
 
+    Attributes:
+        exact: libsndfile reads all of what this format can hold.
+        empty: the header tells of no samples.
+        told: seconds of sound that the header tells of.
+
     Raises:
         ERRORS: libsndfile cannot open it.
     """
@@ -50,14 +59,20 @@ class SndfileDecoder:
         self.rate = int(self._file.samplerate)
         self.channels = int(self._file.channels)
         self.subtype = str(self._file.subtype)
+        self.exact = self._file.format not in _PARTIAL or self._fits_one_page(path)
         frames = int(self._file.frames)
         self.empty = frames == 0
         self.frames = frames if frames < _UNKNOWN_LENGTH else 0
         self.damaged_at: int | None = None
-        self._cut_off = _is_cut_off(self._file.extra_info)
+        self.told = _told_frames(self._file.extra_info, self.frames) / self.rate
         self.start = 0.0
         self.layout = ""
         self.bit_rate = int(8 * path.stat().st_size * self.rate / self.frames) if self.frames else 0
+
+    def _fits_one_page(self, path: Path) -> bool:
+        """A Vorbis that fits into one page of Ogg; of those FFmpeg loses the last block."""
+        few = self.subtype == "VORBIS" and self.channels <= 2 and path.stat().st_size < _SMALL
+        return few and path.read_bytes().count(b"OggS") <= _FEW_PAGES
 
     def pieces(self) -> Iterator[Samples]:
         """Decode on, ``(channels, n)`` at a time; sets ``damaged_at`` where it cannot go on."""
@@ -72,7 +87,7 @@ class SndfileDecoder:
                 break
             done += len(piece)
             yield piece.T
-        if done == 0 or done < self.frames or self._cut_off:
+        if done == 0:
             self.damaged_at = done
 
     def close(self) -> None:
@@ -80,13 +95,15 @@ class SndfileDecoder:
         self._file.close()
 
 
-def _is_cut_off(log: str) -> bool:
-    """Whether libsndfile, reading the header, found less sound in the file than the header tells.
+def _told_frames(log: str, found: int) -> float:
+    """Samples per channel that the header tells of, while libsndfile goes by the file's size.
 
-    Recorders that do not know the length beforehand write one near 2 or 4 GiB: no damage.
+    Recorders that do not know the length beforehand write one near 2 or 4 GiB: that tells nothing.
     """
     told = _TOLD.search(log)
-    return told is not None and int(told[2]) + _PADDING < int(told[1]) < _OPEN_LENGTH
+    if told is None or not 0 < int(told[2]) < int(told[1]) < _OPEN_LENGTH:
+        return found
+    return found * int(told[1]) / int(told[2])
 
 
 class SndfileEncoder:
