@@ -195,6 +195,14 @@ def test_choices_are_as_frequent_as_the_recipe_says():
     )
 
 
+def test_nothing_waits_for_the_device():
+    """A tensor on the meta device has no values: whoever asks for one is refused."""
+    recipe = replace(Recipe(), room=0.5, clipping=0.5)
+    made = Mixer(SPEECH.to("meta"), NOISE.to("meta"), recipe, 1, torch.zeros(2, 8000))
+    for sound in made.batch(0, COUNT, SAMPLES):
+        assert sound.is_meta and sound.shape == (COUNT, SAMPLES)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_makes_the_same_batch():
     ours = mixer(Recipe()).batch(5, COUNT, SAMPLES)

@@ -242,7 +242,9 @@ def _spline(x0: Tensor, x1: Tensor, x2: Tensor, x3: Tensor, part: Tensor) -> Ten
 def to_device(array: Array, device: torch.device) -> Tensor:
     """The array on ``device``; the program does not wait for the copy."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def fair_chances(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -187,6 +189,7 @@ def _even(sound: Tensor) -> Tensor:
     return sound * sound.square().mean(dim=1, keepdim=True).clamp_min(_SILENCE).rsqrt()
 
 
+@cache
 def _made_noise() -> SoundBank:
     """Noise whose power falls with the frequency to the power of 0 to 2, a recording a slope."""
     random = np.random.default_rng(0)
