@@ -19,7 +19,7 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.models import WIDTHS
-from audio_denoising.nn import activations, im2col, lowering, row_lowering, stacked_planes, winograd
+from audio_denoising.nn import activations, im2col, lowering, row_lowering, winograd
 from audio_denoising.nn.tiles import Tile
 from benchmarks.engine_alternatives import columns_correlate, scatter_input_gradient
 from benchmarks.engine_rounds import interleaved, middle, ratio, timed
@@ -72,7 +72,6 @@ def experiments(widths: tuple[int, ...], batch: int) -> Iterator[Experiment]:
     yield from _whole(deep, batch)
     yield from _row_lowering(shallow, batch)
     yield from _strided(shallow, deep, batch)
-    yield from _one_channel(widths[0], batch)
     yield from _winograd(deep, batch)
     yield from _element_wise(shallow, batch)
     threads = torch.get_num_threads()
@@ -144,25 +143,6 @@ def _strided(shallow: tuple[int, int], deep: tuple[int, int], batch: int) -> Ite
     )
 
 
-def _one_channel(channels: int, batch: int) -> Iterator[Experiment]:
-    x, g, w, b = _tensors(1, channels, 256, 256, batch)
-
-    def with_kernels(kernels: Any) -> Call:
-        def call() -> None:
-            kernels.correlate(x, w, b, ONE, SAME)
-            kernels.weight_gradient(x, g, (3, 3), ONE, SAME)
-
-        return call
-
-    yield Experiment(
-        "stacked planes for one channel",
-        f"conv 3×3, 1 @ 256×256 → {channels}, forward and weight gradient",
-        "lowered rows of three values",
-        with_kernels(stacked_planes),
-        with_kernels(row_lowering),
-    )
-
-
 def _winograd(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     channels, edge = layer
     x, g, w, b = _tensors(channels, channels, edge, edge, batch)
@@ -181,22 +161,13 @@ def _element_wise(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     activation = nn.LeakyReLU(0.2)
 
     def call() -> None:
-        activation.forward(x)
-        activation.backward(g)
+        activation.overwrite(x)
+        activation.overwrite_gradient(g)
 
     def out_of_place() -> None:
         y = torch.where(x > 0, x, 0.2 * x)
         torch.where(y > 0, g, 0.2 * g)
 
-    convolution = nn.Conv2d(channels, channels, 3, 1, 1)
-    both = nn.Sequential(convolution, activation)
-    yield Experiment(
-        "activation while the tile is in the cache",
-        f"conv 3×3, {channels} @ {edge}×{edge}, and LeakyReLU, forward",
-        "one layer, then the other",
-        lambda: both.forward(x),
-        lambda: activation.forward(convolution.forward(x)),
-    )
     title = f"LeakyReLU, {channels} @ {edge}×{edge}"
     yield Experiment(
         "in place, in blocks", title, "a fresh tensor for every term", call, out_of_place

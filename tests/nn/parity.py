@@ -109,9 +109,12 @@ def errors(
     with torch.inference_mode():
         ours.train()
         ours.zero_grad()
-        output = ours(lay_out(x.clone(), layouts[0]))
+        given, gradient = lay_out(x.clone(), layouts[0]), lay_out(cotangent.clone(), layouts[1])
+        output = ours(given)
         results = {"output": relative_error(output, expected)}
-        grad_input = ours.backward(lay_out(cotangent, layouts[1]))
+        grad_input = ours.backward(gradient)
+    assert torch.equal(given, x), "forward overwrote its input"
+    assert torch.equal(gradient, cotangent), "backward overwrote its input"
     assert x64.grad is not None
     if grad_input.numel():  # a first layer computes none
         results["input gradient"] = relative_error(grad_input, x64.grad)

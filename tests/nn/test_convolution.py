@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_denoising import nn
-from audio_denoising.nn import row_lowering, stacked_planes, tiles, winograd
+from audio_denoising.nn import row_lowering, tiles, winograd
 from audio_denoising.nn.geometry import output_size, transposed_size
 from audio_denoising.nn.winograd_basis import FOUR, TWO, Basis
 
@@ -126,7 +126,7 @@ def test_transposed_convolution(case: Case, dtype: torch.dtype, kernels: str) ->
 
 
 # "fast" picks one of these by the layer's shape; here each is tried on small and odd shapes too.
-FAST = {m.__name__.rsplit(".", 1)[1]: m for m in (row_lowering, stacked_planes, winograd)}
+FAST = {m.__name__.rsplit(".", 1)[1]: m for m in (row_lowering, winograd)}
 
 
 @pytest.mark.parametrize("module", FAST)

@@ -20,7 +20,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from audio_denoising import models, nn
-from audio_denoising.nn.tiles import Finish
 from audio_denoising.training.learner import build_learner
 from audio_denoising.training.options import TrainingOptions
 
@@ -134,16 +133,13 @@ def test_the_step_of_the_training_loop_does_neither(version: str) -> None:
 class LibraryConv2d(nn.Conv2d):
     """What must not be in the engine: the forward pass of the library."""
 
-    def forward(self, x: Tensor, finish: Finish | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T')."""
         self.input = x
         assert self.bias is not None
-        y = torch.nn.functional.conv2d(
+        return torch.nn.functional.conv2d(
             x, self.weight.data, self.bias.data, self.stride, self.padding
         )
-        if finish is not None:
-            finish(y)
-        return y
 
 
 @pytest.mark.parametrize("inference", [True, False], ids=["inference mode", "gradients enabled"])

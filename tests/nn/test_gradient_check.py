@@ -101,3 +101,23 @@ def test_single_precision_is_refused() -> None:
         gradient_check(nn.Conv2d(1, 1, 3), x)
     with pytest.raises(ValueError, match="the input is torch.float32"):
         gradient_check(nn.ReLU(), x)
+
+
+def test_a_layer_that_overwrites_what_it_is_given_is_found() -> None:
+    class Greedy(nn.Module):
+        def __init__(self, what: str) -> None:
+            self.what = what
+
+        def forward(self, x: Tensor) -> Tensor:
+            """(N, 2) -> (N, 2)."""
+            return x.mul_(2) if self.what == "input" else x * 2
+
+        def backward(self, grad_output: Tensor) -> Tensor:
+            """(N, 2) -> (N, 2)."""
+            return grad_output.mul_(2) if self.what == "gradient" else grad_output * 2
+
+    x = random_tensor((3, 2), torch.float64, 1)
+    assert max(gradient_check(Greedy("nothing"), x).values()) < 1e-8
+    for what in ("input", "gradient"):
+        with pytest.raises(ValueError, match="overwrites a tensor that it is given"):
+            gradient_check(Greedy(what), x)

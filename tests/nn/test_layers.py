@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -58,16 +59,38 @@ def test_activation_at_its_extremes(name: str, dtype: torch.dtype) -> None:
     assert_parity(ours(), theirs(), x.view(1, 1, 2, 3))
 
 
-def test_rectifiers_work_in_place_and_sigmoid_does_not() -> None:
-    for layer in (nn.ReLU(), nn.LeakyReLU(0.2)):
-        x = random_tensor((1, 2, 3, 4), torch.float32, 1)
-        assert layer(x).data_ptr() == x.data_ptr()
-        grad = torch.ones_like(x)
-        assert layer.backward(grad).data_ptr() == grad.data_ptr()
-    x = random_tensor((1, 2, 3, 4), torch.float32, 1)
-    before = x.clone()
-    nn.Sigmoid()(x)
-    assert torch.equal(x, before)
+@pytest.mark.parametrize("slope", [2.0, -0.5, float("nan")])
+def test_a_slope_that_hides_the_sign_of_the_input_is_refused(slope: float) -> None:
+    with pytest.raises(ValueError, match=rf"lies in \[0, 1\], and {slope} does not"):
+        nn.LeakyReLU(slope)
+
+
+@pytest.mark.parametrize(
+    ("first", "theirs", "overwrites"),
+    [
+        (nn.Conv2d(2, 2, 1), torch.nn.Conv2d(2, 2, 1), True),
+        (nn.MaxPool2d(1), torch.nn.MaxPool2d(1), True),
+        (nn.Sigmoid(), torch.nn.Sigmoid(), False),  # keeps what it puts out
+        (nn.ReLU(), torch.nn.ReLU(), False),
+        (nn.Sequential(), torch.nn.Identity(), False),  # puts out what it is given
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_chain_overwrites_only_what_nobody_else_knows(
+    first: nn.Module, theirs: torch.nn.Module, overwrites: bool
+) -> None:
+    chain = nn.Sequential(first, nn.LeakyReLU(0.2))
+    x = random_tensor((1, 2, 3, 4), torch.float64, 1)
+    assert_parity(chain.to(dtype=x.dtype), torch.nn.Sequential(theirs, torch.nn.LeakyReLU(0.2)), x)
+    forward, given = first.forward, torch.empty(0)
+
+    def remember(x: torch.Tensor) -> torch.Tensor:
+        nonlocal given
+        given = forward(x)
+        return given
+
+    first.forward = remember  # type: ignore[method-assign]
+    assert (chain(x).data_ptr() == given.data_ptr()) == overwrites
 
 
 @st.composite
@@ -115,6 +138,79 @@ def a_layer_of_each_kind() -> list[nn.Module]:
         nn.UNetLevel(nn.Conv2d(4, 3, 1), nn.Sigmoid(), nn.Conv2d(6, 4, 1)),
         nn.Mask(nn.Conv2d(4, 4, 1)),
     ]
+
+
+def test_nothing_that_two_read_is_overwritten() -> None:
+    """A rectifier as the first or last layer of what sits beside a skip or under a mask."""
+    ours_of = {"LeakyReLU": nn.LeakyReLU, "Sequential": nn.Sequential, "Conv2d": nn.Conv2d}
+    theirs_of = {name: getattr(torch.nn, name) for name in ours_of}
+
+    def nets(of: dict[str, Any], level: Any, mask: Any) -> list[Any]:
+        act, chain, conv = of["LeakyReLU"], of["Sequential"], of["Conv2d"]
+        return [
+            mask(chain(act(0.2), conv(2, 2, 1))),
+            mask(act(0.2)),
+            level(conv(2, 2, 1), act(0.2), conv(4, 2, 1)),
+            level(conv(2, 2, 1), chain(act(0.2), conv(2, 2, 1), act(0.2)), act(0.3)),
+            level(act(0.2), level(act(0.1), act(0.3), conv(4, 2, 1)), chain(act(0.2))),
+        ]
+
+    x = random_tensor((2, 2, 3, 4), torch.float64, 1)
+    pairs = zip(
+        nets(ours_of, nn.UNetLevel, nn.Mask),
+        nets(theirs_of, TorchUNetLevel, TorchMask),
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        randomise(ours, torch.float64, seed=4)
+        assert_parity(ours, theirs, x)
+
+
+ROWS = (5, 2, 6, 4)  # (T, N, F, C)
+OF_ROWS = [
+    nn.Linear(4, 4),
+    nn.BandMatrix(6, 6),
+    nn.ChannelBandMatrix(4, 6, 6),
+    nn.FrequencyConv(4, 4),
+    nn.BatchNorm(4),
+    nn.BatchNormSiLU(4),
+    nn.GRU(4, 4),
+    nn.SiLU(),
+    nn.RadialTanh(),
+    nn.Residual(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm(4))),
+    nn.UNetLevel(nn.BatchNorm(4), nn.BatchNorm(4), nn.BatchNormSiLU(8), -1),
+    nn.Sequential(nn.BatchNorm(4), nn.SiLU()),
+]
+
+
+@pytest.mark.parametrize("mode", ["training", "evaluation"])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [*((layer, (2, 4, 6, 4)) for layer in a_layer_of_each_kind()), *((r, ROWS) for r in OF_ROWS)],
+    ids=lambda value: type(value).__name__,
+)
+def test_no_layer_overwrites_what_it_is_given_or_lends_what_it_keeps(
+    layer: nn.Module, shape: tuple[int, ...], mode: str
+) -> None:
+    def kept() -> set[int]:
+        held = [value for m in layer.modules() for value in vars(m).values()]
+        held += [each for value in held if isinstance(value, tuple) for each in value]
+        return {v.untyped_storage().data_ptr() for v in held if isinstance(v, torch.Tensor)}
+
+    layer.train(mode == "training")
+    x = random_tensor(shape, torch.float32, 1)
+    before = x.clone()
+    y = layer(x)
+    assert torch.equal(x, before) and x.data_ptr() != y.data_ptr()
+    if layer.fresh_output:
+        assert y.untyped_storage().data_ptr() not in kept()
+    if mode == "training":
+        gradient = random_tensor(tuple(y.shape), torch.float32, 2)
+        before = gradient.clone()
+        back = layer.backward(gradient)
+        assert torch.equal(gradient, before) and back.data_ptr() != gradient.data_ptr()
+        assert torch.equal(layer.overwrite(x.clone()), y)
+        torch.testing.assert_close(layer.overwrite_gradient(gradient), back)
 
 
 @pytest.mark.parametrize("layer", a_layer_of_each_kind(), ids=lambda layer: type(layer).__name__)

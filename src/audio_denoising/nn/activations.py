@@ -1,8 +1,8 @@
 """Activations: the element-wise curves between the linear layers.
 
 ReLU and LeakyReLU keep the sign of their input, so their derivative can be read from their
-*output*. That output is stored anyway, as the input of the next layer, so the activation works in
-place and costs no memory of its own.
+*output*. That output is stored anyway, as the input of the next layer. A container that owns their
+input lets them overwrite it, so that they cost no memory of their own.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .convolution import Convolution
-from .memory import scratch
+from .memory import empty_like, scratch
 from .module import Module
 from .tiles import blocks
 
@@ -20,45 +19,56 @@ SMALLEST = 1e-6  # modulus below which tanh(r) / r is 1 in every precision
 
 
 class LeakyReLU(Module):
-    """y = x where x > 0, slope * x elsewhere; in place. Maas et al., "Rectifier nonlinearities
-    improve neural network acoustic models", ICML 2013. Shapes: any -> the same."""
+    """y = x where x > 0, slope * x elsewhere. Maas et al., "Rectifier nonlinearities improve
+    neural network acoustic models", ICML 2013. Shapes: any -> the same.
+
+    Raises:
+        ValueError: the slope is not in [0, 1], and the sign of x could not be read from y.
+    """
 
     def __init__(self, slope: float = 0.01) -> None:
+        if not 0 <= slope <= 1:
+            raise ValueError(f"the slope of a LeakyReLU lies in [0, 1], and {slope} does not")
         self.slope = slope
         self.output: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Overwrites x with the activation."""
-        for (part,) in blocks(BLOCK, x):
-            self._activate(part)
-        self.output = x if self.training else None
-        return x
+        """Returns a new tensor."""
+        return self._activate(x, empty_like(x))
 
-    def after(self, layer: Convolution, x: Tensor) -> Tensor:
-        """`self(layer(x))`, each piece of the layer's output activated while it is in the cache."""
-        y = layer.forward(x, self._activate)
+    def overwrite(self, x: Tensor) -> Tensor:
+        """`forward` in place."""
+        return self._activate(x, x)
+
+    def _activate(self, x: Tensor, y: Tensor) -> Tensor:
+        for part, out in blocks(BLOCK, x, y):
+            leaked = torch.mul(part, self.slope, out=scratch(tuple(part.shape), part, "activation"))
+            torch.maximum(part, leaked, out=out)
         self.output = y if self.training else None
         return y
-
-    def _activate(self, part: Tensor) -> None:
-        leaked = torch.mul(part, self.slope, out=scratch(tuple(part.shape), part, "activation"))
-        torch.maximum(part, leaked, out=part)
 
     # dy/dx = 1 where y > 0, slope elsewhere: a step function, made by clamping a very steep line.
 
     def backward(self, grad_output: Tensor) -> Tensor:
-        """Overwrites grad_output with the gradient at the input."""
+        """Gradient at the input, a new tensor."""
+        return self._differentiate(grad_output, empty_like(grad_output))
+
+    def overwrite_gradient(self, grad_output: Tensor) -> Tensor:
+        """`backward` in place."""
+        return self._differentiate(grad_output, grad_output)
+
+    def _differentiate(self, grad_output: Tensor, grad_input: Tensor) -> Tensor:
         assert self.output is not None, "backward needs a forward pass in training mode"
         steep = torch.finfo(grad_output.dtype).max
-        for y, grad in blocks(BLOCK, self.output, grad_output):
+        for y, grad, out in blocks(BLOCK, self.output, grad_output, grad_input):
             slopes = torch.mul(y, steep, out=scratch(tuple(y.shape), y, "activation"))
-            grad.mul_(slopes.clamp_(self.slope, 1.0))
+            torch.mul(grad, slopes.clamp_(self.slope, 1.0), out=out)
         self.output = None
-        return grad_output
+        return grad_input
 
 
 class ReLU(LeakyReLU):
-    """y = max(x, 0), in place. Shapes: any -> the same."""
+    """y = max(x, 0). Shapes: any -> the same."""
 
     def __init__(self) -> None:
         super().__init__(slope=0.0)
@@ -88,6 +98,8 @@ class Sigmoid(Module):
 class SiLU(Module):
     """y = x sigmoid(x). Hendrycks and Gimpel, 2016 (arXiv:1606.08415). Shapes: any -> the same."""
 
+    fresh_output = True
+
     def __init__(self) -> None:
         self.input: Tensor | None = None
 
@@ -112,6 +124,8 @@ class RadialTanh(Module):
     The phase stays, the modulus is bounded by 1: a mask made this way never amplifies. The last
     axis holds real and imaginary parts in turn. Shapes: (..., 2 n) -> the same.
     """
+
+    fresh_output = True
 
     def __init__(self) -> None:
         self.kept: tuple[Tensor, Tensor, Tensor] | None = None

@@ -33,6 +33,8 @@ class BatchNorm(Module):
             unbiased one, as in torch.nn.
     """
 
+    fresh_output = True
+
     def __init__(
         self, channels: int, bias: bool = True, epsilon: float = 1e-5, momentum: float = 0.1
     ) -> None:
@@ -46,7 +48,7 @@ class BatchNorm(Module):
         self.kept: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> the same shape; in evaluation mode in place.
+        """(..., C) -> the same shape.
 
         Raises:
             ValueError: x does not have C channels, or too few rows to take moments of.
@@ -54,10 +56,7 @@ class BatchNorm(Module):
         require_channels(type(self).__name__, x, len(self.weight.data))
         rows = x.reshape(-1, x.shape[-1])
         if not self.training:
-            scale, shift = self.affine()
-            for (part,) in _blocks(rows):
-                self._finish(torch.addcmul(shift, part, scale, out=part))
-            return rows.view(x.shape)
+            return self._evaluate(rows, empty(tuple(rows.shape), rows)).view(x.shape)
         if len(rows) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs 2 rows or more to train, got {len(rows)}"
@@ -76,6 +75,20 @@ class BatchNorm(Module):
         self.input, self.kept = rows, (mean, inverse, scale, shift)
         return y.view(x.shape)
 
+    def overwrite(self, x: Tensor) -> Tensor:
+        """`forward`, in evaluation mode in place."""
+        if self.training:
+            return self.forward(x)
+        require_channels(type(self).__name__, x, len(self.weight.data))
+        rows = x.reshape(-1, x.shape[-1])
+        return self._evaluate(rows, rows).view(x.shape)
+
+    def _evaluate(self, rows: Tensor, y: Tensor) -> Tensor:
+        scale, shift = self.affine()
+        for part, out in _blocks(rows, y):
+            self._finish(torch.addcmul(shift, part, scale, out=out))
+        return y
+
     # With p = a z + k, a = gain / sigma, and sums over the M rows of a batch:
     #   doffset = sum dp,   dgain = sum dp z^ = (sum dp z - mean sum dp) / sigma.
     # Mean and variance depend on every row, which adds two corrections,
@@ -84,7 +97,11 @@ class BatchNorm(Module):
     # so one pass gathers both sums and one pass writes dz.
 
     def backward(self, grad_output: Tensor) -> Tensor:
-        """Overwrites grad_output with the gradient at x."""
+        """Gradient at x, a new tensor."""
+        return self.overwrite_gradient(grad_output.clone())
+
+    def overwrite_gradient(self, grad_output: Tensor) -> Tensor:
+        """`backward` in place."""
         assert self.input is not None, "backward needs a forward pass in training mode"
         assert self.kept is not None
         rows, (mean, inverse, scale, shift) = self.input, self.kept

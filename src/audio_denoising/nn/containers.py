@@ -11,8 +11,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .activations import LeakyReLU
-from .convolution import Convolution
 from .module import Buffer, Module, Parameter
 
 
@@ -28,22 +26,34 @@ class Sequential(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """y = layer_k(... layer_1(x))."""
-        before: Module | None = None
-        for layer, following in zip(self.layers, [*self.layers[1:], None], strict=True):
-            if isinstance(layer, Convolution) and isinstance(following, LeakyReLU):
-                x = following.after(layer, x)  # both at once
-            elif not (isinstance(before, Convolution) and isinstance(layer, LeakyReLU)):
-                x = layer(x)
-            before = layer
+        return self._forward(x, False)
+
+    def overwrite(self, x: Tensor) -> Tensor:
+        """`forward`, which may overwrite x."""
+        return self._forward(x, True)
+
+    def _forward(self, x: Tensor, ours: bool) -> Tensor:
+        """`ours`: nobody else knows x."""
+        for layer in self.layers:
+            x = layer.overwrite(x) if ours else layer(x)
+            ours = layer.fresh_output
         return x
 
     # dL/dx = J_1^T ... J_k^T dL/dy: the same chain, backwards.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Passes the gradient through the layers in reverse order."""
+        return self._backward(grad_output, False)
+
+    def overwrite_gradient(self, grad_output: Tensor) -> Tensor:
+        """`backward`, which may overwrite grad_output."""
+        return self._backward(grad_output, True)
+
+    def _backward(self, grad: Tensor, ours: bool) -> Tensor:
         for layer in reversed(self.layers):
-            grad_output = layer.backward(grad_output)
-        return grad_output
+            grad = layer.overwrite_gradient(grad) if ours else layer.backward(grad)
+            ours = layer.fresh_output
+        return grad
 
 
 class UNetLevel(Module):
@@ -68,7 +78,7 @@ class UNetLevel(Module):
         """(N, C, F, T) -> (N, C', F', T'), or with the channels last throughout."""
         skip = self.encode(x)
         self.skip_channels = skip.shape[self.axis]
-        return self.decode(torch.cat((skip, self.inner(skip)), dim=self.axis))
+        return self.decode.overwrite(torch.cat((skip, self.inner(skip)), dim=self.axis))
 
     # The concatenation hands each half of its gradient back to where it came from. `skip` was used
     # twice (by the concatenation and by `inner`), so its two gradients add up.
@@ -80,11 +90,13 @@ class UNetLevel(Module):
         grad_skip, grad_up = grad.split((first, grad.shape[axis] - first), axis)
         in_memory = torch.channels_last if axis == 1 else torch.contiguous_format
         grad_up = grad_up.contiguous(memory_format=in_memory)
-        return self.encode.backward(self.inner.backward(grad_up).add_(grad_skip))
+        return self.encode.overwrite_gradient(self.inner.backward(grad_up) + grad_skip)
 
 
 class Residual(Module):
     """y = x + inner(x): `inner` learns what to change. He et al., CVPR 2016 (arXiv:1512.03385)."""
+
+    fresh_output = True
 
     def __init__(self, inner: Module) -> None:
         self.inner = inner
@@ -93,11 +105,11 @@ class Residual(Module):
         """Any shape that `inner` keeps."""
         return x + self.inner(x)
 
-    # dL/dx = dL/dy + J^T dL/dy; `inner` may overwrite what it is given, so it gets a copy.
+    # dL/dx = dL/dy + J^T dL/dy.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x."""
-        return self.inner.backward(grad_output.clone()).add_(grad_output)
+        return self.inner.backward(grad_output) + grad_output
 
 
 class Mask(Module):
@@ -124,7 +136,7 @@ class Mask(Module):
         """Gradient at x; empty if `inner` does not compute one."""
         assert self.input is not None, "backward needs a forward pass in training mode"
         assert self.mask is not None
-        grad = self.inner.backward(grad_output * self.input)
+        grad = self.inner.overwrite_gradient(grad_output * self.input)
         if grad.numel():
             grad = grad + grad_output * self.mask
         self.input = self.mask = None

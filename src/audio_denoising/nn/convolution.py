@@ -3,9 +3,8 @@
 Both layers are made of the same three operations: `correlate`, its `weight_gradient` and its
 `input_gradient` (and the pairs of them that a backward pass needs). `im2col.py` has the readable
 form of all three. The fast ones are chosen by the layer's shape: `winograd.py` for 3x3 kernels and
-many channels, `stacked_planes.py` for very few, `row_lowering.py` for everything else. A transposed
-convolution is the adjoint of a convolution, so it runs the convolution's backward pass forwards
-and its forward pass backwards.
+many channels, `row_lowering.py` for everything else. A transposed convolution is the adjoint of a
+convolution, so it runs the convolution's backward pass forwards and its forward pass backwards.
 """
 
 from __future__ import annotations
@@ -17,18 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import im2col, row_lowering, stacked_planes, winograd
+from . import im2col, row_lowering, winograd
 from .geometry import Pair, pair, transposed_size
 from .initialisation import he_normal
 from .memory import product_type
 from .module import Module, Parameter
-from .tiles import Finish
 
 KERNELS = ("fast", "reference")
 
 
 class Convolution(Module):
     """What both layers share: geometry, weight, bias, and the choice of the kernels."""
+
+    fresh_output = True
 
     def __init__(
         self,
@@ -68,10 +68,6 @@ class Convolution(Module):
     def _fast_operations(self) -> ModuleType:
         """The fastest way for this layer's shape."""
         return row_lowering
-
-    def forward(self, x: Tensor, finish: Finish | None = None) -> Tensor:
-        """The layer's output; `finish` works in place on every piece of it that is complete."""
-        raise NotImplementedError
 
     def _take_input(self, grad_output: Tensor) -> Tensor:
         """The stored input; adds up the bias gradient, dL/db = sum of dL/dy over N, F, T."""
@@ -127,17 +123,15 @@ class Conv2d(Convolution):
 
     def _fast_operations(self) -> ModuleType:
         channels_out, channels_in = self.weight.data.shape[:2]
-        if stacked_planes.suits(self.kernel, channels_in):
-            return stacked_planes
         if winograd.suits(self.kernel, self.stride, channels_in, channels_out):
             return winograd
         return row_lowering
 
-    def forward(self, x: Tensor, finish: Finish | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T')."""
         self.input = x if self.training else None
         operations, weight, bias = self._in_type_of(x)
-        y: Tensor = operations.correlate(x, weight, bias, self.stride, self.padding, finish)
+        y: Tensor = operations.correlate(x, weight, bias, self.stride, self.padding)
         return y
 
     # dL/dW = sum over positions of dL/dy (outer) patch;  dL/dx = W transposed, spread over patches.
@@ -189,16 +183,14 @@ class ConvTranspose2d(Convolution):
         if self.output_padding[0] >= sf or self.output_padding[1] >= st:
             raise ValueError("output_padding must be smaller than the stride")
 
-    def forward(self, x: Tensor, finish: Finish | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T')."""
         self.input = x if self.training else None
         size = transposed_size(
             (x.shape[2], x.shape[3]), self.kernel, self.stride, self.padding, self.output_padding
         )
         operations, weight, bias = self._in_type_of(x)
-        y: Tensor = operations.input_gradient(
-            x, weight, size, self.stride, self.padding, bias, finish
-        )
+        y: Tensor = operations.input_gradient(x, weight, size, self.stride, self.padding, bias)
         return y
 
     # y = A^T x with A the convolution, so dL/dx = A dL/dy, and the weight meets the same pairs of

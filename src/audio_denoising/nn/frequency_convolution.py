@@ -26,6 +26,7 @@ class FrequencyConv(Module):
         ValueError: the kernel is not odd.
     """
 
+    fresh_output = True
     input_gradient = True  # False for a first layer: nothing is trained before it
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, bias: bool = True) -> None:

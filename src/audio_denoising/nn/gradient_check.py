@@ -36,7 +36,7 @@ def gradient_check(
         the module computes no gradient there) and every parameter.
 
     Raises:
-        ValueError: the input or a parameter is not float64.
+        ValueError: the input or a parameter is not float64, or the module overwrites its input.
     """
     parameters = dict(module.named_parameters())
     if odd := [n for n, p in parameters.items() if p.data.dtype != torch.float64]:
@@ -48,16 +48,18 @@ def gradient_check(
     module.train()
     module.zero_grad()
 
-    # Layers may work in place, so everything they get is a copy.
-    y = module(x.clone())
-    cotangent = torch.randn(y.shape, dtype=y.dtype, generator=generator).to(y.device)
-    grad_input = module.backward(cotangent.clone())
     moved = x.clone()
+    y = module(moved)
+    cotangent = torch.randn(y.shape, dtype=y.dtype, generator=generator).to(y.device)
+    given = cotangent.clone()
+    grad_input = module.backward(given)
+    if not (torch.equal(moved, x) and torch.equal(given, cotangent)):
+        raise ValueError("the module overwrites a tensor that it is given")
     tensors = {"input": (moved, grad_input)} if grad_input.numel() else {}
     tensors |= {name: (p.data, p.grad.clone()) for name, p in parameters.items()}
 
     def loss() -> float:
-        return float((module(moved.clone()) * cotangent).sum())
+        return float((module(moved) * cotangent).sum())
 
     errors = {}
     for name, (tensor, analytic) in tensors.items():

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from .geometry import Pair, output_size
 from .memory import sum_type
-from .tiles import Finish
 
 
 def pad(x: Tensor, padding: Pair) -> Tensor:
@@ -63,7 +62,6 @@ def correlate(
     bias: Tensor | None,
     stride: Pair,
     padding: Pair,
-    finish: Finish | None = None,
 ) -> Tensor:
     """Convolution as the field calls it: y = W . im2col(x) + b.
 
@@ -74,8 +72,6 @@ def correlate(
     y = weight.flatten(1) @ im2col(x, kernel, stride, padding)
     if bias is not None:
         y += bias[:, None]
-    if finish is not None:
-        finish(y)
     return y.view(x.shape[0], weight.shape[0], fo, to)
 
 
@@ -95,7 +91,6 @@ def input_gradient(
     stride: Pair,
     padding: Pair,
     bias: Tensor | None = None,
-    finish: Finish | None = None,
 ) -> Tensor:
     """dL/dx = col2im(W^T . dL/dy), shape (N, C, F, T) with (F, T) = `size`.
 
@@ -105,8 +100,6 @@ def input_gradient(
     x = col2im(columns, size, (weight.shape[2], weight.shape[3]), stride, padding)
     if bias is not None:
         x = x + bias[:, None, None]
-    if finish is not None:
-        finish(x)
     return x
 
 

@@ -24,6 +24,8 @@ def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
 class Linear(Module):
     """y = W x + b over the last axis. (..., C) -> (..., C'); weight (C', C), bias (C')."""
 
+    fresh_output = True
+
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         self.weight = Parameter(uniform((outputs, inputs), inputs))
         self.bias = Parameter(uniform((outputs,), inputs)) if bias else None
@@ -67,6 +69,8 @@ class BandMatrix(Module):
     bands into coarse ones, or spreads them again; training moves it from there.
     """
 
+    fresh_output = True
+
     def __init__(self, inputs: int, outputs: int) -> None:
         self.weight = Parameter(uniform((outputs, inputs), inputs))
         self.input: Tensor | None = None
@@ -102,6 +106,8 @@ class ChannelBandMatrix(Module):
     (..., F, C) -> (..., F', C); weight (C, F', F). It lets distant bands (the harmonics of a voice,
     say) hear of each other, at a tenth of the cost of attention.
     """
+
+    fresh_output = True
 
     def __init__(self, channels: int, inputs: int, outputs: int) -> None:
         self.weight = Parameter(uniform((channels, outputs, inputs), inputs))

@@ -41,6 +41,12 @@ def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
         return torch.empty(0, dtype=like.dtype).set_(storage, 0, shape)  # type: ignore[call-overload]
 
 
+def empty_like(x: Tensor) -> Tensor:
+    """An uninitialised tensor that lies in memory as x does, or contiguous where x has gaps."""
+    place = torch.empty_like(x, device="meta")
+    return empty((x.numel(),), x).as_strided(x.shape, place.stride())
+
+
 def _make_room(
     pool: list[torch.UntypedStorage], free: list[torch.UntypedStorage], size: int
 ) -> None:

@@ -80,9 +80,11 @@ class Module:
 
     A subclass defines `forward` and `backward`. In training mode `forward` keeps what `backward`
     needs; in evaluation mode it keeps nothing. `backward` may be called once after each `forward`.
+    Neither changes the tensor that it is given.
     """
 
     training: bool = True
+    fresh_output: bool = False  # the layer keeps nothing of what forward and backward return
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the layer's output."""
@@ -91,12 +93,20 @@ class Module:
     def backward(self, grad_output: Tensor) -> Tensor:
         """Adds to the parameters' gradients and returns the gradient at the input.
 
-        `grad_output` has the shape of the last output and may be overwritten.
+        `grad_output` has the shape of the last output and is left as it was.
         """
         raise NotImplementedError
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(x)
+
+    def overwrite(self, x: Tensor) -> Tensor:
+        """`forward`, which may overwrite x: for a container that knows that nobody else reads x."""
+        return self.forward(x)
+
+    def overwrite_gradient(self, grad_output: Tensor) -> Tensor:
+        """`backward`, which may overwrite grad_output, for such a container."""
+        return self.backward(grad_output)
 
     def members(self) -> Iterator[tuple[str, Module | Parameter | Buffer]]:
         """The modules, parameters and buffers that this module holds, by name.

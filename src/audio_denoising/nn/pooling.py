@@ -16,6 +16,8 @@ class MaxPool2d(Module):
     row) gets the gradient, as in torch.nn.
     """
 
+    fresh_output = True
+
     def __init__(self, kernel: int | Pair, stride: int | Pair | None = None) -> None:
         self.kernel = pair(kernel)
         self.stride = self.kernel if stride is None else pair(stride)

@@ -23,7 +23,7 @@ from torch import Tensor
 from .geometry import Pair
 from .lowering import Lowered, Phases
 from .memory import channels_last, empty, in_type, product_type, scratch, sums
-from .tiles import Finish, add_outer_product, add_product, multiply, parts
+from .tiles import add_outer_product, add_product, multiply, parts
 
 
 def correlate(
@@ -32,7 +32,6 @@ def correlate(
     bias: Tensor | None,
     stride: Pair,
     padding: Pair,
-    finish: Finish | None = None,
 ) -> Tensor:
     """y = W * x + b. x (N, C, F, T), weight (C', C, K_f, K_t), bias (C',) -> (N, C', F', T')."""
     co, ci, kf, kt = weight.shape
@@ -50,8 +49,6 @@ def correlate(
         out_parts = parts(out)
         for rows, matrix in zip(slices, matrices, strict=True):
             add_product(rows, matrix, out_parts)
-        if finish is not None:
-            finish(out)
         if not same:
             place.copy_(out)
     return y.permute(0, 3, 1, 2)
@@ -79,7 +76,6 @@ def input_gradient(
     stride: Pair,
     padding: Pair,
     bias: Tensor | None = None,
-    finish: Finish | None = None,
 ) -> Tensor:
     """dL/dx, shape (N, C, F, T) with (F, T) = `size`, as S_f stride-1 convolutions of dL/dy.
 
@@ -91,8 +87,6 @@ def input_gradient(
     for tile in phases.tiles():
         phases.lower(tile)
         phases.spread(tile, dx, bias)
-        if finish is not None:
-            finish(dx[phases.rows_of_x(tile)])
     return dx.permute(0, 3, 1, 2)
 
 

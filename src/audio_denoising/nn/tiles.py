@@ -8,7 +8,7 @@ faster than the memory behind them. A GPU wants the whole batch at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ PARTS = 8  # a product is dealt to threads in up to this many parts
 SMALL = 1 << 16  # values of a matrix that may be summed over parts
 
 Tile = tuple[slice, slice]
-Finish = Callable[[Tensor], object]  # works on a finished tile in place, while it is in the cache
 
 
 def tiles(samples: int, rows: int, values: int, device: torch.device) -> Iterator[Tile]:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .geometry import Pair, output_size
 from .memory import channels_last, empty, product_type, scratch
-from .tiles import Finish, Tile, tiles
+from .tiles import Tile, tiles
 from .winograd_basis import FOUR, TWO, Basis, combine
 
 LARGEST_KERNEL = 1 << 22  # values of a transformed kernel; its gradient takes as much again
@@ -183,7 +183,6 @@ def correlate(
     bias: Tensor | None,
     stride: Pair,
     padding: Pair,
-    finish: Finish | None = None,
 ) -> Tensor:
     """y = W * x + b. x (N, C, F, T), weight (C', C, 3, 3), bias (C',) -> (N, C', F', T')."""
     x = channels_last(x)
@@ -197,8 +196,6 @@ def correlate(
         if bias is not None:  # the sum of the output's transform is the point (1, 1) times ones
             tiled.m[tiled.edge + 1] += bias
         tiled.transform_output(y)
-        if finish is not None:
-            finish(tiled.output_rows(y))
     return y.permute(0, 3, 1, 2)
 
 
