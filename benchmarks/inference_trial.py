@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from audio_denoising.cleaning.waiting import wait_briefly
 from audio_denoising.errors import UserError
 from benchmarks.resident import resident
 
@@ -37,7 +36,6 @@ Clean = Callable[[Path, Path], object]
 def load(side: str, model: str, threads: int) -> Clean:
     """The contestant with everything that it can load before it knows the file."""
     if side == OURS:
-        wait_briefly()  # as `denoise clean` does
         import torch
 
         from audio_denoising.denoiser import Denoiser

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import pickle
 import re
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,12 +22,11 @@ import pytest
 import soundfile
 import torch
 
-from audio_denoising import __version__, cli_models
+from audio_denoising import __version__, cli, cli_models
 from audio_denoising.cleaning.stream import StreamCleaner
 from audio_denoising.cli import main
 from audio_denoising.denoiser import Denoiser
 from audio_denoising.models import VERSIONS, build
-from audio_denoising.training import checkpoint as checkpoints
 from audio_denoising.training import session
 from audio_denoising.training.checkpoint import describe, export, load_checkpoint, save_checkpoint
 
@@ -132,6 +134,15 @@ def test_no_command_shows_the_help() -> None:
     assert all(command in result.out for command in COMMANDS)
 
 
+def test_a_full_disk_behind_the_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli.console, "print", full)
+    result = denoise("--version")
+    assert result.code == 2 and "cannot be written (No space left on device)" in result.sentence
+
+
 def test_version() -> None:
     result = denoise("--version")
     assert (result.code, result.out.strip()) == (0, f"audio-denoising {__version__}")
@@ -152,6 +163,35 @@ print("loaded:", sorted(heavy & sys.modules.keys()))
 """
     result = python("-c", program)
     assert result.out.splitlines()[-1] == "loaded: []", result.err
+
+
+def test_clean_refuses_before_torch_is_there() -> None:
+    program = """
+import contextlib, io, sys
+from audio_denoising.cli import main
+refused = [
+    ["nosuch.wav"], ["README.md", "-o", "a.xyz"], ["no1.wav", "no2.wav", "-o", "new"], ["a", "b"],
+    ["README.md", "--model", "v9"], ["README.md", "--device", "toaster"], ["src"], ["*.wav"],
+    ["README.md", "--precision", "int4"], ["README.md", "--strength", "0.8"], ["s3://a/b.wav"],
+    ["README.md", "-o", "LICENSE"], ["-", "-o", "src"],
+]
+for arguments in refused:
+    sys.argv = ["denoise", "clean", *arguments]
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            main()
+    except SystemExit as end:
+        assert end.code, arguments
+heavy = {"torch", "numpy", "soundfile", "av"}
+print("loaded:", sorted(heavy & sys.modules.keys()))
+"""
+    result = python("-c", program)
+    assert result.out.splitlines()[-1:] == ["loaded: []"], result.err
+
+
+def test_without_docstrings() -> None:
+    result = python("-OO", "-m", "audio_denoising", "clean", "--help")
+    assert (result.code, result.err) == (0, "") and "--strength" in result.out
 
 
 # Refusals
@@ -196,7 +236,19 @@ def _train(*arguments: object) -> tuple[object, ...]:
         (("clean", "-", "a.wav"), r"- is one pipe"),
         (("clean", "a.wav", "--in-place", "-o", "b.wav"), r"leave out --output"),
         (("clean", "a.wav", "--in-place", "--skip-existing"), r"would skip all"),
-        (("clean", "a.wav", "a.mp3"), r"both lead to a_denoised.wav"),
+        (("clean", "a.wav", "b.wav"), r"b.wav does not exist: did you mean -o b.wav"),
+        (("clean", "a.wav", "b.wav", "-o", "c.wav"), r"c.wav is the name of a file, and there are"),
+        (("clean", "https://a.b/c.wav"), r"https://a.b/c.wav is an address.*download"),
+        (("clean", "s3://a/c.wav"), r"s3://a/c.wav is an address.*--ray"),
+        (("clean", "a.wav", "-o", "s3://a/c.wav"), r"s3://a/c.wav is an address"),
+        (("clean", "a.wav", "--strength", "0.8"), r"did you mean 80\?"),
+        (("clean", "a.wav", "--strength", "loud"), r"--strength loud is not a number"),
+        (("clean", "a.wav", "--limit", "loud"), r"--limit loud is not a number"),
+        (("clean", "a.wav", "--model", "v9"), r"no version v9: choose one of torch, v2, v3, v4"),
+        (("clean", "a.wav", "--model", "a.pth"), r"no checkpoint at a.pth"),
+        (("clean", "a.wav", "--device", "toaster"), r"no device toaster here"),
+        (("clean", "a.wav", "--precision", "int4"), r"no precision int4"),
+        (("clean", "x" * 300 + ".wav"), r"x.wav cannot be read .*name too long"),
         (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
     ],
 )
@@ -349,12 +401,68 @@ def test_strength_and_limit(wav: Path, model: Path) -> None:
         assert np.array_equal(soundfile.read(wav.with_name("street_denoised.wav"))[0], kept)
 
 
+def test_units_are_understood(wav: Path, model: Path) -> None:
+    made = []
+    for options in (("80", "12"), ("80%", "12dB"), (" 80 % ", "12 db")):
+        typed = ("--strength", options[0], "--limit", options[1])
+        assert denoise("clean", wav, "--model", model, "--force", *typed).code == 0
+        made.append(wav.with_name("street_denoised.wav").read_bytes())
+    assert made[0] == made[1] == made[2] != wav.read_bytes()
+
+
+def test_the_noise_goes_beside_the_output_and_is_named(wav: Path, model: Path) -> None:
+    output = wav.parent / "new" / "deep" / "out.flac"  # folders that have to be made
+    result = denoise("clean", wav, "-o", output, "--save-noise", "--model", model)
+    assert (result.code, result.err) == (0, "")
+    noise = output.with_name("out_noise.flac")
+    assert [str(output), str(noise)] == result.out.splitlines()[:2]
+    assert soundfile.info(noise).format == "FLAC"
+    assert listing(wav.parent).keys() == {"street.wav", "new"}
+
+
+def test_a_folder_is_cleaned_but_for_what_has_no_good_name(wav: Path, model: Path) -> None:
+    """A name with no room for its output's, a link to itself, and bytes that are no text."""
+    samples = wav.read_bytes()
+    (wav.parent / f"{'x' * 246}.wav").write_bytes(samples)
+    (wav.parent / "circle.wav").symlink_to("circle.wav")
+    odd = os.fsencode(wav.parent) + b"/caf\xe9.wav"
+    try:
+        Path(os.fsdecode(odd)).write_bytes(samples)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    result = denoise("clean", wav.parent, "--model", model)
+    assert result.code == 1
+    assert "should not happen" not in result.err
+    assert re.search("x_denoised.wav cannot be written .*name too long", result.err)
+    assert re.search("circle.wav cannot be read", result.err)
+    assert result.err.splitlines()[-1] == "2 of 4 files failed or came out incomplete"
+    made = {path.name for path in wav.parent.glob("*_denoised.wav")}
+    assert made == {"street_denoised.wav", os.fsdecode(b"caf\xe9_denoised.wav")}
+
+
+def test_what_a_folder_keeps_to_itself_is_said(wav: Path, model: Path) -> None:
+    denoise("clean", wav, "--model", model)
+    wav.rename(wav.with_name("street_noise.wav"))  # a name that results have, too
+    shutil.copy(wav.with_name("street_noise.wav"), wav)
+    wav.with_name("x_denoised.wav").write_bytes(wav.read_bytes())
+    out = wav.parent / "out"
+    result = denoise("clean", wav.parent, "-o", out, "--model", model)
+    assert result.code == 0
+    assert "street_denoised.wav, street_noise.wav left out: made by an earlier run" in result.out
+    assert listing(out).keys() == {"street.wav", "x_denoised.wav"}
+    wav.with_name("street_denoised.wav").unlink()
+    assert denoise("clean", wav.parent, "-o", out, "--model", model, "--force").code == 0
+    assert listing(out).keys() == {"street.wav", "x_denoised.wav", "street_noise.wav"}
+
+
 def test_in_place(wav: Path, model: Path) -> None:
+    wav.chmod(0o600)
     before = wav.read_bytes()
     result = denoise("clean", wav, "--model", model, "--in-place")
     assert (result.code, result.err) == (0, "")
     assert listing(wav.parent).keys() == {"street.wav"}
     assert wav.read_bytes() != before and soundfile.info(wav).frames == 22_050
+    assert stat.S_IMODE(wav.stat().st_mode) == 0o600
 
 
 def test_pipes(wav: Path, model: Path) -> None:
@@ -410,7 +518,7 @@ def test_bad_input_is_one_sentence_that_names_the_file(
 @pytest.mark.parametrize(
     ("output", "sentence"),
     [
-        ("nowhere/out.wav", "there is no folder"),
+        ("street.wav/out.wav", "street.wav is a file"),
         ("out.xyz", "known audio format"),
         ("out", "known audio format"),
         (".", "is the input itself"),
@@ -458,12 +566,6 @@ def test_bad_checkpoint(kind: str, wav: Path, model: Path, tmp_path: Path) -> No
     assert not marker.exists()
 
 
-def test_an_unknown_model(wav: Path) -> None:
-    result = denoise("clean", wav, "--model", "v9")
-    assert result.code == 2
-    assert "no version v9: choose one of v2, v3, v4, torch" in result.sentence
-
-
 def test_ctrl_c_leaves_nothing(wav: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -475,16 +577,25 @@ def test_ctrl_c_leaves_nothing(wav: Path, model: Path, monkeypatch: pytest.Monke
     assert listing(wav.parent).keys() == {"street.wav"}
 
 
-def test_sigterm_leaves_nothing(wav: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_nothing(
+    name: str, wav: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip(f"this system has no {name}")
+
     def terminate(*arguments: object) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
     monkeypatch.setattr(StreamCleaner, "_clean_windows", terminate)
+    before = signal.getsignal(number)
+    signal.signal(number, signal.SIG_DFL)
     try:
         result = denoise("clean", wav, "--model", model)
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    assert result.code == 128 + signal.SIGTERM
+        signal.signal(number, before)
+    assert result.code == 128 + number
     assert "Traceback" not in result.err
     assert listing(wav.parent).keys() == {"street.wav"}
 
@@ -525,7 +636,7 @@ def test_a_fault_of_the_program_says_so(
 def test_models_lists_versions_sizes_parameters_and_weights(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path)
+    monkeypatch.setattr("audio_denoising.shipped.SHIPPED", tmp_path)
     (tmp_path / "v4-small.pth").symlink_to(model)
     monkeypatch.setattr(cli_models.console, "width", 200)
     told = denoise("models")

@@ -5,11 +5,14 @@ The models here are small functions put in place of the network.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
 from audio_denoising.models.unet_torch import build_twin
+from audio_denoising.shipped import locate, shipped
 
 RATES = [8000, 16_000, 44_100, 48_000]
 
@@ -88,7 +92,7 @@ SIGNALS = {
 
 
 @settings(max_examples=20, deadline=None)
-@given(**SIGNALS, strength=st.floats(0, 100), limit=st.none() | st.floats(0, 60))
+@given(**SIGNALS, strength=st.just(0) | st.floats(1, 100), limit=st.none() | st.floats(0, 60))
 def test_any_strength_gives_as_many_finite_samples(
     length: int, channels: int, rate: int, level: float, strength: float, limit: float | None
 ) -> None:
@@ -219,7 +223,7 @@ def test_the_model_sees_batches_of_images() -> None:
     assert shapes == [(8, 1, 256, 256), (6, 1, 256, 256)]
 
 
-@pytest.mark.parametrize("rate", [0, -16_000, 10, 16_000.5, 10**7])
+@pytest.mark.parametrize("rate", [0, -16_000, 10, 16_000.5, 10**7, np.nan, np.inf, "16000"])
 def test_impossible_rates_are_refused(rate: float) -> None:
     with pytest.raises(UserError, match="sample rate"):
         Denoiser(unchanged)(noise(10), rate)  # type: ignore[arg-type]
@@ -238,6 +242,13 @@ def test_what_cannot_be_called() -> None:
         denoiser(noise(10))  # type: ignore[call-overload]
     with pytest.raises(UserError, match="from 0 to 100"):
         denoiser(noise(10), 16_000, strength=120)
+    with pytest.raises(UserError, match="did you mean 80?"):
+        denoiser(noise(10), 16_000, strength=0.8)
+    for option in ({"strength": "80"}, {"limit": "12"}, {"strength": True}):
+        with pytest.raises(UserError, match="must be a number"):
+            denoiser(noise(10), 16_000, **option)  # type: ignore[call-overload]
+    with pytest.raises(UserError, match="batch_size is 0"):
+        Denoiser(unchanged, batch_size=0)
     with pytest.raises(UserError, match="no precision int4: choose fp32 or bf16"):
         Denoiser(unchanged, precision="int4")
 
@@ -348,7 +359,7 @@ def test_an_existing_output_needs_force(tmp_path: Path) -> None:
     source = tmp_path / "a.wav"
     soundfile.write(source, noise(1000), 16_000)
     (tmp_path / "a_denoised.wav").write_bytes(b"precious")
-    with pytest.raises(UserError, match="--force"):
+    with pytest.raises(UserError, match="force=True"):
         Denoiser(unchanged).denoise_file(source)
     assert (tmp_path / "a_denoised.wav").read_bytes() == b"precious"
     Denoiser(unchanged).denoise_file(source, force=True)
@@ -367,37 +378,115 @@ def test_bad_input_leaves_no_output(tmp_path: Path, content: bytes | None) -> No
 
 
 @pytest.mark.parametrize(
-    ("given", "loaded"),
-    [
-        ("v4", "shipped:v4"),
-        ("mine.pth", "mine.pth"),
-        ("runs/v3/best", "runs/v3/best"),
-        (Path("v4"), "v4"),
-    ],
+    ("given", "found"),
+    [("v4", shipped("v4")), ("mine.pth", "mine.pth"), ("run/best", "run/best"), (Path("v4"), "v4")],
 )
 def test_a_version_is_told_from_a_file(
-    monkeypatch: pytest.MonkeyPatch, given: str | Path, loaded: str
+    given: str | Path, found: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    def load(path: Path | str) -> SimpleNamespace:
-        asked.append(str(path))
-        return SimpleNamespace(version="v4", size="small")
-
-    checkpoint = ModuleType("checkpoint")
-    vars(checkpoint).update(
-        load_checkpoint=load,
-        shipped=lambda version: f"shipped:{version}",
-        build_model=lambda checkpoint, device: unchanged,
-    )
-    monkeypatch.setitem(sys.modules, "audio_denoising.training.checkpoint", checkpoint)
-    denoiser = Denoiser.from_pretrained(given, device="cpu")
-    assert asked == [loaded.replace("/", os.sep)]
-    assert (denoiser.name, str(denoiser.device)) == ("v4-small", "cpu")
-    x = noise(100)
-    assert np.allclose(denoise(x, 16_000, given, device="cpu"), x, atol=1e-6)
+    monkeypatch.chdir(tmp_path)
+    if found != shipped("v4"):
+        with pytest.raises(UserError, match=f"no checkpoint at {given}"):
+            locate(given)
+        Path(found).parent.mkdir(exist_ok=True)
+        Path(found).touch()
+    assert locate(given) == Path(found)
 
 
 def test_an_unknown_version_is_refused() -> None:
-    with pytest.raises(UserError, match="no version v9: choose one of v2, v3, v4, torch"):
+    with pytest.raises(UserError, match="no version v9: choose one of torch, v2, v3, v4"):
         Denoiser.from_pretrained("v9", device="cpu")
+    with pytest.raises(UserError, match="a int is no model: give the name of a version"):
+        Denoiser(4)  # type: ignore[arg-type]
+
+
+def test_a_version_is_a_model() -> None:
+    denoiser = Denoiser("v4", device="cpu")
+    assert repr(denoiser) == "Denoiser(v4-small on cpu)"
+    x = noise(16_000)
+    assert np.array_equal(denoiser(x, 16_000), denoise(x, 16_000, device="cpu"))
+
+
+@pytest.mark.parametrize("make", [build, build_twin])
+def test_a_module_of_your_own_stays_as_it_is(make: Callable[..., Any]) -> None:
+    own = make("v4", "small").train()
+    before = {name: value.clone() for name, value in own.state_dict().items()}
+    x = noise(8000)
+    denoiser = Denoiser(own, device="cpu", precision="bf16")
+    first = denoiser(x, 16_000)
+    assert own.training and not denoiser._cleaner.model.training  # type: ignore[attr-defined]
+    for name, value in own.state_dict().items():
+        assert value.dtype == torch.float32 and torch.equal(value, before[name])
+    own.load_state_dict({name: torch.zeros_like(value) for name, value in before.items()})
+    assert np.array_equal(denoiser(x, 16_000), first)
+
+
+def test_errors_speak_python_and_are_value_errors() -> None:
+    import audio_denoising
+
+    assert issubclass(audio_denoising.UserError, ValueError)
+    assert audio_denoising.UserError is UserError
+
+
+def test_files_by_name_and_opened(tmp_path: Path) -> None:
+    x = noise(2, 8000)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, x.T, 8000, subtype="FLOAT")
+    denoiser = Denoiser(unchanged)
+    expected = denoiser(path)[0]
+    with path.open("rb") as file:
+        for given in (str(path), io.BytesIO(path.read_bytes()), file):
+            samples, rate = denoiser(given)
+            assert rate == 8000 and np.array_equal(samples, expected)
+    assert denoiser(path, 8000)[1] == 8000
+    with pytest.raises(UserError, match="the file has 8000 Hz, not 16000"):
+        denoiser(path, 16_000)
+    with pytest.raises(UserError, match="the file is not an audio file"):
+        denoiser(io.BytesIO(b"dear diary\n" * 50))
+    with pytest.raises(UserError, match="opened as text"):
+        denoiser(io.StringIO("dear diary"))  # type: ignore[call-overload]
+    with pytest.raises(UserError, match="names of files, not a BytesIO"):
+        denoiser.denoise_file(io.BytesIO())  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="https://a.b/c.wav is an address"):
+        denoiser("https://a.b/c.wav")
+    with pytest.raises(UserError, match="https://a.b/c.wav is an address"):
+        denoiser.denoise_file("https://a.b/c.wav")
+
+
+@pytest.mark.parametrize("default", ["meta", "float64"])
+def test_defaults_of_the_program_around_change_nothing(default: str) -> None:
+    x = noise(20_000)
+    expected = Denoiser("v4", device="cpu")(x, 44_100)
+    try:
+        if default == "meta":
+            torch.set_default_device("meta")
+        else:
+            torch.set_default_dtype(torch.float64)
+        found = Denoiser("v4", device="cpu")(x, 44_100)
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(found, expected)
+
+
+FORKED = """
+import multiprocessing, numpy, torch
+from audio_denoising import Denoiser
+torch.set_num_threads(2)
+denoiser = Denoiser("v4", device="cpu")
+x = 0.1 * numpy.random.default_rng(0).standard_normal(48_000).astype("float32")
+expected = denoiser(x, 16_000)
+def task(number):
+    return numpy.abs(denoiser(x, 16_000) - expected).max() < 1e-5
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map_async(task, range(2)).get(timeout=60) == [True, True]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_pool_cleans() -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")

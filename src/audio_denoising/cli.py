@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `denoise --help` answers at on
 
 from __future__ import annotations
 
+import errno
 import io
 import signal
 import sys
@@ -24,7 +25,7 @@ from .cli_models import export, models
 from .cli_options import Command, Group
 from .cli_train import train
 from .cli_verify import verify
-from .errors import UserError, UserNotice
+from .errors import UserError, UserNotice, as_typed
 
 app = typer.Typer(
     cls=Group,
@@ -99,7 +100,9 @@ def _take(flag: str, arguments: list[str]) -> bool:
 
 def main() -> None:
     """Entry point: a `UserError` becomes one sentence and exit code 2, any other error 1."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)):  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup
+            signal.signal(number, _terminated)
     warnings.formatwarning = _formatted
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may hold what the terminal's encoding does not.
@@ -114,7 +117,12 @@ def main() -> None:
         if debug:
             raise
         expected = isinstance(error, UserError)
-        message = f"Error: {error}"
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
+            error = UserError(  # behind a redirection: files have sentences of their own
+                f"the standard output cannot be written ({error.strerror}): free some space"
+            )
+            expected = True
+        message = f"Error: {as_typed(str(error))}"
         if not expected:
             message = (
                 f"Error: {type(error).__name__}: {error}; this should not happen: "

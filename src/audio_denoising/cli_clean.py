@@ -9,6 +9,7 @@ import typer
 from .cli_clean_report import print_left_out
 from .cli_clean_ways import clean_many, clean_on_ray, clean_one, clean_pipe
 from .cli_options import DEVICE_HELP, DEVICES, PRECISION_HELP, PRECISIONS
+from .dsp.strength import number
 from .errors import UserError
 
 _AMOUNT, _FILES, _WORK = "How much", "Files", "Network and machine"
@@ -24,15 +25,15 @@ def clean(
         ),
     ],
     strength: Annotated[
-        float,
+        str,
         typer.Option(
             help="Percent of the noise to remove: s·clean + (1-s)·noisy.",
             metavar="PERCENT",
             rich_help_panel=_AMOUNT,
         ),
-    ] = 100.0,
+    ] = "100",
     limit: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             help="Turn noise down by so many decibels at most.",
             metavar="DB",
@@ -55,7 +56,7 @@ def clean(
         bool,
         typer.Option(
             "--save-noise",
-            help="Write what is taken out to NAME_noise.wav.",
+            help="Write what is taken out, too, to NAME_noise beside the output.",
             rich_help_panel=_FILES,
         ),
     ] = False,
@@ -140,14 +141,13 @@ def clean(
       denoise clean examples/noisy_rain.wav --strength 80 -o rain.flac
       denoise clean examples -o cleaned --jobs 2
     """
-    from .cleaning.waiting import wait_briefly
-
-    wait_briefly()  # before any of these loads torch
     from .cleaning import jobs as planning
     from .cleaning.pipe import PIPE, Raw
     from .cleaning.settings import Settings
 
-    settings = Settings(model, device, precision, strength, limit, force, in_place)
+    percent = number(strength, "%", "--strength")
+    decibels = None if limit is None else number(limit, "dB", "--limit")
+    settings = Settings(model, device, precision, percent, decibels, force, in_place)
     if jobs is not None and jobs < 1:
         raise UserError("--jobs must be above 0")
     if in_place and skip_existing:
@@ -157,9 +157,9 @@ def clean(
             raise UserError("--ray goes without pipes, --raw and --in-place: name files and -o")
         from .cleaning import tasks as corpus
 
-        found = corpus.plan(inputs, output, recursive=recursive, save_noise=save_noise)
+        found, told = corpus.plan(inputs, output, recursive=recursive, save_noise=save_noise)
         missing = found if force else corpus.pending(found, output)
-        print_left_out(len(found), len(missing))
+        print_left_out(told, len(found), len(missing))
         raise typer.Exit(clean_on_ray(missing, settings, ray, jobs) if missing else 0)
     if PIPE in (*inputs, output):
         if len(inputs) > 1 or save_noise or in_place or skip_existing:
@@ -174,9 +174,9 @@ def clean(
     planned = planning.plan(
         inputs, output, recursive=recursive, in_place=in_place, save_noise=save_noise
     )
-    waiting = planning.pending(planned, force=force, skip_existing=skip_existing)
-    print_left_out(len(planned), len(waiting))
-    if len(planned) == 1 and waiting:
+    waiting = planning.pending(planned.jobs, force=force, skip_existing=skip_existing)
+    print_left_out(planned.left_out, len(planned.jobs), len(waiting))
+    if len(planned.jobs) == 1 and waiting:
         raise typer.Exit(clean_one(waiting[0], settings))
     if waiting:
         raise typer.Exit(clean_many(waiting, settings, jobs or 1))

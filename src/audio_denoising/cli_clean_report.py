@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from .errors import as_typed
+
 if TYPE_CHECKING:
     from .cleaning.batch import Outcome
     from .cleaning.cluster import Result
+    from .cleaning.jobs import Job
+    from .cleaning.tasks import Task
 
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
@@ -26,8 +30,16 @@ def print_many(outcomes: Sequence[Outcome | Result], elapsed: float) -> int:
     return int(failed > 0)
 
 
-def print_left_out(planned: int, waiting: int) -> None:
-    """How many inputs have their outputs already, if any."""
+def print_outputs(job: Job | Task, style: str | None = None) -> None:
+    """The files that were written."""
+    for output in job.outputs:
+        console.print(str(output), style=style, markup=False, soft_wrap=True)
+
+
+def print_left_out(told: Sequence[str], planned: int, waiting: int) -> None:
+    """What is not cleaned: the sentences told, and how many inputs have their outputs already."""
+    for sentence in told:
+        console.print(sentence, markup=False, soft_wrap=True)
     if waiting < planned:
         there = planned - waiting
         console.print(f"{there} of {_files(planned)} left out: the output exists")
@@ -54,7 +66,7 @@ def print_troubles(outcome: Outcome | Result, hidden: str = "") -> None:
     if outcome.sentence:
         told.append(f"{'Warning' if outcome.report else 'Error'}: {outcome.sentence}")
     for line in told:
-        text = line.replace(hidden, "") if hidden else line
+        text = as_typed(line.replace(hidden, "") if hidden else line)
         errors.print(text, markup=False, soft_wrap=True)
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from .cli_clean_report import console, errors, print_many, print_sum, print_troubles
+from .cleaning.batch import Outcome
+from .cleaning.target import Target
+from .cli_clean_report import console, errors, print_many, print_outputs, print_sum, print_troubles
 from .errors import UserError
+from .io.paths import require_file
 
 if TYPE_CHECKING:
-    from .cleaning.batch import Outcome
     from .cleaning.jobs import Job
     from .cleaning.pipe import Raw
     from .cleaning.recording import Report
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 def clean_one(job: Job, settings: Settings) -> int:
     """Cleans one recording; its errors are those of the command."""
     outcome = _single(job, settings, console)
-    console.print(str(outcome.job.output), style="bold", markup=False, soft_wrap=True)
+    print_outputs(outcome.job, style="bold")
     print_sum([outcome], console)
     print_troubles(outcome)
     return int(outcome.failed)
@@ -63,7 +65,7 @@ def clean_on_ray(
         ):
             results.append(result)
             if result.report is not None:
-                console.print(str(result.task.output), markup=False, soft_wrap=True)
+                print_outputs(result.task)
         elapsed = time.perf_counter() - started
     return print_many(results, elapsed)
 
@@ -76,6 +78,8 @@ def clean_pipe(input: str, output: str | None, raw: Raw | None, settings: Settin
     into_pipe = output in (None, PIPE)
     if (input == PIPE and sys.stdin.isatty()) or (into_pipe and sys.stdout.isatty()):
         raise UserError("- is for pipes, not for a terminal: denoise clean - < in.wav > out.wav")
+    if not into_pipe:  # before all that comes is read
+        Target(Path(output or ""), force=settings.force).check(Path(input))
     with TemporaryDirectory(prefix="denoise-") as name:
         folder = f"{name}{os.sep}"  # messages speak of the standard input, not of where it is kept
         try:
@@ -89,7 +93,7 @@ def clean_pipe(input: str, output: str | None, raw: Raw | None, settings: Settin
         except UserError as error:
             raise UserError(str(error).replace(folder, "")) from error
     if not into_pipe:
-        console.print(str(target), style="bold", markup=False, soft_wrap=True)
+        print_outputs(outcome.job, style="bold")
     print_sum([outcome], errors if into_pipe else console)
     print_troubles(outcome, hidden=folder)
     return int(outcome.failed)
@@ -97,12 +101,6 @@ def clean_pipe(input: str, output: str | None, raw: Raw | None, settings: Settin
 
 def _single(job: Job, settings: Settings, console: Console) -> Outcome:
     """The outcome of a single recording, whose error is raised."""
-    from .cleaning.recording import Target
-    from .io.reading import AudioReader
-
-    with AudioReader(job.input):  # before the model: a wrong name should fail at once
-        job.make_folder()
-        Target(job.output, job.noise, settings.force, settings.in_place).check(job.input)
     (outcome,) = _outcomes([job], settings, 1, console)
     if outcome.error is not None:
         raise outcome.error
@@ -112,25 +110,39 @@ def _single(job: Job, settings: Settings, console: Console) -> Outcome:
 def _outcomes(
     jobs: Sequence[Job], settings: Settings, workers: int, console: Console
 ) -> list[Outcome]:
-    """Runs the jobs under a live display; prints each output of many as it is complete."""
+    """Runs the jobs under a live display; prints the outputs of many as they are complete."""
+    outcomes = []
+    ready = []
+    for job in jobs:  # before torch and the network are loaded: a wrong name is told at once
+        try:
+            require_file(job.input)
+            Target(job.output, job.noise, settings.force, settings.in_place).check(job.input)
+            ready.append(job)
+        except UserError as error:
+            outcomes.append(Outcome(job, error=error))
+    if not ready:
+        return outcomes
+    if len(jobs) == 1:  # likewise a file that holds no sound
+        from .io.reading import AudioReader
+
+        AudioReader(jobs[0].input).close()
     import torch
 
     from .cleaning.batch import run
     from .cleaning.display import CleaningDisplay
 
     denoiser = settings.load()
-    workers = min(workers, len(jobs))
+    workers = min(workers, len(ready))
     if workers > 1:  # or the files would fight for the cores
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-    outcomes = []
-    with CleaningDisplay(console, len(jobs)) as display:
+    with CleaningDisplay(console, len(ready)) as display:
 
         def clean_job(job: Job, progress: Progress) -> Report:
             return settings.clean(denoiser, job, progress)
 
-        for outcome in run(jobs, clean_job, display.begin, workers=workers):
+        for outcome in run(ready, clean_job, display.begin, workers=workers):
             display.end(outcome)
             outcomes.append(outcome)
             if outcome.report is not None and len(jobs) > 1:
-                console.print(str(outcome.report.output), markup=False, soft_wrap=True)
+                print_outputs(outcome.job)
     return outcomes

@@ -103,7 +103,7 @@ def _flowing(text: str | None) -> str:
     """A docstring as Rich should print it: it keeps the ends of lines, which only examples need."""
     paragraphs = []
     for paragraph in cleandoc(text or "").split("\n\n"):
-        title, *lines = paragraph.splitlines()
+        title, *lines = paragraph.split("\n")  # one at least, of nothing: -OO takes the docstrings
         if title.startswith("Example"):
             # Typer takes the indentation away, but not behind markup.
             paragraphs.append("\n".join([title, *(f"[bold]{line}[/bold]" for line in lines)]))

@@ -5,56 +5,90 @@ How a signal is cleaned is in ``cleaning.stream``, how a file is in ``cleaning.r
 
 from __future__ import annotations
 
+import copy
+import os
+import shutil
 from pathlib import Path
-from typing import overload
+from tempfile import TemporaryDirectory
+from typing import BinaryIO, cast, overload
 
 import numpy as np
 import torch
 
-from audio_denoising.cleaning.recording import Report, Target, checked_rate, clean_recording
+from audio_denoising.cleaning.rate import checked_rate
+from audio_denoising.cleaning.recording import Report, clean_recording
 from audio_denoising.cleaning.stream import Model, Progress, StreamCleaner
-from audio_denoising.device import pick_device
+from audio_denoising.cleaning.target import Target
+from audio_denoising.device import PRECISIONS, check_precision, pick_device, usual_device
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import Samples
 from audio_denoising.dsp.strength import Strength
 from audio_denoising.errors import UserError
 from audio_denoising.io.arrays import Audio, from_samples, to_samples
+from audio_denoising.io.paths import refuse_address
 from audio_denoising.io.reading import read_audio
 from audio_denoising.io.writing import default_output
+from audio_denoising.nn import Module
+from audio_denoising.shipped import locate
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Content = str | os.PathLike[str] | BinaryIO
+"""The name of a file, or an open one."""
 
 
 class Denoiser:
     """Removes noise from speech with one network. It can be pickled, and shared by threads.
 
     Args:
-        model: takes noisy images ``(N, 1, 256, 256)`` and returns predicted clean ones.
+        model: a version whose weights ship with the package (``v4``), a checkpoint file (a name
+            that ends in ``.pth`` or has a folder), or a network of your own, which takes noisy
+            images ``(N, 1, 256, 256)`` and returns predicted clean ones. Of a module a copy is
+            used, in evaluation mode and on the device; yours stays as it is.
         name: what to call the model in reports.
-        device: where the model computes: ``auto``, ``cpu``, ``cuda`` ...
+        device: where to compute: ``auto``, ``cpu``, ``cuda`` ...; ``auto`` takes a GPU where there
+            is one.
         batch_size: windows of 2.55 s shown to the model at once.
         precision: ``fp32``, or ``bf16`` to show the model images in bfloat16, which is faster where
             the processor has it and less exact (a level is off by up to 0.3 dB).
 
     Raises:
-        UserError: unknown device or precision.
+        UserError: unknown version, unreadable checkpoint, unknown device or precision.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: str | Path | Model = "v4",
         *,
-        name: str = "model",
-        device: str = "cpu",
+        name: str = "",
+        device: str = "auto",
         batch_size: int = 8,
         precision: str = "fp32",
     ) -> None:
-        if precision not in PRECISIONS:
-            raise UserError(f"there is no precision {precision}: choose {' or '.join(PRECISIONS)}")
-        dtype = PRECISIONS[precision]
-        if isinstance(model, torch.nn.Module):  # ours take the type of the image by themselves
-            model = model.to(dtype)
-        self._cleaner = StreamCleaner(model, name, pick_device(device), dtype, batch_size)
+        check_precision(precision)
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}: give 1 or more")
+        chosen = pick_device(device)
+        dtype: torch.dtype = getattr(torch, PRECISIONS[precision])
+        with usual_device():
+            if isinstance(model, str | Path):
+                # Here, not above: a model of your own needs neither.
+                from audio_denoising.training.checkpoint import build_model, load_checkpoint
+
+                checkpoint = load_checkpoint(locate(model))
+                name = name or f"{checkpoint.version}-{checkpoint.size}"
+                model = build_model(checkpoint, chosen)
+            elif isinstance(model, torch.nn.Module | Module):
+                model = copy.deepcopy(model).eval().to(device=chosen)
+            elif not callable(model):
+                raise UserError(
+                    f"a {type(model).__name__} is no model: give the name of a version, such as "
+                    f"v4, a checkpoint file, or a network"
+                )
+            if isinstance(model, torch.nn.Module):  # ours take the type of the image by themselves
+                model = model.to(dtype)
+        self._cleaner = StreamCleaner(model, name or "model", chosen, dtype, batch_size)
+
+    def __repr__(self) -> str:
+        return f"Denoiser({self.name} on {self.device})"
 
     @property
     def name(self) -> str:
@@ -70,39 +104,14 @@ class Denoiser:
     def from_pretrained(
         cls, name_or_path: str | Path = "v4", device: str = "auto", *, precision: str = "fp32"
     ) -> Denoiser:
-        """Load trained weights.
-
-        Args:
-            name_or_path: a version whose weights ship with the package (``v4``), or a checkpoint
-                file (anything that ends in ``.pth`` or names a folder).
-            device: where to compute; ``auto`` takes a CUDA device where there is one.
-            precision: ``fp32`` or ``bf16``.
-
-        Raises:
-            UserError: unknown version, unreadable checkpoint, unknown device or precision.
-        """
-        # Here, not above: a model of your own needs neither.
-        from audio_denoising.models.unet import VERSIONS
-        from audio_denoising.training.checkpoint import build_model, load_checkpoint, shipped
-
-        chosen = pick_device(device)
-        text = str(name_or_path)
-        is_file = isinstance(name_or_path, Path) or text.endswith(".pth") or Path(text).name != text
-        if not is_file and text not in VERSIONS:
-            raise UserError(
-                f"there is no version {text}: choose one of {', '.join(VERSIONS)}, or give a "
-                f"checkpoint file whose name ends in .pth"
-            )
-        checkpoint = load_checkpoint(Path(text) if is_file else shipped(text))
-        name = f"{checkpoint.version}-{checkpoint.size}"
-        model = build_model(checkpoint, chosen)
-        return cls(model, name=name, device=str(chosen), precision=precision)
+        """The same as ``Denoiser(name_or_path, device=device, precision=precision)``."""
+        return cls(name_or_path, device=device, precision=precision)
 
     @overload
     def __call__(
         self,
-        x: str | Path,
-        sample_rate: None = None,
+        x: Content,
+        sample_rate: int | None = None,
         *,
         strength: float = 100.0,
         limit: float | None = None,
@@ -122,7 +131,7 @@ class Denoiser:
 
     def __call__(
         self,
-        x: Audio | str | Path,
+        x: Audio | Content,
         sample_rate: int | None = None,
         *,
         strength: float = 100.0,
@@ -135,9 +144,10 @@ class Denoiser:
 
         Args:
             x: waveform ``(samples,)`` or ``(channels, samples)`` of any length. Floating point with
-                full scale at 1, or int16 or int32. Or a file, which is read as a whole;
-                `denoise_file` cleans one of any length into another.
-            sample_rate: in Hz, a whole number. Of a file it is known.
+                full scale at 1, or int16 or int32. Or a file, by its name or opened for reading
+                in binary, which is read as a whole; `denoise_file` cleans one of any length into
+                another.
+            sample_rate: in Hz, a whole number. Of a file it is known; if given, it must be that.
             strength: percent of the noise removal, 100 for all of it:
                 ``out = s · clean + (1 - s) · x`` with ``s = strength / 100``.
             limit: no noise is turned down by more dB than this:
@@ -146,30 +156,33 @@ class Denoiser:
 
         Returns:
             The same type, shape and dtype (and device, for a tensor). Integers that would go beyond
-            full scale stay at it. For a file: float32 ``(channels, samples)``, and the sample rate.
+            full scale stay at it. For a file a pair: float32 ``(channels, samples)``, and the
+            sample rate in Hz.
 
         Raises:
             UserError: the array is not such a waveform (one that lies the other way round is told
                 to be), the file cannot be read, or an option is out of range.
         """
         chosen = Strength(strength, limit)
-        if isinstance(x, str | Path):
-            samples, rate = read_audio(x)
+        given = None if sample_rate is None else checked_rate(sample_rate)
+        if isinstance(x, str | os.PathLike) or hasattr(x, "read"):
+            samples, rate = _read(cast(Content, x))
+            if given not in (None, rate):
+                raise UserError(f"the file has {rate} Hz, not {given}: leave the sample rate out")
             return self._clean(samples, checked_rate(rate), chosen, progress), rate
         samples = to_samples(x)
-        if sample_rate is None:
+        if given is None:
             raise UserError("give the sample rate of the array, for example denoiser(x, 16000)")
-        rate = checked_rate(sample_rate)
-        return from_samples(self._clean(samples, rate, chosen, progress), like=x)
+        return from_samples(self._clean(samples, given, chosen, progress), like=x)
 
     def denoise_file(
         self,
-        input: str | Path,
-        output: str | Path | None = None,
+        input: str | os.PathLike[str],
+        output: str | os.PathLike[str] | None = None,
         *,
         strength: float = 100.0,
         limit: float | None = None,
-        save_noise: str | Path | None = None,
+        save_noise: str | os.PathLike[str] | None = None,
         force: bool = False,
         in_place: bool = False,
         salvage: bool = False,
@@ -182,7 +195,8 @@ class Denoiser:
 
         Args:
             input: any audio or video file that FFmpeg reads.
-            output: the file to write; its extension decides the format. Left out, it is
+            output: the file to write; its extension decides the format, and its folder is made
+                where need be. Left out, it is
                 ``NAME_denoised.wav`` beside the input (a video stays one).
             strength: percent of the noise removal, as in ``denoiser(x, rate, strength=...)``.
             limit: dB by which noise is turned down at most, likewise.
@@ -197,6 +211,13 @@ class Denoiser:
             UserError: the input cannot be read, an output cannot be written, or an option is out of
                 range.
         """
+        for name in (input, output, save_noise):
+            if not isinstance(name, str | os.PathLike | None):
+                raise UserError(
+                    f"denoise_file takes names of files, not a {type(name).__name__}: save it to a "
+                    f"file, or call the Denoiser itself with it"
+                )
+        refuse_address(str(input))
         input = Path(input)
         if in_place and output is not None and Path(output) != input:
             raise UserError("replacing the input and writing another output exclude each other")
@@ -223,56 +244,91 @@ class Denoiser:
         return np.concatenate([strength.mix(noisy, clean) for noisy, clean in parts], axis=1)
 
 
+@overload
+def denoise(
+    x: Content,
+    sample_rate: int | None = None,
+    model: str | Path | Model = "v4",
+    *,
+    device: str = "auto",
+    strength: float = 100.0,
+    limit: float | None = None,
+) -> tuple[Samples, int]: ...
+
+
+@overload
 def denoise(
     x: Audio,
     sample_rate: int,
-    model: str | Path = "v4",
+    model: str | Path | Model = "v4",
     *,
     device: str = "auto",
     strength: float = 100.0,
     limit: float | None = None,
-) -> Audio:
+) -> Audio: ...
+
+
+def denoise(
+    x: Audio | Content,
+    sample_rate: int | None = None,
+    model: str | Path | Model = "v4",
+    *,
+    device: str = "auto",
+    strength: float = 100.0,
+    limit: float | None = None,
+) -> Audio | tuple[Samples, int]:
     """Denoise an array or tensor with a shipped model: ``y = denoise(x, sample_rate)``.
 
-    For many recordings, make one :class:`Denoiser` and call that: the weights load once.
-
-    Args:
-        x: waveform ``(samples,)`` or ``(channels, samples)``.
-        sample_rate: in Hz.
-        model: a shipped version, or a checkpoint file.
-        device: where to compute; ``auto`` takes a CUDA device where there is one.
-        strength: percent of the noise removal, see :meth:`Denoiser.__call__`.
-        limit: dB by which noise is turned down at most.
-
-    Returns:
-        The same type, shape and dtype.
-
-    Raises:
-        UserError: the array is not a waveform, or the model or device is unknown.
+    For many recordings, make one :class:`Denoiser` and call that: the weights load once. What goes
+    in, what comes out and what is refused is the same: for an array an array like it, for a file
+    its samples and their rate. The model and the device are those of :class:`Denoiser`.
     """
-    denoiser = Denoiser.from_pretrained(model, device)
-    return denoiser(x, sample_rate, strength=strength, limit=limit)
+    denoiser = Denoiser(model, device=device)
+    return denoiser(x, sample_rate, strength=strength, limit=limit)  # type: ignore[arg-type]
 
 
 def denoise_file(
-    input: str | Path,
-    output: str | Path | None = None,
-    model: str | Path = "v4",
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    model: str | Path | Model = "v4",
     *,
     device: str = "auto",
     strength: float = 100.0,
     limit: float | None = None,
-    save_noise: str | Path | None = None,
+    save_noise: str | os.PathLike[str] | None = None,
     force: bool = False,
+    in_place: bool = False,
 ) -> Report:
     """Denoise a file with a shipped model: ``denoise_file("talk.mp3", "talk_clean.wav")``.
 
     The arguments are those of :meth:`Denoiser.denoise_file`, the model and device those of
-    :meth:`Denoiser.from_pretrained`; so are the errors.
+    :class:`Denoiser`; so are the errors.
     """
-    return Denoiser.from_pretrained(model, device).denoise_file(
-        input, output, strength=strength, limit=limit, save_noise=save_noise, force=force
+    return Denoiser(model, device=device).denoise_file(
+        input,
+        output,
+        strength=strength,
+        limit=limit,
+        save_noise=save_noise,
+        force=force,
+        in_place=in_place,
     )
+
+
+def _read(x: Content) -> tuple[Samples, int]:
+    """The samples of a file, and their rate; of an open one by way of a temporary file."""
+    if isinstance(x, str | os.PathLike):
+        return read_audio(Path(x) if not isinstance(x, str) else x)
+    with TemporaryDirectory(prefix="denoise-") as folder:
+        path = Path(folder) / "the file"
+        try:
+            with path.open("wb") as copied:
+                shutil.copyfileobj(x, copied)
+            return read_audio(path)
+        except TypeError as error:
+            raise UserError("the file is opened as text: open it in binary, with 'rb'") from error
+        except UserError as error:
+            raise UserError(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
 def _unseen(done: float, total: float) -> None:

@@ -109,7 +109,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, temporary: Path, model: P
     """Twenty recordings, two workers, one killed: the files are those of the plain command."""
     folder = recordings(tmp_path / "in", 20)
     settings = Settings(str(model))
-    planned = tasks.plan([str(folder)], str(tmp_path / "out"))
+    planned = tasks.plan([str(folder)], str(tmp_path / "out"))[0]
     killed = Killed(Loader.of(settings), tmp_path / "killed")
     results = list(cluster.run(planned, settings, jobs=2, load=killed))
     assert (tmp_path / "killed").exists()
@@ -204,7 +204,7 @@ class FarAway:
 
 def on_bucket(root: Path, inputs: list[str], output: str) -> list[Result]:
     register_bucket(root)
-    planned = tasks.plan(inputs, output, recursive=True)
+    planned = tasks.plan(inputs, output, recursive=True)[0]
     return list(cluster.run(tasks.pending(planned, output), Settings(), jobs=1, load=FarAway(root)))
 
 
@@ -260,14 +260,14 @@ def test_a_recording_that_kills_every_worker_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "_RETRIES", 0)
-    planned = tasks.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))
+    planned = tasks.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))[0]
     (result,) = cluster.run(planned, Settings(), load=Fatal())
     assert result.failed and "00.wav: its worker was lost 1 times" in result.sentence
 
 
 @pytest.mark.usefixtures("temporary")
 def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
-    planned = tasks.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))
+    planned = tasks.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))[0]
     with pytest.raises(UserError, match="^there is no device here$"):
         list(cluster.run(planned, Settings(), load=Fatal("there is no device here")))
     if not ray.cluster_resources().get("GPU"):

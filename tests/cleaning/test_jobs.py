@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from audio_denoising.cleaning.jobs import Job, pending, plan
+from audio_denoising.cleaning import jobs
+from audio_denoising.cleaning.jobs import Job, noise_beside, pending
 from audio_denoising.errors import UserError
 
 
@@ -21,6 +24,11 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def plan(*arguments: Any, **options: Any) -> list[Job]:
+    """The jobs of a plan."""
+    return jobs.plan(*arguments, **options).jobs
 
 
 def lines(jobs: list[Job]) -> list[str]:
@@ -68,18 +76,48 @@ class TestPlan:
         (tree / "[a].wav").touch()
         assert lines(plan(["[a].wav"])) == ["[a].wav > [a]_denoised.wav"]
 
-    def test_results_of_an_earlier_run_are_not_cleaned_again(self, tree: Path) -> None:
-        for name in ("talks/a_denoised.wav", "talks/a_noise.wav", "talks/out/a.wav"):
-            (tree / name).parent.mkdir(exist_ok=True)
-            (tree / name).touch()
-        assert len(plan(["talks"])) == 2
+    @pytest.mark.parametrize("output", [None, "out"])
+    @pytest.mark.parametrize("inputs", ["talks", "talks/*"])
+    def test_results_of_an_earlier_run_are_not_cleaned_again(
+        self, inputs: str, output: str | None, tree: Path
+    ) -> None:
+        for name in ("a_denoised.wav", "a_noise.wav", "x_denoised.wav", "b_noise.wav"):
+            (tree / "talks" / name).touch()
+        planned = jobs.plan([inputs], output)
+        found = [job.input.name for job in planned.jobs]
+        # The user's own are called like results, and stand alone.
+        expected = ["a.wav", "b.MP3", "b_noise.wav", "x_denoised.wav"]
+        assert [name for name in found if name != "notes.txt"] == expected
+        assert len(planned.left_out) == 1
+        assert planned.left_out[0].startswith("a_denoised.wav, a_noise.wav left out: made by an")
+
+    def test_the_folder_of_the_outputs_is_not_cleaned(self, tree: Path) -> None:
+        (tree / "talks/out").mkdir()
+        (tree / "talks/out/a.wav").touch()
         found = plan(["talks"], "talks/out", recursive=True)
         assert "talks/out/a.wav" not in [job.input.as_posix() for job in found]
 
-    def test_the_noise_stands_beside_the_output(self) -> None:
+    def test_a_folder_that_cannot_be_listed_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        scandir = os.scandir
+
+        def closed(path: str) -> Any:
+            if str(path).endswith("deep"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", closed)
+        planned = jobs.plan(["talks"], recursive=True)
+        assert len(planned.jobs) == 2
+        (told,) = planned.left_out
+        assert told.endswith("deep left out: it cannot be listed (Permission denied)")
+
+    def test_the_noise_stands_beside_the_output_in_its_format(self) -> None:
         (job,) = plan(["talks/b.MP3"], "out/", save_noise=True)
-        assert job.noise == Path("out/b_noise.wav")
-        assert job.outputs == (Path("out/b.MP3"), Path("out/b_noise.wav"))
+        assert job.outputs == (Path("out/b.MP3"), Path("out/b_noise.MP3"))
+        (job,) = plan(["talks/a.wav"], "x.flac", save_noise=True)
+        assert job.outputs == (Path("x.flac"), Path("x_noise.flac"))
+        assert noise_beside(Path("talks/a_denoised.wav")) == Path("talks/a_noise.wav")
+        assert noise_beside(Path("talks/film.mp4")) == Path("talks/film_noise.wav")
 
     @pytest.mark.parametrize(
         ("inputs", "output", "sentence"),
@@ -87,6 +125,11 @@ class TestPlan:
             (["talks/*.aiff"], None, r"no file fits talks/\*\.aiff"),
             (["other", "talks"], "out", r"other/a.wav and talks/a.wav both lead to out/a.wav"),
             (["talks", "other"], "other/a.wav", "a.wav is a file, and there are several inputs"),
+            (["talks/a.wav", "talks/b.MP3"], "one.wav", "one.wav is the name of a file, and"),
+            (["talks"], "one.wav", "one.wav is the name of a file, and"),
+            (["talks/a.wav", "new.wav"], None, "new.wav does not exist: did you mean -o new.wav"),
+            (["gs://a/b.wav"], None, "is an address.*download.*--ray local"),
+            (["http://a/b.wav"], None, "is an address.*download[^-]*$"),
         ],
     )
     def test_refusals(self, inputs: list[str], output: str | None, sentence: str) -> None:
@@ -130,8 +173,3 @@ def test_what_exists_is_refused_skipped_or_replaced(tree: Path) -> None:
     assert pending(jobs, force=True) == jobs
     in_place = plan(["talks"], in_place=True)
     assert pending(in_place) == in_place
-
-
-def test_a_folder_that_cannot_be_made(tree: Path) -> None:
-    with pytest.raises(UserError, match="cannot be made"):
-        Job(tree / "a.wav", tree / "talks/a.wav/b.wav", in_tree=True).make_folder()

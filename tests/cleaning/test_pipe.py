@@ -51,10 +51,17 @@ def test_a_description_that_is_none(text: str) -> None:
         Raw.parse(text)
 
 
-def test_a_reader_that_stops(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (BrokenPipeError(), "stopped before its end"),
+        (OSError(28, "No space"), r"written \(No space"),
+    ],
+)
+def test_a_reader_that_stops(error: OSError, sentence: str, tmp_path: Path) -> None:
     class Closed(io.BytesIO):
         def write(self, data: object) -> int:
-            raise BrokenPipeError
+            raise error
 
-    with pytest.raises(UserError, match="stopped before its end"):
+    with pytest.raises(UserError, match=sentence):
         pour(spool(io.BytesIO(b"x"), tmp_path), Closed())

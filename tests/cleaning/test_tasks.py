@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
-from audio_denoising.cleaning.tasks import Task, pending, plan
+from audio_denoising.cleaning import tasks as corpus
+from audio_denoising.cleaning.tasks import Task, pending
 from audio_denoising.errors import UserError
 
 
@@ -27,6 +29,11 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     storage.store.clear()
 
 
+def plan(*arguments: Any, **options: Any) -> list[Task]:
+    """The tasks of a plan."""
+    return corpus.plan(*arguments, **options)[0]
+
+
 def lines(tasks: list[Task], folder: Path) -> list[str]:
     """The tasks as text, paths relative to the current folder."""
     return [f"{t.input} > {t.output}".replace(f"{folder.as_posix()}/", "") for t in tasks]
@@ -41,7 +48,7 @@ def test_paths_are_planned_as_without_a_cluster(tree: Path) -> None:
         "talks/a.wav > new/a.wav"
     ]
     (task,) = plan(["talks/a.wav"], "x.flac", save_noise=True)
-    assert [place.local for place in task.outputs] == [tree / "x.flac", tree / "a_noise.wav"]
+    assert [place.local for place in task.outputs] == [tree / "x.flac", tree / "x_noise.flac"]
 
 
 def test_a_tree_is_mirrored(tree: Path) -> None:
@@ -56,13 +63,18 @@ def test_a_tree_is_mirrored(tree: Path) -> None:
     ]
     (task,) = plan(["talks/deep"], "memory://out", save_noise=True)
     assert task.input.local == tree / "talks/deep/c.flac"
-    assert list(map(str, task.outputs)) == ["memory://out/c.flac", "memory://out/c_noise.wav"]
+    assert list(map(str, task.outputs)) == ["memory://out/c.flac", "memory://out/c_noise.flac"]
 
 
 def test_results_and_repetitions_are_not_cleaned(tree: Path) -> None:
     fsspec.filesystem("memory").pipe("/talks/out/a.wav", b"")
     given = ["memory://talks", "memory://talks/a.wav"]
     assert len(plan(given, "memory://talks/out", recursive=True)) == 3
+    fsspec.filesystem("memory").pipe("/talks/a_denoised.wav", b"")
+    fsspec.filesystem("memory").pipe("/talks/deep/street_noise.wav", b"")
+    tasks, told = corpus.plan(given, "memory://talks/out", recursive=True)
+    assert [task.input.name for task in tasks] == ["a.wav", "b.ape", "c.flac", "street_noise.wav"]
+    assert told == ("a_denoised.wav left out: made by an earlier run from the recordings beside",)
 
 
 @pytest.mark.parametrize(

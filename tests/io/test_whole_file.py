@@ -24,8 +24,58 @@ def test_a_new_file_appears_whole_and_readable(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file.txt"
     _write(path, "new")
     assert path.read_text() == "new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert _names(path.parent) == {"file.txt"}
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
+def test_what_is_replaced_hands_on_its_permissions(mode: int, tmp_path: Path) -> None:
+    path, former, link = tmp_path / "file.txt", tmp_path / "former.txt", tmp_path / "link.txt"
+    path.write_text("old")
+    link.symlink_to(path)
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(path, 12, 34)
+    owner = path.stat().st_uid, path.stat().st_gid
+
+    def write(temporary: Path) -> None:
+        assert _mode(temporary) == 0o600  # nobody else looks in before it is in its place
+        temporary.write_text("new")
+
+    for name, kept in ((path, None), (link, None), (path, former)):
+        save_whole(name, write, kept)
+        assert _mode(path) == mode and path.read_text() == "new"
+        assert (path.stat().st_uid, path.stat().st_gid) == owner
+    assert link.is_symlink() and _mode(former) == mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_new_file_is_as_open_as_its_user_wants(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        _write(tmp_path / "file.txt", "new")
+    finally:
+        os.umask(before)
+    assert _mode(tmp_path / "file.txt") == 0o640
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path: Path) -> None:
+    _write(tmp_path / f"{'x' * 251}.txt", "new")
+    _write(tmp_path / f"{'é' * 120}.{'y' * 10}", "new")
+    assert len(_names(tmp_path)) == 2
+
+
+def test_folders_made_for_a_file_that_fails_are_taken_away(tmp_path: Path) -> None:
+    def fail(temporary: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError):
+        save_whole(tmp_path / "a" / "b" / "file.txt", fail)
+    assert _names(tmp_path) == set()
 
 
 def test_a_failing_write_leaves_the_old_files(tmp_path: Path) -> None:

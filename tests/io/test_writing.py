@@ -112,7 +112,7 @@ def test_an_interrupted_replacement_leaves_the_old_file(tmp_path: Path) -> None:
 def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
     path = tmp_path / "out.wav"
     path.write_bytes(b"precious")
-    with pytest.raises(UserError, match="--force"):
+    with pytest.raises(UserError, match="force=True"):
         write(path)
     assert path.read_bytes() == b"precious"
     write(path, force=True)
@@ -121,7 +121,7 @@ def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
 
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "out.wav"
-    with pytest.raises(UserError, match="--force"), AudioWriter(path, 16_000, 2) as writer:
+    with pytest.raises(UserError, match="force=True"), AudioWriter(path, 16_000, 2) as writer:
         writer.write(NOISE)
         path.write_bytes(b"precious")
     assert path.read_bytes() == b"precious"
@@ -140,7 +140,6 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "channels", "rate", "words"),
     [
-        ("no_such_folder/out.wav", 1, 16_000, "no folder"),
         ("a_file/out.wav", 1, 16_000, "cannot be written"),
         ("a_folder.wav", 1, 16_000, "is a folder"),
         ("out.xyz", 1, 16_000, "choose one of"),

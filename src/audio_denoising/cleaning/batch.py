@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from threading import Event
+from typing import TYPE_CHECKING
 
 from audio_denoising.cleaning.jobs import Job
-from audio_denoising.cleaning.recording import Report
-from audio_denoising.cleaning.stream import Progress
 from audio_denoising.errors import UserError
 
-CleanJob = Callable[[Job, Progress], Report]
+if TYPE_CHECKING:
+    from audio_denoising.cleaning.recording import Report
+    from audio_denoising.cleaning.stream import Progress
+
+CleanJob = Callable[[Job, "Progress"], "Report"]
 """Cleans one recording."""
 
-Watch = Callable[[Job], Progress]
+Watch = Callable[[Job], "Progress"]
 """Called when a recording is begun; what it returns is told the progress."""
 
 

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from audio_denoising.cleaning.jobs import Job
 from audio_denoising.cleaning.places import TransferError
-from audio_denoising.cleaning.recording import Report
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.cleaning.tasks import Task
 from audio_denoising.errors import UserError
 
 if TYPE_CHECKING:
+    from audio_denoising.cleaning.recording import Report
     from audio_denoising.denoiser import Denoiser
 
 Load = Callable[[], "Denoiser"]

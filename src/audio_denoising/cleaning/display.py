@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -10,7 +11,9 @@ from rich.progress import Progress as Bars
 
 from audio_denoising.cleaning.batch import Outcome
 from audio_denoising.cleaning.jobs import Job
-from audio_denoising.cleaning.stream import Progress
+
+if TYPE_CHECKING:
+    from audio_denoising.cleaning.stream import Progress
 
 
 class CleaningDisplay:

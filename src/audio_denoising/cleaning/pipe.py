@@ -10,15 +10,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
-from audio_denoising.cleaning.recording import checked_rate
-from audio_denoising.dsp.resampling import Samples
+from audio_denoising.cleaning.rate import checked_rate
 from audio_denoising.errors import UserError
-from audio_denoising.io.reading import AudioReader
-from audio_denoising.io.writing import AudioWriter
+
+if TYPE_CHECKING:
+    from audio_denoising.dsp.resampling import Samples
 
 PIPE = "-"
 """The name of standard input and output."""
@@ -78,6 +76,8 @@ def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
                 f", or set TMPDIR to another folder"
             ) from error
         return path
+    from audio_denoising.io.writing import AudioWriter
+
     path = file_for("standard input", folder, raw)
     with AudioWriter(path, raw.rate, raw.channels, subtype="PCM_16") as writer:
         for samples in _raw_blocks(stream, raw.channels):
@@ -86,6 +86,8 @@ def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
 
 
 def _raw_blocks(stream: BinaryIO, channels: int) -> Iterator[Samples]:
+    import numpy as np
+
     size = 2 * channels
     rest = b""
     while data := stream.read(_BLOCK):
@@ -105,13 +107,17 @@ def pour(path: Path, stream: BinaryIO, raw: Raw | None = None) -> None:
     """Sends a complete file into a pipe; with ``raw`` its bare samples.
 
     Raises:
-        UserError: the program at the other end has stopped reading.
+        UserError: the program at the other end has stopped reading, or the disk behind is full.
     """
     try:
         if raw is None:
             with path.open("rb") as file:
                 shutil.copyfileobj(file, stream, _BLOCK)
         else:
+            import numpy as np
+
+            from audio_denoising.io.reading import AudioReader
+
             with AudioReader(path) as reader:
                 for block in reader.blocks(_BLOCK):
                     scaled = np.rint(block.T * np.float32(_FULL_SCALE))
@@ -120,3 +126,8 @@ def pour(path: Path, stream: BinaryIO, raw: Raw | None = None) -> None:
         stream.flush()
     except BrokenPipeError as error:
         raise UserError("the program that reads the output stopped before its end") from error
+    except OSError as error:
+        raise UserError(
+            f"the standard output cannot be written ({error.strerror}): free some space, or send "
+            f"it to another place"
+        ) from error

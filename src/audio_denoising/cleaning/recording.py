@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from audio_denoising.cleaning.rate import checked_rate
 from audio_denoising.cleaning.stream import Progress, StreamCleaner
+from audio_denoising.cleaning.target import Target
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.strength import Strength
-from audio_denoising.errors import UserError
 from audio_denoising.io.reading import AudioReader
-from audio_denoising.io.writing import AudioWriter, check_output
+from audio_denoising.io.writing import AudioWriter
 
-_LOWEST_RATE, _HIGHEST_RATE = 1_000, 768_000
 _BLOCK_SECONDS = 10  # read at once
 
 
@@ -50,45 +50,6 @@ class Report:
     def rtf(self) -> float:
         """Real-time factor: seconds of work for one second of audio; below 1 keeps up."""
         return self.elapsed / self.seconds
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where the result goes, and what may be replaced there.
-
-    Args:
-        output: the file to write.
-        noise: a second file, for what was taken out.
-        force: replace what exists.
-        in_place: ``output`` is the input, and is to be replaced.
-    """
-
-    output: Path
-    noise: Path | None = None
-    force: bool = False
-    in_place: bool = False
-
-    def check(self, input: Path) -> None:
-        """Refuses what cannot be written, before any work.
-
-        Raises:
-            UserError: an output is the input (without ``in_place``), exists (without ``force``),
-                or cannot be written.
-        """
-        for path in filter(None, (self.output, self.noise)):
-            if same_file(path, input) and not (self.in_place and path == self.output):
-                raise UserError(
-                    f"{path} is the input itself: choose another output, or replace the input by "
-                    f"its cleaned form with --in-place"
-                )
-        check_output(self.output, force=self.force or self.in_place)
-        if self.noise is not None:
-            if same_file(self.noise, self.output):
-                raise UserError(
-                    f"{self.noise} cannot hold both the cleaned recording and the noise: choose "
-                    f"another output name"
-                )
-            check_output(self.noise, force=self.force)
 
 
 def clean_recording(
@@ -155,25 +116,3 @@ def clean_recording(
         damage=reader.damage,
         warnings=tuple(warnings),
     )
-
-
-def checked_rate(sample_rate: float) -> int:
-    """The sample rate in Hz as a whole number.
-
-    Raises:
-        UserError: it is not whole, or not from 1 kHz to 768 kHz.
-    """
-    if int(sample_rate) != sample_rate or not _LOWEST_RATE <= sample_rate <= _HIGHEST_RATE:
-        raise UserError(
-            f"the sample rate {sample_rate} Hz is not a whole number between {_LOWEST_RATE} and "
-            f"{_HIGHEST_RATE}: convert the recording, for example to 16000 Hz"
-        )
-    return int(sample_rate)
-
-
-def same_file(first: Path, second: Path) -> bool:
-    """Whether two names lead to one file, also through links."""
-    try:
-        return first.samefile(second)
-    except (OSError, ValueError):  # one of them does not exist
-        return first == second

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audio_denoising.cleaning.jobs import Job
-from audio_denoising.cleaning.recording import Report
-from audio_denoising.cleaning.stream import Progress
+from audio_denoising.device import check_device_name, check_precision
 from audio_denoising.dsp.strength import Strength
+from audio_denoising.shipped import locate
 
 if TYPE_CHECKING:
+    from audio_denoising.cleaning.recording import Report
+    from audio_denoising.cleaning.stream import Progress
     from audio_denoising.denoiser import Denoiser
 
 
@@ -19,7 +21,8 @@ class Settings:
     """The options of a run; those of `Denoiser.from_pretrained` and `Denoiser.denoise_file`.
 
     Raises:
-        UserError: the strength or the limit is out of range.
+        UserError: the strength or the limit is out of range, or there is no such model, device or
+            precision.
     """
 
     model: str = "v4"
@@ -31,7 +34,11 @@ class Settings:
     in_place: bool = False
 
     def __post_init__(self) -> None:
-        Strength(self.strength, self.limit)  # a wrong number should fail before any work
+        # A wrong one should fail before any work, and before torch is loaded.
+        Strength(self.strength, self.limit)
+        locate(self.model)
+        check_device_name(self.device)
+        check_precision(self.precision)
 
     def load(self) -> Denoiser:
         """The network, with its weights.
@@ -51,7 +58,6 @@ class Settings:
         Raises:
             UserError: the input cannot be read, or an output cannot be written.
         """
-        job.make_folder()
         return denoiser.denoise_file(
             job.input,
             job.output,

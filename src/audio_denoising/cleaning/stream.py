@@ -7,6 +7,7 @@ the network as decibel images (``dsp.spectrum``) and brought back.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audio_denoising.device import usual_device
 from audio_denoising.dsp import spectrum
 from audio_denoising.dsp.chunks import Chunk, chunks
 from audio_denoising.dsp.level import ActiveLevel
@@ -83,6 +85,12 @@ class StreamCleaner:
         self, chunk: Chunk, rate: int, gains: Samples, report: Callable[[float], None]
     ) -> Samples:
         """Cleans one chunk and cuts off its context; reports the share that is done."""
+        with usual_device():
+            return self._clean_usually(chunk, rate, gains, report)
+
+    def _clean_usually(
+        self, chunk: Chunk, rate: int, gains: Samples, report: Callable[[float], None]
+    ) -> Samples:
         noisy = resample(chunk.samples, rate, spectrum.SAMPLE_RATE)
         # One window of context on either side, so that the windows of all chunks are those of the
         # whole recording. What is left of the context only keeps the resampler's edges away.
@@ -111,3 +119,15 @@ class StreamCleaner:
                 f"damaged, choose another model or train it again"
             )
         return spectrum.istft(spectrum.apply_image(noisy, predicted), spectrum.SEGMENT).cpu()
+
+
+def _alone() -> None:
+    """In a forked process only one thread is left of those that torch computes with.
+
+    The others would be waited for without end.
+    """
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_alone)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -32,14 +32,16 @@ def plan(
     *,
     recursive: bool = False,
     save_noise: bool = False,
-) -> list[Task]:
+) -> tuple[list[Task], tuple[str, ...]]:
     """Lists the recordings behind ``inputs``, in their order, each with its outputs.
+
+    Sentences on what was found and is left out come with them.
 
     Args:
         inputs: files, folders and patterns, by path or by address.
         output: as for `jobs.plan`. With an address among all these it is a folder, and needed.
         recursive: take the folders inside folders, too.
-        save_noise: what is taken out goes to ``NAME_noise.wav`` beside the output.
+        save_noise: what is taken out goes beside the output, see `jobs.noise_beside`.
 
     Raises:
         UserError: there is nothing to clean, two inputs lead to one output, or storage cannot be
@@ -49,30 +51,36 @@ def plan(
     output = output and output.removeprefix("file://")
     if not any(map(is_address, (*inputs, output or ""))):
         planned = jobs.plan(inputs, output, recursive=recursive, save_noise=save_noise)
-        return [
+        here = [
             Task(_here(job.input), _here(job.output), _here(job.noise) if job.noise else None)
-            for job in planned
+            for job in planned.jobs
         ]
+        return here, planned.left_out
     if output is None:
         raise UserError(f"{inputs[0]} needs a folder for the results: give one with -o")
     if PurePosixPath(output).suffix.lower() in MEDIA_EXTENSIONS:
         raise UserError(f"{output} looks like a file: with addresses, give a folder with -o")
     folder = output.rstrip("/") if is_address(output) else str(Path(output).absolute())
     tasks = {}
-    for place, below in _found(inputs, recursive):
-        if place.text.startswith(f"{folder}/"):  # results of an earlier run
-            continue
-        target = below.with_suffix(jobs.output_suffix(Path(below)))
-        noise = target.with_name(f"{below.stem}_noise.wav")
-        tasks[place] = Task(  # once, even if named twice
-            place,
-            Place(f"{folder}/{target}"),
-            Place(f"{folder}/{noise}") if save_noise else None,
-        )
+    left_out: list[str] = []
+    for text in inputs:
+        places = dict(found(text if is_address(text) else str(Path(text).absolute()), recursive))
+        made = set(jobs.results(list(places.values())))
+        left_out += jobs.told(sorted(made))
+        for place, below in places.items():
+            if below in made or place.text.startswith(f"{folder}/"):  # an earlier run's
+                continue
+            target = below.with_suffix(jobs.output_suffix(below))
+            noise = jobs.noise_beside(target)
+            tasks[place] = Task(  # once, even if named twice
+                place,
+                Place(f"{folder}/{target}"),
+                Place(f"{folder}/{noise}") if save_noise else None,
+            )
     if not tasks:
         raise UserError(f"there is nothing to clean in {', '.join(inputs)}")
     _refuse_collisions(list(tasks.values()))
-    return list(tasks.values())
+    return list(tasks.values()), tuple(left_out)
 
 
 def pending(tasks: Sequence[Task], output: str | None) -> list[Task]:
@@ -88,11 +96,6 @@ def pending(tasks: Sequence[Task], output: str | None) -> list[Task]:
 def _here(path: Path) -> Place:
     """A path that holds on a worker, wherever it was started."""
     return Place(str(path.absolute()))
-
-
-def _found(inputs: Sequence[str], recursive: bool) -> Iterator[tuple[Place, PurePosixPath]]:
-    for text in inputs:
-        yield from found(text if is_address(text) else str(Path(text).absolute()), recursive)
 
 
 def _refuse_collisions(tasks: Sequence[Task]) -> None:

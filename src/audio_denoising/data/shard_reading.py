@@ -236,6 +236,8 @@ class _Lane(IterableDataset[Batch]):
                         yield clip
         except LostShard as error:
             raise UserError(str(error)) from None  # as a plain one it finds its way out of a worker
+        except UserError:
+            raise
         except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error):
             fault = f"{url} (damaged, {seen} of its pieces read)"
         if not fault and expected is not None and seen < expected:

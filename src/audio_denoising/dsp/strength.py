@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING
 
-from audio_denoising.dsp.resampling import Samples
 from audio_denoising.errors import UserError
+
+if TYPE_CHECKING:
+    from audio_denoising.dsp.resampling import Samples
 
 
 @dataclass(frozen=True)
@@ -21,15 +25,24 @@ class Strength:
     0 percent, gives the recording back.
 
     Raises:
-        UserError: the percentage is not from 0 to 100, or the limit is below 0 dB.
+        UserError: the percentage is not from 0 to 100, or the limit is below 0 dB. More than 0 and
+            less than 1 percent, which nobody would hear, is refused as a share of 1.
     """
 
     percent: float = 100.0
     limit_db: float | None = None
 
     def __post_init__(self) -> None:
+        for name, value in (("strength", self.percent), ("limit", self.limit_db)):
+            if not isinstance(value, Real | None) or isinstance(value, bool):
+                raise UserError(f"the {name} {value!r} must be a number, without quotes or a unit")
         if not 0 <= self.percent <= 100:
             raise UserError(f"the strength {self.percent:g} must be from 0 to 100 percent")
+        if 0 < self.percent < 1:
+            raise UserError(
+                f"the strength {self.percent:g} is less than one percent, which would remove "
+                f"nothing: did you mean {100 * self.percent:g}?"
+            )
         if self.limit_db is not None and not self.limit_db >= 0:
             raise UserError(
                 f"the limit {self.limit_db:g} dB must be 0 or above: it says by how much noise "
@@ -49,3 +62,15 @@ class Strength:
             return noisy if share else clean
         mixed: Samples = clean + share * (noisy - clean)
         return mixed
+
+
+def number(text: str, unit: str, option: str) -> float:
+    """A number that a user typed, with its unit or without: ``80`` and ``80%``, ``12 dB``.
+
+    Raises:
+        UserError: it is something else.
+    """
+    try:
+        return float(text.strip().lower().removesuffix(unit.lower()))
+    except ValueError as error:
+        raise UserError(f"{option} {text} is not a number: give one, such as 12 or 80") from error

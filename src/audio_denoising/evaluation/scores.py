@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..dsp.spectrum import SAMPLE_RATE
+from ..errors import UserError
 from .dnsmos import dnsmos
 from .metrics import (
     image_psnr,
@@ -99,6 +100,8 @@ def score(estimate: Waveform, reference: Waveform) -> dict[str, float | None]:
             continue
         try:
             values: Sequence[float | None] = measure.compute(estimate, reference)
+        except UserError:
+            raise
         except ValueError:
             values = [None] * len(measure.keys)
         for key, value in zip(measure.keys, values, strict=True):

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from audio_denoising.errors import UserError
 from audio_denoising.io import sndfile
+from audio_denoising.io.paths import require_file
 from audio_denoising.io.sndfile import SndfileDecoder
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class AudioReader:
         self.damage = ""
         self.notices: tuple[str, ...] = ()
         self._salvage = salvage
-        _require_file(self.path)
+        require_file(path)
         self._decoder = _open(self.path)
         self.rate = self._decoder.rate
         self.channels = self._decoder.channels
@@ -230,20 +231,3 @@ def _open(path: Path) -> SndfileDecoder | MediaDecoder:
 def _sensible(piece: Samples) -> npt.NDArray[np.bool_]:
     """Which samples are numbers, of a size that a recording can have."""
     return np.abs(piece) < _LOUDEST
-
-
-def _require_file(path: Path) -> None:
-    """Refuse what is not a regular, readable, non-empty file."""
-    try:
-        if not path.exists():
-            raise UserError(f"{path} does not exist: check the name and the folder")
-        if path.is_dir():
-            raise UserError(f"{path} is a folder: give one audio file inside it")
-        if not path.is_file():
-            raise UserError(f"{path} is not a regular file: save the audio to a file first")
-        if path.stat().st_size == 0:
-            raise UserError(f"{path} is empty (0 bytes): record, copy or download it again")
-        with path.open("rb"):
-            pass
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
-        raise UserError(f"{path} cannot be read: check its name and your permissions") from error

@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from audio_denoising.io.paths import for_libsndfile
+
 Samples = npt.NDArray[np.float32]
 
 ERRORS = (soundfile.SoundFileError, OSError, TypeError, ValueError)
 """What opening a file raises. TypeError: headerless .raw, which soundfile opens only with its rate
-given. ValueError: a file name that is not valid Unicode."""
+given. ValueError: a sample format that the container cannot hold."""
 
 # Of these libsndfile reads the first of several joined recordings, loses the end of a FLAC that
 # does not tell its length, mistakes the order of the channels in Ogg, and clicks in MP3.
@@ -55,7 +57,7 @@ class SndfileDecoder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = soundfile.SoundFile(path)
+        self._file = soundfile.SoundFile(for_libsndfile(path))
         self.rate = int(self._file.samplerate)
         self.channels = int(self._file.channels)
         self.subtype = str(self._file.subtype)
@@ -124,7 +126,8 @@ class SndfileEncoder:
         subtype: str,
         tags: Mapping[str, str],
     ) -> None:
-        self._file = soundfile.SoundFile(path, "w", rate, channels, subtype, format=container)
+        name = for_libsndfile(path)
+        self._file = soundfile.SoundFile(name, "w", rate, channels, subtype, format=container)
         self.subtype = subtype
         for name, own in _TAGS.items():
             if name in tags:

@@ -1,20 +1,77 @@
 """Writing a file whole or not at all, so that neither a kill nor a full disk leaves half of one.
 
 A new file is written under a temporary name beside its place, forced onto the disk, and only then
-renamed, which the file system does in one step: who looks sees the old file or the new one.
+renamed, which the file system does in one step: who looks sees the old file or the new one. What
+it replaces hands on its permissions and its owner.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import UserError
+from .paths import exists, real
 
 _MARK = ".part"  # in every temporary name, so that leftovers are told from other hidden files
+
+
+class WholeFile:
+    """A file in the making.
+
+    Attributes:
+        temporary: where to write it, beside its place and with its ending.
+
+    Args:
+        path: its place; folders that are missing on the way are made. A link stays a link: what it
+            points to is replaced.
+
+    Raises:
+        OSError: the folder cannot be made or written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._target = real(path)
+        folder = self._target.parent
+        self._made = [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        self.temporary = folder / (
+            f".{self._target.stem[:40]}.{uuid.uuid4().hex[:8]}{_MARK}{self._target.suffix[:20]}"
+        )
+        # As private as what it replaces may be, until it has its permissions.
+        mode = 0o600 if exists(self._target) else 0o666
+        os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+
+    def keep(self, former: Path | None = None) -> None:
+        """Puts the file in its place.
+
+        Args:
+            former: where the file that was there goes, in the same folder. At every instant the
+                place holds a whole file; on file systems without hard links it or `former` does.
+
+        Raises:
+            OSError: the disk is full, or the folder has gone.
+        """
+        with self.temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        hand_on_permissions(self._target, self.temporary)
+        if former is not None:
+            second_name = self.temporary.with_name(f"{self.temporary.name}.old")
+            _hand_over(self._target, former, second_name)
+        self.temporary.replace(self._target)
+        _sync_folder(self._target.parent)
+
+    def discard(self) -> None:
+        """Takes away what has not been put in its place, with the folders made for it."""
+        self.temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # in use, by this very file if it was kept
+            for folder in self._made:
+                folder.rmdir()
 
 
 def save_whole(path: Path, write: Callable[[Path], object], former: Path | None = None) -> None:
@@ -23,35 +80,38 @@ def save_whole(path: Path, write: Callable[[Path], object], former: Path | None 
     Args:
         path: the file; its folder is made where need be.
         write: gets the temporary path, whose extension is the file's own.
-        former: where the file that `path` held before goes, in the same folder. At every instant
-            `path` holds a whole file, on file systems without hard links `path` or `former` does.
+        former: where the file that `path` held before goes, see `WholeFile.keep`.
 
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
-    temporary: Path | None = None
+    file: WholeFile | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=f"{_MARK}{path.suffix}", dir=path.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        if former is not None:
-            _hand_over(path, former, temporary.with_name(f"{temporary.name}.old"))
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        file = WholeFile(path)
+        write(file.temporary)
+        file.keep(former)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error}; choose another folder or free some space"
         ) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        if file is not None:
+            file.discard()
+
+
+def hand_on_permissions(former: Path, new: Path) -> None:
+    """Gives `new` the mode, the access list and, where the system lets us, the owner of `former`.
+
+    What the system refuses stays as it is: `new` should be private until then.
+    """
+    with contextlib.suppress(OSError):  # there is none
+        about = former.stat()
+        for owner in (about.st_uid, -1):  # not root: the group, if it is one of ours
+            with contextlib.suppress(OSError, AttributeError):  # Windows has no owners
+                os.chown(new, owner, about.st_gid)
+                break
+        shutil.copystat(former, new)
+        os.utime(new)  # the times are its own
 
 
 def require_writable(folder: Path) -> None:
@@ -70,7 +130,7 @@ def require_writable(folder: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what writes to `folder` left behind that were killed; nobody may be writing there."""
-    for path in folder.glob(f".*{_MARK}.*"):
+    for path in folder.glob(f".*{_MARK}*"):
         path.unlink(missing_ok=True)
 
 

@@ -6,8 +6,6 @@ name only when it is complete. An error or Ctrl-C on the way removes it.
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -23,8 +21,10 @@ from audio_denoising.io.formats import (
     container_of,
 )
 from audio_denoising.io.formats import default_output as default_output
+from audio_denoising.io.paths import require_free
 from audio_denoising.io.sndfile import ERRORS as _REFUSED
 from audio_denoising.io.sndfile import SndfileEncoder
+from audio_denoising.io.whole_file import WholeFile
 
 if TYPE_CHECKING:
     from audio_denoising.io.mux import MediaEncoder
@@ -53,9 +53,9 @@ class AudioWriter:
         clips: samples beyond full scale do not survive; only the floating-point formats keep them.
 
     Raises:
-        UserError: the file exists and ``force`` is not given, the folder is missing or cannot be
-            written to, the extension is unknown, the format cannot hold this rate or this many
-            channels, or the disk is full.
+        UserError: the file exists and ``force`` is not given, the folder cannot be written to, the
+            extension is unknown, the format cannot hold this rate or this many channels, or the
+            disk is full.
     """
 
     def __init__(
@@ -73,26 +73,22 @@ class AudioWriter:
         self._force = force
         check_output(self.path, force=force)
         container, chosen = choose_format(self.path, subtype, frames * channels)
-        # A link stays a link: what it points to is replaced.
-        self._target = self.path.resolve()
-        self._temporary = self._target.with_name(
-            f".{self._target.stem[:40]}.{uuid.uuid4().hex[:8]}.part"
-        )
         try:
             # libsndfile takes a refused folder and a refused format for the same error.
-            self._temporary.touch(exist_ok=False)
+            self._file = WholeFile(self.path)
         except OSError as error:
             raise self._unwritable(error) from error
+        self._temporary = self._file.temporary
         try:
             self._encoder = self._open(container, chosen, rate, channels, source)
         except BaseException as error:
-            self._temporary.unlink(missing_ok=True)
+            self._file.discard()
             if isinstance(error, CannotHoldError):
                 raise UserError(
                     f"{self.path} cannot hold {error}: choose a .mkv name instead, which keeps the "
                     f"video, or a .wav name for the sound alone"
                 ) from error
-            if isinstance(error, _REFUSED):
+            if isinstance(error, _REFUSED) and not isinstance(error, UserError):
                 raise UserError(
                     f"{self.path} cannot hold {channels} channel(s) at {rate} Hz as {container} "
                     f"{chosen}: choose a .wav name instead"
@@ -132,11 +128,11 @@ class AudioWriter:
                 return
             self._encoder.close()
             check_output(self.path, force=self._force)
-            self._temporary.replace(self._target)
+            self._file.keep()
         except OSError as problem:
             raise self._unwritable(problem) from problem
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._file.discard()
 
     def _open(
         self, container: str, subtype: str, rate: int, channels: int, source: AudioReader | None
@@ -164,25 +160,7 @@ def check_output(path: str | Path, *, force: bool = False) -> None:
 
     Raises:
         UserError: it exists and ``force`` is not given, is a folder or a device, has an unknown
-            extension, or its folder does not exist or cannot be written to.
+            extension, or its folder cannot be written to.
     """
-    path = Path(path)
-    try:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder: give the name of a file in it")
-        choose_format(path, "PCM_16")
-        if path.exists() and not path.is_file():
-            raise UserError(f"{path} is not a regular file: choose another output name")
-        if path.exists() and not force:
-            raise UserError(f"{path} exists already: choose another name, or replace it by --force")
-        folder = path.resolve().parent
-        if not folder.is_dir():
-            raise UserError(f"{path} cannot be written, there is no folder {folder}: create it")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise UserError(
-                f"{path} cannot be written, {folder} is not yours to write to: "
-                f"choose another folder"
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        # ValueError: a NUL character in the name. RuntimeError: links in a circle.
-        raise UserError(f"{path} cannot be written: choose another output name") from error
+    require_free(Path(path), force=force)
+    container_of(Path(path))

@@ -20,6 +20,7 @@ from ..dsp import spectrum
 from ..errors import UserError
 from ..io.whole_file import save_whole
 from ..models import VERSIONS, WIDTHS, build
+from ..shipped import shipped as shipped
 from .archive import require_plain
 
 FORMAT = 1
@@ -33,7 +34,6 @@ SIGNAL = {
 }
 # What something of another type leads to, in a place where this program writes something.
 _ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
-SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         ) from error
     try:
         return _checked(path, content)
+    except UserError:
+        raise
     except _ODD as error:
         raise _foreign(path) from error
 
@@ -139,11 +141,6 @@ def _foreign(path: Path) -> UserError:
     return UserError(
         f"{path} is not a checkpoint of this program (format {FORMAT}): train one with it"
     )
-
-
-def shipped(version: str) -> Path:
-    """Where the weights of a version lie that come with the package (small size)."""
-    return SHIPPED / f"{version}-small.pth"
 
 
 def export(checkpoint: Checkpoint, path: Path) -> None:
