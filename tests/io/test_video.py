@@ -180,8 +180,9 @@ def test_subtitles_the_output_cannot_hold_are_left_out_and_named(
     tmp_path: Path, film: Make, voice: Callable[..., np.ndarray]
 ) -> None:
     source = film(tmp_path / "a.mkv", "mpeg4", "aac", voice(RATE, 2), RATE, subtitles="subrip")
-    (left_out,) = pass_on(source, tmp_path / "b.mp4")
-    assert "subtitle track" in left_out
+    subtitles, letters = pass_on(source, tmp_path / "b.mp4")
+    assert "subtitle track (srt)" in subtitles
+    assert "attachment track (face.ttf)" in letters
     old, new = packets(source, 0), packets(tmp_path / "b.mp4", 0)
     assert [p[:2] for p in new] == [p[:2] for p in old]  # Matroska keeps no decoding times
 

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
 import numpy.typing as npt
 import soxr
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.stream import Disposition
+
+from audio_denoising.io.timeline import BREAKS, Mark, steady_packets, with_gaps
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
-    from av.audio.stream import AudioStream
     from av.container import InputContainer
 
 Samples = npt.NDArray[np.float32]
@@ -65,12 +68,14 @@ _DTYPES = {
     "flt": ("f4", 1.0),
     "dbl": ("f8", 1.0),
 }
-_GAP = 0.1  # seconds: time stamps of containers are rounded, shorter gaps are no gaps
-_SHORTEST_GAPS = {"flac": 0.0, "ogg": _GAP}
-# Of silence in gaps, in seconds, or as much as there is sound: time stamps can tell anything.
-_MOST_SILENCE = 3600.0
+_GAPLESS = ("flac", "ogg")  # but for damage
+# Seconds that may be missing at one place. Hardly a codec's frame is shorter than the first; where
+# no picture waits for the sound, and FFmpeg may have made up the stamps, the second does no harm.
+_STEP, _SMALL = 0.012, 0.1
+# Seconds of silence in gaps, or as much as there is sound, or a little for every packet of the
+# picture: time stamps can tell anything.
+_MOST_SILENCE, _FOR_A_PACKET = 3600, 10
 _PIECE = 1 << 16  # samples over all channels: of silence at once
-_MOST_REFUSALS = 1000
 _LIKE_A_GUESS = 0.02  # of a length: it follows from the size of the file
 _TAGS_INSIDE = (b"ID3", b"TAG", b"APETAGEX")  # in the middle of an MP3 joined from several
 _STREAMINFO = 34  # bytes at the beginning of FLAC; five bits of them are bits per sample less one
@@ -105,8 +110,10 @@ def open_media(path: Path) -> InputContainer:
     )
 
 
-def sound_track(container: InputContainer) -> AudioStream:
-    """The sound track to be denoised: the one marked as default, else FFmpeg's choice.
+def sound_tracks(container: InputContainer) -> list[AudioStream]:
+    """The sound tracks: first the one to be denoised, then those to try if it cannot be decoded.
+
+    The first is the one marked as default, else FFmpeg's choice.
 
     Raises:
         NoSoundTrackError: a video without sound.
@@ -119,8 +126,8 @@ def sound_track(container: InputContainer) -> AudioStream:
             raise NoSoundTrackError
         raise ValueError("neither sound nor picture")
     marked = [track for track in tracks if track.disposition & Disposition.default]
-    best = container.streams.best("audio")
-    return marked[0] if len(marked) == 1 else next((t for t in tracks if t == best), tracks[0])
+    best = marked[0] if len(marked) == 1 else container.streams.best("audio")
+    return sorted(tracks, key=lambda track: track is not best)
 
 
 class MediaDecoder:
@@ -133,6 +140,8 @@ class MediaDecoder:
         told: seconds of sound that the file tells of, 0 where it does not.
         silence: samples of silence that were put into gaps.
         first_gap: where in seconds the first of them stands.
+        track: number of the stream that is decoded.
+        passed_over: number of better sound tracks that cannot be decoded.
 
     Raises:
         ERRORS: it cannot be opened.
@@ -142,21 +151,21 @@ class MediaDecoder:
     def __init__(self, path: Path) -> None:
         self._container = open_media(path)
         try:
-            self._stream = sound_track(self._container)
-            self.damaged_at: int | None = None
-            self._done = self.silence = 0
-            self._position = 0.0  # like _done, but with what the resampler still holds
-            self.first_gap = 0.0
-            self._torn = False  # something was lost before the next frame
-            self._decoded = self._decode()
             # What the header says may be wrong (HE-AAC), what is decoded is right.
-            self._first = next(self._decoded, None)
-            if self._first is None:
+            tracks = [track.index for track in sound_tracks(self._container)]
+            for self.track in tracks:
+                if self.track != tracks[0]:
+                    self._container.close()
+                    self._container = open_media(path)
+                if (first := self._begin()) is not None:
+                    break
+            else:
                 raise ValueError("nothing could be decoded")
         except BaseException:
             self._container.close()
             raise
-        streams = self._container.streams
+        self._first = first
+        self.passed_over = tracks.index(self.track)
         self._resampler: soxr.ResampleStream | None = None
         self._resampled = 0  # the rate that it takes
         self.rate = self._told_rate() or self._first.sample_rate
@@ -167,13 +176,12 @@ class MediaDecoder:
         self._origin: float | None = None
         if self._first.pts is not None and self._first.time_base is not None:
             self._origin = float(self._first.pts * self._first.time_base)
-        covers = sum(bool(s.disposition & Disposition.attached_pic) for s in streams)
-        self.start = self._origin or 0.0 if len(streams) - covers > 1 else 0.0
-        # In these nothing but damage leaves gaps; the time stamps of FLAC are exact on top.
-        self._gapless = len(streams) == 1 and self._container.format.name in _SHORTEST_GAPS
+        self.start = self._origin or 0.0 if self._accompanied() else 0.0
         self.subtype = self._subtype(self._first)
         self._exact, self.told = self._length()
         self.frames = round(self.told * self.rate)
+        if self._container.format.flags & BREAKS:
+            self.told = 0.0  # but computed from stamps that need not follow on each other
 
     def pieces(self) -> Iterator[Samples]:
         """Decode on, ``(channels, n)`` at a time; sets ``damaged_at`` where something is missing.
@@ -191,69 +199,86 @@ class MediaDecoder:
 
     def _all(self) -> Iterator[Samples]:
         """What is decoded, at one rate, with silence in the gaps."""
-        frame = self._first
-        while frame is not None:
-            if frame.sample_rate != self._resampled or self._torn:
+        for gap, frame in chain(self._begun, self._frames):
+            if isinstance(frame, Mark):
+                if frame is Mark.DAMAGE:
+                    self._damaged()
+                continue
+            if frame.sample_rate != self._resampled or gap:
                 yield from self._end_of_rate()
-            yield from self._gap_before(frame)
-            yield self._samples(frame)
-            self._position += frame.samples * self.rate / frame.sample_rate
-            frame = next(self._decoded, None)
+            yield from self._gap(gap)
+            samples = self._samples(frame)
+            fresh = samples[:, self._overlap :]
+            self._overlap -= samples.shape[1] - fresh.shape[1]
+            yield fresh
         yield from self._end_of_rate()
 
     def close(self) -> None:
         """Close the file."""
-        self._decoded.close()
+        self._frames.close()
         self._container.close()
 
-    def _decode(self) -> Generator[AudioFrame, None, None]:
-        packets = self._container.demux(self._stream)
-        for _ in range(_MOST_REFUSALS):
-            try:
-                for packet in packets:
-                    try:
-                        yield from packet.decode()
-                    except av.InvalidDataError:
-                        if not bytes(packet).startswith(_TAGS_INSIDE):
-                            self._damaged()
-                return
-            except av.InvalidDataError:  # read on behind the damaged place
-                self._damaged()
-                packets = self._container.demux(self._stream)
-            except av.FFmpegError:
-                self._damaged()
-                return
+    def _begin(self) -> AudioFrame | None:
+        """Decode the first frame of a track; None where there is none that can be."""
+        self.damaged_at: int | None = None
+        self.silence = self._done = self._overlap = 0
+        self.first_gap = 0.0
+        self._others = 0  # packets of the picture
+        self._stream = cast(AudioStream, self._container.streams[self.track])
+        together = self._accompanied()
+        gapless = self._container.format.name in _GAPLESS
+        self._frames = with_gaps(
+            self._decode(), together=together, step=_STEP if together or gapless else _SMALL
+        )
+        self._begun: list[tuple[float, AudioFrame | Mark]] = []
+        for gap, frame in self._frames:
+            self._begun.append((gap, frame))
+            if not isinstance(frame, Mark):
+                return frame
+        return None
+
+    def _accompanied(self) -> bool:
+        """Whether there are other streams that the sound has to keep time with."""
+        streams = self._container.streams
+        return sum(not s.disposition & Disposition.attached_pic for s in streams) > 1
+
+    def _decode(self) -> Generator[AudioFrame | Mark, None, None]:
+        """The frames in continuous time, and the marks between them."""
+        for packet in steady_packets(self._container):
+            if isinstance(packet, Mark):
+                yield packet
+            elif packet.stream is not self._stream:
+                self._others += packet.stream.type == "video"
+            elif packet.size or packet.dts is None:  # an empty one tells of changes; none, the end
+                try:
+                    yield from self._stream.decode(packet)
+                except av.InvalidDataError:
+                    if not bytes(packet).startswith(_TAGS_INSIDE):
+                        yield Mark.DAMAGE
+                except av.FFmpegError:
+                    yield Mark.DAMAGE
+                    return
 
     def _damaged(self) -> None:
-        self._torn = True
         if self.damaged_at is None:
             self.damaged_at = self._done
 
-    def _gap_before(self, frame: AudioFrame) -> Iterator[Samples]:
-        """Silence, a piece at a time, for the time that passed since the last frame."""
-        if frame.pts is None or frame.time_base is None:
-            self._torn = True  # FFmpeg has lost its place; the next time stamp tells
-            return
-        now = float(frame.pts * frame.time_base)
-        if self._origin is None:
-            self._origin = now - self._position / self.rate
-        missing = round((now - self._origin) * self.rate - self._position)
-        shortest = 0.0 if self._torn else _SHORTEST_GAPS.get(self._container.format.name, _GAP)
-        self._torn = False
-        most = max(_MOST_SILENCE * self.rate, self._done - self.silence)
-        if shortest * self.rate < missing < most - self.silence:
+    def _gap(self, seconds: float) -> Iterator[Samples]:
+        """Silence, a piece at a time, for sound that is missing; what overlaps will be left out."""
+        missing = round(seconds * self.rate)
+        self._overlap = max(0, self._overlap - missing)
+        most = max(_MOST_SILENCE, _FOR_A_PACKET * self._others) * self.rate
+        if 0 < missing < max(most, self._done - self.silence) - self.silence:
             if not self.silence:
-                self.first_gap = self._position / self.rate
+                self.first_gap = self._done / self.rate
             self.silence += missing
-            self._position += missing
-            if self._gapless:
+            if self._container.format.name in _GAPLESS and not self._accompanied():
                 self._damaged()
             size = max(1, _PIECE // self.channels)
             for start in range(0, missing, size):
                 yield np.zeros((self.channels, min(size, missing - start)), np.float32)
 
     def _samples(self, frame: AudioFrame) -> Samples:
-        assert self._first is not None
         if frame.layout.nb_channels == self.channels:
             samples = _to_float(frame)
         else:  # broadcasts may change between stereo and surround on the way

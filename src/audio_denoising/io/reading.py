@@ -49,6 +49,7 @@ class AudioReader:
         bit_rate: bits in a second of the compressed sound, 0 where not known.
         start: time stamp in seconds of the first sample, for a sound track that starts later than
             the picture.
+        track: number of the stream that is read, among all of a file that FFmpeg reads.
         damage: after :meth:`blocks`, what was wrong with the file, in one sentence; else empty.
         notices: after :meth:`blocks`, sentences on what need not be damage: an end before the one
             that the header tells of, gaps.
@@ -82,6 +83,7 @@ class AudioReader:
         self.layout = self._decoder.layout or self._told_layout()
         self.bit_rate = self._decoder.bit_rate
         self.start = self._decoder.start
+        self.track = self._decoder.track
 
     @cached_property
     def tags(self) -> dict[str, str]:
@@ -163,6 +165,11 @@ class AudioReader:
     def _missing(self, seconds: float) -> Iterator[str]:
         """What the file told of and did not hold, which need not be damage."""
         decoder = self._decoder
+        if decoder.passed_over:
+            yield (
+                f"{self.path} has a sound track that cannot be decoded here: the next one was "
+                f"cleaned in its place"
+            )
         if seconds < decoder.told - _SHORT:
             yield (
                 f"{self.path} ends after {seconds:.2f} s, though it tells of {decoder.told:.2f} s: "

@@ -56,6 +56,9 @@ class SndfileDecoder:
         ERRORS: libsndfile cannot open it.
     """
 
+    track: int | None = None
+    passed_over = 0
+
     def __init__(self, path: Path) -> None:
         self._file = soundfile.SoundFile(for_libsndfile(path))
         self.rate = int(self._file.samplerate)
