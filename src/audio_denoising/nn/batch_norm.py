@@ -9,13 +9,16 @@ is y = a z + k and folds into the linear layer before it. Ioffe and Szegedy, ICM
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from . import fused
-from .linear import require_channels
+from .activations import SiLU
+from .containers import Sequential
+from .frequency_convolution import FrequencyConv
+from .linear import Linear, require_channels
 from .memory import empty
 from .module import Buffer, Module, Parameter
 
@@ -66,12 +69,9 @@ class BatchNorm(Module):
         inverse = (variance + self.epsilon).rsqrt()
         scale = self.weight.data * inverse
         shift = self._shift(mean, scale)
-        if fused.wanted(rows):
-            y = self._fused(rows, scale, shift)
-        else:
-            y = empty(tuple(rows.shape), rows)
-            for part, out in _blocks(rows, y):
-                self._finish(torch.addcmul(shift, part, scale, out=out))
+        y = empty(tuple(rows.shape), rows)
+        for part, out in _blocks(rows, y):
+            self._finish(torch.addcmul(shift, part, scale, out=out))
         self.input, self.kept = rows, (mean, inverse, scale, shift)
         return y.view(x.shape)
 
@@ -107,22 +107,16 @@ class BatchNorm(Module):
         rows, (mean, inverse, scale, shift) = self.input, self.kept
         self.input = self.kept = None
         grad = grad_output.reshape(rows.shape)
-        if fused.wanted(rows):
-            offset, product = self._fused_sums(rows, grad, scale, shift)
-        else:
-            offset, product = torch.zeros_like(mean), torch.zeros_like(mean)
-            for part, dp in _blocks(rows, grad):
-                self._slope(part, dp, scale, shift)
-                offset += dp.sum(0)
-                product += (dp * part).sum(0)
+        offset, product = torch.zeros_like(mean), torch.zeros_like(mean)
+        for part, dp in _blocks(rows, grad):
+            self._slope(part, dp, scale, shift)
+            offset += dp.sum(0)
+            product += (dp * part).sum(0)
         gain = (product - mean * offset) * inverse
         k1 = -scale * inverse * gain / len(rows)
         k0 = -scale * offset / len(rows) - k1 * mean
-        if fused.wanted(rows):
-            grad = self._fused_input(rows, grad, scale, shift, k0, k1)
-        else:
-            for part, dp in _blocks(rows, grad):
-                dp.mul_(scale).add_(k0).addcmul_(part, k1)
+        for part, dp in _blocks(rows, grad):
+            dp.mul_(scale).add_(k0).addcmul_(part, k1)
         self.weight.add_gradient(gain)
         if self.bias is not None:
             self.bias.add_gradient(offset)
@@ -146,21 +140,6 @@ class BatchNorm(Module):
     def _slope(self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor) -> None:
         """Takes grad, in place, from behind `_finish` to before it."""
 
-    # The same on a GPU, where a formula is one kernel (`fused`).
-
-    def _fused(self, rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        return fused.affine(rows, scale, shift)
-
-    def _fused_sums(
-        self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return fused.affine_sums(rows, grad)
-
-    def _fused_input(
-        self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor, k0: Tensor, k1: Tensor
-    ) -> Tensor:
-        return fused.affine_input(rows, grad, scale, k0, k1)
-
 
 class BatchNormSiLU(BatchNorm):
     """Batch normalisation, then SiLU(p) = p sigmoid(p), in one layer: p is never kept.
@@ -179,18 +158,34 @@ class BatchNormSiLU(BatchNorm):
         s = torch.sigmoid(p)
         grad.mul_(p.mul_(1 - s).add_(1).mul_(s))
 
-    def _fused(self, rows: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        return fused.affine_silu(rows, scale, shift)
 
-    def _fused_sums(
-        self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return fused.affine_silu_sums(rows, grad, scale, shift)
+def folded(network: Module) -> Module:
+    """A copy of a network for inference, in which linear layers do what normalisations did.
 
-    def _fused_input(
-        self, rows: Tensor, grad: Tensor, scale: Tensor, shift: Tensor, k0: Tensor, k1: Tensor
-    ) -> Tensor:
-        return fused.affine_silu_input(rows, grad, scale, shift, k0, k1)
+    W x + b normalised is (a W) x + (a b + k): where a chain has a `Linear` or `FrequencyConv`
+    followed by a normalisation, the copy has one layer, with SiLU behind it where it was.
+    """
+    twin = copy.deepcopy(network).eval()
+    for module in twin.modules():
+        if isinstance(module, Sequential):
+            module.layers = tuple(_folded(module.layers))
+    return twin
+
+
+def _folded(layers: tuple[Module, ...]) -> Iterator[Module]:
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
+        if isinstance(layer, Linear | FrequencyConv) and isinstance(following, BatchNorm):
+            scale, shift = following.affine()
+            bias = shift if layer.bias is None else layer.bias.data * scale + shift
+            layer.weight = Parameter(
+                layer.weight.data * scale.view(-1, *[1] * (layer.weight.data.dim() - 1))
+            )
+            layer.bias = Parameter(bias)
+            yield layer
+            if isinstance(following, BatchNormSiLU):
+                yield SiLU()
+        elif not isinstance(layer, BatchNorm):
+            yield layer
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:

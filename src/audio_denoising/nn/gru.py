@@ -12,12 +12,9 @@ frame; after the loop of the backward pass the weights' gradients are one produc
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from . import fused
 from .linear import require_channels, uniform
 from .memory import empty
 from .module import Module, Parameter
@@ -42,7 +39,7 @@ class GRU(Module):
         self.hidden = hidden
         self.first_state: Tensor | None = None
         self.last_state: Tensor | None = None
-        self.kept: tuple[Any, ...] | None = None
+        self.kept: tuple[Tensor, ...] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, ..., C) -> (T, ..., H).
@@ -72,8 +69,6 @@ class GRU(Module):
             out=from_input.view(-1, 3 * hidden),
         )
         across, bias = self.weight_hh_l0.data.t().contiguous(), self.bias_hh_l0.data
-        if fused.wanted(frames):
-            return self._forward_fused(frames, states, from_input, across).view(*x.shape[:-1], -1)
         from_state = empty((count, rows, 3 * hidden), frames)
         gates = empty((count, rows, 2 * hidden), frames)
         candidates = empty((count, rows, hidden), frames)
@@ -92,23 +87,6 @@ class GRU(Module):
         self.kept = (frames, states, from_state, gates, candidates) if self.training else None
         return states[1:].view(*x.shape[:-1], hidden)
 
-    def _forward_fused(
-        self, frames: Tensor, states: Tensor, from_input: Tensor, across: Tensor
-    ) -> Tensor:
-        """The loop on a GPU: a product and a kernel a frame."""
-        h = states[0]
-        made = []
-        for t in range(len(frames)):
-            from_state = torch.addmm(self.bias_hh_l0.data, h, across)
-            h, gates, candidate = fused.gru_frame(from_input[t], from_state, h)
-            made.append((h, from_state, gates, candidate))
-        torch.stack([after for after, *_ in made], out=states[1:])
-        self.last_state = h
-        self.kept = (frames, states, *zip(*(rest for _, *rest in made), strict=True))
-        if not self.training:
-            self.kept = None
-        return states[1:]
-
     # Backwards in time, dh the gradient at h', a_n, a_r, a_z the arguments of tanh and sigmoid:
     #   da_n = dh (1 - z) (1 - n^2),   da_z = dh (h - n) z (1 - z),
     #   da_r = da_n (W_hn h + b_hn) r (1 - r),
@@ -121,10 +99,7 @@ class GRU(Module):
         self.kept = None
         count, rows, hidden = states[1:].shape
         grad = grad_output.reshape(count, rows, hidden)
-        if fused.wanted(frames):
-            at_input, at_state = self._backward_fused(grad, states, from_state, gates, candidates)
-        else:
-            at_input, at_state = self._backward(grad, states, from_state, gates, candidates)
+        at_input, at_state = self._backward(grad, states, from_state, gates, candidates)
         d_input, d_state = at_input.view(-1, 3 * hidden), at_state.view(-1, 3 * hidden)
         self.weight_ih_l0.add_gradient(d_input.t() @ frames.view(-1, frames.shape[-1]))
         self.weight_hh_l0.add_gradient(d_state.t() @ states[:-1].view(-1, hidden))
@@ -156,18 +131,3 @@ class GRU(Module):
             at_state[t, :, : 2 * hidden] = d_gates
             later = torch.addmm(kept, at_state[t], across)
         return at_input, at_state
-
-    def _backward_fused(
-        self, grad: Tensor, states: Tensor, from_state: Any, gates: Any, candidates: Any
-    ) -> tuple[Tensor, Tensor]:
-        """The same on a GPU: a product and a kernel a frame."""
-        later = torch.zeros_like(states[0])
-        made = []
-        for t in range(len(grad) - 1, -1, -1):
-            at_input, at_state, kept = fused.gru_frame_gradients(
-                grad[t], later, gates[t], candidates[t], from_state[t], states[t]
-            )
-            later = torch.addmm(kept, at_state, self.weight_hh_l0.data)
-            made.append((at_input, at_state))
-        at_inputs, at_states = zip(*reversed(made), strict=True)
-        return torch.stack(at_inputs), torch.stack(at_states)

@@ -8,12 +8,15 @@ linear layer is folded into it (`batch_norm.folded`).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from .memory import empty
 from .module import Module, Parameter
+
+BLOCK = 1 << 18  # values that are worked on at once: 1 MiB in float32
 
 
 def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
@@ -41,10 +44,12 @@ class Linear(Module):
         require_channels("Linear", x, inputs)
         rows = x.reshape(-1, inputs)
         y = empty((len(rows), outputs), rows)
-        if self.bias is None:
-            torch.mm(rows, self.weight.data.t(), out=y)
-        else:
-            torch.addmm(self.bias.data, rows, self.weight.data.t(), out=y)
+        across = self.weight.data.t()
+        for part, out in row_blocks(rows, y):
+            if self.bias is None:
+                torch.mm(part, across, out=out)
+            else:
+                torch.addmm(self.bias.data, part, across, out=out)
         self.input = rows if self.training else None
         return y.view(*x.shape[:-1], outputs)
 
@@ -55,10 +60,14 @@ class Linear(Module):
         assert self.input is not None, "backward needs a forward pass in training mode"
         rows, self.input = self.input, None
         grad = grad_output.reshape(-1, grad_output.shape[-1])
-        self.weight.add_gradient(grad.t() @ rows)
+        grad_input = empty(tuple(rows.shape), rows)
+        total = torch.zeros_like(self.weight.data)
+        for part, dy, dx in row_blocks(rows, grad, grad_input):
+            total.addmm_(dy.t(), part)
+            torch.mm(dy, self.weight.data, out=dx)
+        self.weight.add_gradient(total)
         if self.bias is not None:
             self.bias.add_gradient(grad.sum(0))
-        grad_input = torch.mm(grad, self.weight.data, out=empty(tuple(rows.shape), rows))
         return grad_input.view(*grad_output.shape[:-1], -1)
 
 
@@ -149,6 +158,13 @@ def require_bands(layer: str, x: Tensor, bands: int) -> None:
     """Raises ValueError, naming the layer, unless the last axis but one of x has `bands` values."""
     if x.dim() < 2 or x.shape[-2] != bands:
         raise ValueError(f"{layer} takes (..., {bands}, C) and got {tuple(x.shape)}")
+
+
+def row_blocks(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Matrices (M, ...) a stretch of rows at a time, so that a CPU keeps them in its cache."""
+    count, values = len(rows[0]), sum(r.shape[1] for r in rows)
+    size = max(1, BLOCK // values) if rows[0].device.type == "cpu" else max(1, count)
+    yield from zip(*(r.split(size) for r in rows), strict=True)
 
 
 def _channels_first(x: Tensor) -> Tensor:
