@@ -15,14 +15,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .activations import SiLU
 from .containers import Sequential
 from .frequency_convolution import FrequencyConv
 from .linear import Linear, require_channels
 from .memory import empty
 from .module import Buffer, Module, Parameter
 
-BLOCK = 1 << 17  # values: on a CPU a block stays in the second-level cache from pass to pass
+BLOCK = 1 << 16  # values: on a CPU a block stays in the second-level cache from pass to pass
 
 
 class BatchNorm(Module):
@@ -159,6 +158,16 @@ class BatchNormSiLU(BatchNorm):
         grad.mul_(p.mul_(1 - s).add_(1).mul_(s))
 
 
+class _SiLUInPlace(Module):
+    """SiLU of a tensor that the layer before has just made; for inference."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Overwrites x."""
+        for (part,) in _blocks(x.view(-1, x.shape[-1])):
+            part.mul_(torch.sigmoid(part))
+        return x
+
+
 def folded(network: Module) -> Module:
     """A copy of a network for inference, in which linear layers do what normalisations did.
 
@@ -183,7 +192,7 @@ def _folded(layers: tuple[Module, ...]) -> Iterator[Module]:
             layer.bias = Parameter(bias)
             yield layer
             if isinstance(following, BatchNormSiLU):
-                yield SiLU()
+                yield _SiLUInPlace()
         elif not isinstance(layer, BatchNorm):
             yield layer
 

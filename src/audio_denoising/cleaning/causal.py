@@ -1,0 +1,182 @@
+"""A signal cleaned by v5 as it comes: block after block, at its own sample rate, with carried state.
+
+A window of 32 ms has bins 31.25 Hz apart at every rate. The network hears the lowest 256 of them,
+as it did in training at 16 kHz; the bins above get the gain of the top of that band. So there is no
+resampler, no level to be known beforehand, and whatever the blocks are, the same samples come out.
+
+What is carried from block to block: samples that do not fill a hop yet, the last hop of input, the
+half-finished hop of output, and the recurrent states of the network (`nn.GRU`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audio_denoising import nn
+from audio_denoising.dsp import compressed_spectrum as spectrum
+from audio_denoising.dsp.resampling import Samples
+from audio_denoising.dsp.stft import HalfOverlap
+from audio_denoising.errors import UserError
+
+LOWEST_RATE, HIGHEST_RATE = 2_000, 192_000  # Hz
+_TOP = 16  # bins at the top of the band (500 Hz) whose mean gain the bins above get
+_LONGEST = 256  # frames that are computed at once, so that memory stays bounded
+
+
+class CausalStream:
+    """One signal of some channels, cleaned as it comes.
+
+    The first sample that `push` returns is the first that it was given, so nothing is late but by
+    what is still held: between one and two hops, `latency` at most.
+
+    Args:
+        network: v5's, in evaluation mode, its normalisations folded (`nn.folded`); copied.
+        rate: samples per second.
+        channels: which the network hears apart from each other.
+        device: where it computes.
+
+    Raises:
+        UserError: a rate that v5 does not hear.
+    """
+
+    def __init__(
+        self, network: nn.Module, rate: int, channels: int = 1, device: str | torch.device = "cpu"
+    ) -> None:
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise UserError(
+                f"v5 cleans sound of {LOWEST_RATE} to {HIGHEST_RATE} samples per second, not of "
+                f"{rate}: convert the recording, for example to 16000 Hz"
+            )
+        self.rate, self.channels, self.device = rate, channels, torch.device(device)
+        self._network = copy.deepcopy(network)
+        self._recurrent = [m for m in self._network.modules() if isinstance(m, nn.GRU)]
+        self._transform = HalfOverlap.at(rate, device=self.device)
+        self.reset()
+
+    @property
+    def latency(self) -> int:
+        """Samples by which output comes later than input at most: one window, 32 ms."""
+        return 2 * self._transform.hop
+
+    def reset(self) -> None:
+        """Begins a new signal."""
+        hop = self._transform.hop
+        self._waiting = np.zeros((self.channels, 0), np.float32)
+        self._before = torch.zeros(self.channels, hop, device=self.device)
+        self._tail = torch.zeros(self.channels, hop, device=self.device)
+        self._early = hop  # samples of the silence in front that are still to be dropped
+        self._taken = 0
+        for layer in self._recurrent:
+            layer.first_state = None
+
+    def push(self, samples: Samples) -> Samples:
+        """Takes samples ``(channels, n)`` and returns those that are finished, ``(channels, m)``.
+
+        Raises:
+            UserError: another number of channels, or a sample that is not a number; the stream
+                stays as it was.
+        """
+        if samples.ndim != 2 or len(samples) != self.channels:
+            raise UserError(
+                f"this stream has {self.channels} channels: give it samples of that many rows, not "
+                f"{samples.shape}"
+            )
+        if not np.isfinite(samples).all():
+            place = self._taken + int(np.argmin(np.isfinite(samples).all(axis=0)))
+            raise UserError(
+                f"sample {place} ({place / self.rate:.3f} s) is not a number: the recording is "
+                f"damaged there"
+            )
+        self._taken += samples.shape[1]
+        waiting = np.concatenate((self._waiting, samples), axis=1, dtype=np.float32)
+        hop = self._transform.hop
+        whole = waiting.shape[1] // hop * hop
+        self._waiting = waiting[:, whole:]
+        parts = [
+            self._frames(waiting[:, start : min(whole, start + _LONGEST * hop)])
+            for start in range(0, whole, _LONGEST * hop)
+        ]
+        out = np.concatenate(parts, axis=1) if parts else np.zeros((self.channels, 0), np.float32)
+        dropped = min(self._early, out.shape[1])
+        self._early -= dropped
+        return out[:, dropped:]
+
+    def flush(self) -> Samples:
+        """What is still held, ``(channels, m)``; begins a new signal."""
+        hop = self._transform.hop
+        held = self._taken - max(0, self._taken // hop - 1) * hop
+        missing = 2 * hop - self._waiting.shape[1]
+        rest = self.push(np.zeros((self.channels, missing), np.float32))[:, :held]
+        self.reset()
+        return rest
+
+    @torch.inference_mode()
+    def _frames(self, samples: Samples) -> Samples:
+        """Whole hops ``(channels, T hop)`` -> the hops before them, cleaned, likewise."""
+        hop, transform = self._transform.hop, self._transform
+        new = torch.from_numpy(samples).to(self.device)
+        heard = transform.analyse(torch.cat((self._before, new), 1))
+        self._before = new[:, -hop:].clone()
+        blocks = transform.synthesise(heard * self._gains(heard))
+        blocks[:, :hop] += self._tail
+        self._tail = blocks[:, -hop:].clone()
+        return blocks[:, :-hop].cpu().numpy()
+
+    def _gains(self, heard: Tensor) -> Tensor:
+        """Complex gains for spectra (T, N, bins), within the unit disc."""
+        bins = heard.shape[-1]
+        band = min(spectrum.BINS, bins - 1)
+        compressed = spectrum.compress(heard[..., :band])
+        if band < spectrum.BINS:  # a low rate: there is nothing above
+            compressed = torch.nn.functional.pad(compressed, (0, spectrum.BINS - band))
+        mask = spectrum.as_complex(self._network(spectrum.features(compressed)))[..., :band]
+        for layer in self._recurrent:
+            layer.first_state = layer.last_state
+        # Compressed spectra were masked in training; |M Xc|^(1/0.3) = |M|^(7/3) |M| |X|.
+        gains = spectrum.decompress(mask)
+        above = gains[..., -_TOP:].abs().mean(-1, keepdim=True)
+        return torch.cat((gains, above.to(gains.dtype).expand(*above.shape[:-1], bins - band)), -1)
+
+
+@dataclass(frozen=True)
+class CausalCleaner:
+    """v5's network, and where it computes; the counterpart of `stream.StreamCleaner`.
+
+    Args:
+        network: in evaluation mode, its normalisations folded.
+        name: what to call it in reports.
+        device: where it computes.
+    """
+
+    network: nn.Module
+    name: str
+    device: torch.device
+
+    def open(self, rate: int, channels: int = 1) -> CausalStream:
+        """A stream of its own for one signal; many may be open at once, each in its own thread."""
+        return CausalStream(self.network, rate, channels, self.device)
+
+    def stream(self, blocks: Iterable[Samples], rate: int) -> Iterator[tuple[Samples, Samples]]:
+        """Cleans a signal that arrives in blocks ``(C, n)``, in one pass.
+
+        Yields:
+            Noisy and cleaned samples ``(C, m)``, side by side; laid end to end they are the signal.
+        """
+        opened: CausalStream | None = None
+        held: Samples | None = None
+        for block in blocks:
+            if opened is None or held is None:
+                opened = self.open(rate, len(block))
+                held = block[:, :0]
+            held = np.concatenate((held, block), axis=1)
+            clean = opened.push(block)
+            yield held[:, : clean.shape[1]], clean
+            held = held[:, clean.shape[1] :]
+        if opened is not None and held is not None:
+            yield held, opened.flush()
