@@ -8,27 +8,10 @@ from typing import Any
 
 import pytest
 
-from audio_denoising.training import session
-
 from .test_cli import denoise
+from .test_cli import given as given
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the trainer is given when the command runs."""
-    found: dict[str, Any] = {}
-
-    class Stub:
-        def __init__(self, options: Any, place: Any, reporter: Any, processes: Any) -> None:
-            found.update(options=options, place=place)
-
-        def run(self) -> bool:
-            return False
-
-    monkeypatch.setattr(session, "Trainer", Stub)
-    return found
 
 
 @pytest.fixture
@@ -102,7 +85,8 @@ def test_every_option_can_stand_in_a_file(given: dict[str, Any], file: Path) -> 
 
 def test_the_command_line_wins(given: dict[str, Any], file: Path) -> None:
     file.write_text(ALL)
-    arguments = "--epochs 5 --speech x --lr 0.5 --no-recompute --no-resume --size large"
+    arguments = "--epochs 5 --speech x --lr 0.5 --no-recompute --no-resume --size large --out p"
+    Path("w.pth").touch()
     assert denoise("train", "v2", *arguments.split(), "--config", file).code == 0
     options, place = given["options"], given["place"]
     assert (options.version, options.size, options.epochs) == ("v2", "large", 5)

@@ -149,6 +149,6 @@ def test_the_example_of_a_configuration(tmp_path: Path, monkeypatch: pytest.Monk
     told = run(
         *example, "--epochs", "1", "--epoch-size", "2", "--batch-size", "2", "--workers", "0"
     )
-    assert "v4-small on cpu, 1 epochs of 1 steps, batch 2, results in runs/v4-example" in told
-    described = run("models", "--describe", "runs/v4-example/best.pth")
+    assert "v4-small on cpu, 1 epoch of 1 step, batch 2, results in runs/v4-example" in told
+    described = run("models", "runs/v4-example/best.pth")
     assert re.search(r"\* --lr +0\.0006\n\* --schedule +cosine\n\* --warmup +100\n", described)

@@ -1,4 +1,4 @@
-"""`denoise models --describe`: what a checkpoint tells of itself."""
+"""`denoise models NAME`: what a checkpoint tells of itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VOICES = [SPEECH / "dev-clean", SPEECH / "train-clean-100"]
 
 def described(path: object) -> dict[str, str]:
     """The facts by their names; every option's line by the option."""
-    result = denoise("models", "--describe", path)
+    result = denoise("models", path)
     assert (result.code, result.err) == (0, "")
     facts = dict(line.strip().split(": ", 1) for line in result.out.splitlines() if ": " in line)
     return facts | {line[2:].split()[0]: line for line in result.out.splitlines() if "--" in line}
@@ -44,7 +44,7 @@ def test_of_a_run(runs: Path) -> None:
     facts = described(runs / "first" / "best.pth")
     assert facts["network"].startswith("v4-small, 2,728,017 parameters; loss L1, optimiser Adam")
     assert re.fullmatch(r"\d\d\.\d MB in float32, to clean with and to resume", facts["file"])
-    assert re.fullmatch(r"1 of 1 epochs, 2 steps, [\d.]+ s", facts["trained"])
+    assert re.fullmatch(r"1 of 1 epoch, 2 steps, [\d.]+ s", facts["trained"])
     row = load_checkpoint(runs / "first" / "best.pth").history[-1]
     assert facts["validation"].startswith(f"epoch 1: SI-SDR {row['validation_si_sdr']:.2f} dB (")
     assert facts["computed"] == (
@@ -60,8 +60,8 @@ def test_of_a_run(runs: Path) -> None:
 
 def test_of_a_run_that_started_from_another_one(runs: Path) -> None:
     facts = described(runs / "second" / "last.pth")
-    assert re.match(r"1 of 1 epochs, 2 steps \(4 with the runs before it\), ", facts["trained"])
-    assert re.match(r"1 epochs, 2 steps, [\d.]+ s, --lr 0.0001; epoch 1: ", facts["before, 1"])
+    assert re.match(r"1 of 1 epoch, 2 steps \(4 with the runs before it\), ", facts["trained"])
+    assert re.match(r"1 epoch, 2 steps, [\d.]+ s, --lr 0.0001; epoch 1: ", facts["before, 1"])
     assert re.fullmatch(r"\* --lr +0.001", facts["--lr"])
     assert facts["--start-from"].endswith(str(runs / "first" / "best.pth"))
 
@@ -100,13 +100,13 @@ def test_a_file_without_records(tmp_path: Path) -> None:
 )
 def test_refusals(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     torch.save(content(**changes), tmp_path / "odd.pth")
-    result = denoise("models", "--describe", tmp_path / "odd.pth")
+    result = denoise("models", tmp_path / "odd.pth")
     assert result.code == 2
     assert "odd.pth" in result.sentence and sentence in result.sentence
 
 
 def test_a_missing_file() -> None:
-    assert "no checkpoint at nothing.pth" in denoise("models", "--describe", "nothing.pth").sentence
+    assert "no checkpoint at nothing.pth" in denoise("models", "nothing.pth").sentence
 
 
 def test_what_a_terminal_would_obey_is_spelt_out(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from .errors import UserError, UserNotice, as_typed
 app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

@@ -8,7 +8,7 @@ import typer
 
 from .cli_clean_report import print_left_out
 from .cli_clean_ways import clean_many, clean_on_ray, clean_one, clean_pipe
-from .cli_options import DEVICE_HELP, DEVICES, PRECISION_HELP, PRECISIONS
+from .cli_options import device_option, precision_option
 from .dsp.strength import number
 from .errors import UserError
 
@@ -106,12 +106,8 @@ def clean(
             rich_help_panel=_WORK,
         ),
     ] = "v4",
-    device: Annotated[
-        str, typer.Option(help=DEVICE_HELP, metavar=DEVICES, rich_help_panel=_WORK)
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help=PRECISION_HELP, metavar=PRECISIONS, rich_help_panel=_WORK)
-    ] = "fp32",
+    device: Annotated[str, device_option(_WORK)] = "auto",
+    precision: Annotated[str, precision_option(_WORK)] = "fp32",
     jobs: Annotated[
         int | None,
         typer.Option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from .counting import counted
 from .errors import as_typed
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def print_many(outcomes: Sequence[Outcome | Result], elapsed: float) -> int:
         print_troubles(outcome)
     failed = sum(outcome.failed for outcome in outcomes)
     if failed:
-        errors.print(f"{failed} of {_files(len(outcomes))} failed or came out incomplete")
+        errors.print(f"{failed} of {counted(len(outcomes), 'file')} failed or came out incomplete")
     return int(failed > 0)
 
 
@@ -42,7 +43,7 @@ def print_left_out(told: Sequence[str], planned: int, waiting: int) -> None:
         console.print(sentence, markup=False, soft_wrap=True)
     if waiting < planned:
         there = planned - waiting
-        console.print(f"{there} of {_files(planned)} left out: the output exists")
+        console.print(f"{there} of {counted(planned, 'file')} left out: the output exists")
 
 
 def print_sum(outcomes: Sequence[Outcome | Result], console: Console, elapsed: float = 0.0) -> None:
@@ -50,7 +51,7 @@ def print_sum(outcomes: Sequence[Outcome | Result], console: Console, elapsed: f
     reports = [outcome.report for outcome in outcomes if outcome.report is not None]
     if not reports:
         return
-    many = f"{_files(len(reports))}, " if len(outcomes) > 1 else ""
+    many = f"{counted(len(reports), 'file')}, " if len(outcomes) > 1 else ""
     elapsed = elapsed or reports[0].elapsed
     seconds = sum(report.seconds for report in reports)
     console.print(
@@ -68,7 +69,3 @@ def print_troubles(outcome: Outcome | Result, hidden: str = "") -> None:
     for line in told:
         text = as_typed(line.replace(hidden, "") if hidden else line)
         errors.print(text, markup=False, soft_wrap=True)
-
-
-def _files(count: int) -> str:
-    return f"{count} file{'' if count == 1 else 's'}"

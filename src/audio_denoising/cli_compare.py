@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .cli_options import DEVICE_HELP, DEVICES, NOISE, SPEECH
+from .cli_options import NOISE, SPEECH, device_option
 from .errors import UserError
+from .io.paths import require_file, require_free
 
 if TYPE_CHECKING:
     from .evaluation.comparison import Comparison, Samples
@@ -21,6 +22,7 @@ console = Console(highlight=False, emoji=False)
 
 
 _RECORDINGS, _VERSIONS, _RESULT = "Recordings", "Versions", "Result"
+_LEVELS = (0, 5, 10, 15)
 
 
 def compare(
@@ -74,9 +76,7 @@ def compare(
             rich_help_panel=_VERSIONS,
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help=DEVICE_HELP, metavar=DEVICES, rich_help_panel=_VERSIONS)
-    ] = "auto",
+    device: Annotated[str, device_option(_VERSIONS)] = "auto",
     histories: Annotated[
         bool,
         typer.Option(
@@ -111,17 +111,31 @@ def compare(
     if histories:
         _draw_histories([str(path) for path in inputs or []], output, force=force)
         return
-    from .denoiser import Denoiser
-    from .evaluation.comparison import compare as run
-    from .evaluation.comparison_folder import require_free, write_comparisons
     from .models import VERSIONS
+    from .shipped import locate
 
     inputs = inputs or []
+    names = list(dict.fromkeys(model or VERSIONS))
     if clean is not None and len(inputs) != 1:
         raise UserError("--clean belongs to one recording: give one INPUT with it")
-    require_free(output, force=force)
+    for name in names:
+        locate(name)
+    for path in (*inputs, *([clean] if clean else [])):
+        require_file(path)
+    if not inputs and snr not in _LEVELS:
+        raise UserError(f"the test list has no mixture at {snr} dB: choose 0, 5, 10 or 15")
+    if not inputs and not (speech.is_dir() and noise.is_dir()):
+        raise UserError(
+            "give a recording to compare; a mixture of the test list needs its corpora, and "
+            f"{speech if not speech.is_dir() else noise} is not there (--speech, --noise)"
+        )
+    require_free(output / "report.html", force=force)
+
+    from .denoiser import Denoiser
+    from .evaluation.comparison import compare as run
+    from .evaluation.comparison_folder import write_comparisons
+
     recordings = list(_read(inputs, clean) if inputs else _from_test_list(speech, noise, snr))
-    names = list(dict.fromkeys(model or VERSIONS))
     denoisers = [(Path(name).stem, Denoiser.from_pretrained(name, device)) for name in names]
     comparisons = []
     with console.status("") as status:
@@ -140,12 +154,12 @@ def compare(
 
 def _draw_histories(sources: list[str], output: Path, *, force: bool) -> None:
     """One picture of the training of all versions, or of the runs given."""
+    path = output if output.suffix else output / "curves.png"
+    require_free(path, force=force)
+
     from .evaluation.curves_figure import write_curves
     from .models import VERSIONS
 
-    path = output if output.suffix else output / "curves.png"
-    if path.exists() and not force:
-        raise UserError(f"{path} exists: choose another --output or add --force")
     write_curves(sources or list(VERSIONS), path)
     console.print(str(path), style="bold", markup=False, soft_wrap=True)
 
@@ -167,13 +181,6 @@ def _from_test_list(speech: Path, noise: Path, snr: int) -> Recorded:
     from .evaluation.testset import frozen_items, frozen_list
 
     wanted = [row for row in frozen_list() if row.snr_db == snr][:1]
-    if not wanted:
-        raise UserError(f"the test list has no mixture at {snr} dB: choose 0, 5, 10 or 15")
-    if not (speech.is_dir() and noise.is_dir()):
-        raise UserError(
-            f"give a recording to compare; a mixture of the test list needs its corpora, and "
-            f"{speech if not speech.is_dir() else noise} is not there (--speech, --noise)"
-        )
     with TemporaryDirectory() as workshop:
         (item,) = frozen_items(wanted, index_speech(speech), index_noise(noise), Path(workshop))
         clean, noisy, rate = item.load()

@@ -25,6 +25,7 @@ from .cli_options import (
 )
 from .cli_prepare import prepare
 from .cli_shard import shard
+from .counting import counted
 
 data_app = typer.Typer(
     cls=Group,
@@ -107,14 +108,17 @@ def check(
     Example:
       denoise data check --speech my/voices --noise my/noise --hold-out anna
     """
+    from .data.sources import parse_sources, require_folders
+
+    voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
+    require_folders(voices, sounds)
+
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     from .data.check import check as look
     from .data.check_report import print_check
-    from .data.sources import parse_sources
 
-    voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("Looking for files", total=None)
@@ -198,12 +202,18 @@ def mix(
     Example:
       denoise data mix --count 40 --snr 0,5,10,15 --seed 7 --out data/test_set
     """
+    from .data.mix_options import MixOptions
+    from .data.sources import require_folder
+
+    options = MixOptions(count, snr, seed, part, shortest, shortest_noise, longest, bits)
+    require_folder(speech, "speech")
+    require_folder(noise, "noise")
+
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from .data.frozen_folder import require_free, write_frozen
-    from .data.mix_options import MixOptions, choose
+    from .data.mix_options import choose
 
-    options = MixOptions(count, snr, seed, part, shortest, shortest_noise, longest, bits)
     require_free(out, force=force)
     with console.status("Drawing mixtures"):
         choices = choose(speech, noise, options, hold_out or ())
@@ -220,11 +230,11 @@ def mix(
             progress=lambda done: bar.update(task, completed=done),
         )
     console.print(str(out), style="bold", markup=False, soft_wrap=True)
-    speakers = len({choice.speech.group for choice in choices})
-    sources = len({choice.noise.group for choice in choices})
+    speakers = counted(len({choice.speech.group for choice in choices}), "speaker")
+    sources = counted(len({choice.noise.group for choice in choices}), "noise source")
     console.print(
-        f"{count} mixtures of {speakers} speakers and {sources} noise sources at {snr} dB; "
-        f"every choice is in {out / 'manifest.csv'}",
+        f"{counted(count, 'mixture')} of {speakers} and {sources} at {snr} dB; every choice "
+        f"is in {out / 'manifest.csv'}",
         markup=False,
     )
 

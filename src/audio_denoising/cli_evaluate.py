@@ -92,6 +92,20 @@ def evaluate(
       denoise evaluate --speech LibriSpeech --noise UrbanSound8K --peers
       denoise evaluate --testset data/test_set --model v4 --json scores.json
     """
+    from .data.sources import require_folder
+    from .io.whole_file import require_writable
+    from .shipped import locate
+
+    if jobs is not None and jobs < 1:
+        raise UserError("--jobs must be above 0")
+    for name in model or ():
+        locate(name)
+    if testset is None:
+        require_folder(speech, "speech")
+        require_folder(noise, "noise")
+    if json is not None:
+        require_writable(json.resolve().parent)
+
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
@@ -104,15 +118,10 @@ def evaluate(
     from .evaluation.scores import missing
     from .evaluation.summary import real_time_factors, summarise
     from .evaluation.testset import folder_items, frozen_items, frozen_list
-    from .io.whole_file import require_writable
 
-    if jobs is not None and jobs < 1:
-        raise UserError("--jobs must be above 0")
     chosen = candidates(model or MODELS, peers=peers)
     for each in chosen:  # a wrong name should fail at once
         each.build()
-    if json is not None:
-        require_writable(json.resolve().parent)
     jobs = jobs or processors()
     for package, metrics in missing().items():
         console.print(

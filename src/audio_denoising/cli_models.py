@@ -9,63 +9,73 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .errors import UserError
+from .io.paths import require_free
 
 console = Console(highlight=False, emoji=False)
 
 
+_POOLED = {"small": 2_160_737, "large": 34_549_121}
+_STRIDED = {"small": 2_728_017, "large": 43_619_649}
+# Known, not counted: to build all networks would take seconds and half a gigabyte.
+PARAMETERS = {"v2": _POOLED, "v3": _POOLED, "v4": _STRIDED, "torch": _STRIDED}
+
+
 def models(
-    describe: Annotated[
+    name: Annotated[
         str | None,
-        typer.Option(
-            help="Tell all that a checkpoint (or what ships of a version) says about itself.",
-            metavar="FILE|VERSION",
+        typer.Argument(
+            help="Tell all that these weights say about themselves: a version's that ship, or a "
+            "checkpoint's.",
+            metavar="VERSION|FILE",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """List versions, sizes, parameters and the weights that come with the package.
+    """List versions, sizes, parameters and the weights that come with the package, or describe one.
 
     Examples:
       denoise models
-      denoise models --describe v4
-      denoise models --describe runs/v4-small/best.pth
+      denoise models v4
+      denoise models runs/v4-small/best.pth
     """
-    if describe is None:
+    if name is None:
         console.print(_table())
         return
-    from .models import VERSIONS
-    from .training.checkpoint import load_checkpoint, shipped
+    from .shipped import locate
+
+    path = locate(name)
+
+    from .training.checkpoint import load_checkpoint
     from .training.description import print_description
 
-    path = shipped(describe) if describe in VERSIONS else Path(describe)
     print_description(console, load_checkpoint(path))
 
 
 def _table() -> Table:
     """What can be trained, and what is there already."""
-    from .models import VERSIONS, WIDTHS, build
-    from .training.checkpoint import load_checkpoint, shipped
+    from .models import VERSIONS, WIDTHS
+    from .shipped import shipped
 
     table = Table(box=None, header_style="bold")
     for name in ("version", "size", "parameters", "loss", "optimiser", "engine", "shipped weights"):
         table.add_column(name, justify="right" if name == "parameters" else "left")
     for row in VERSIONS.values():
         for size in WIDTHS:
-            count = sum(p.data.numel() for p in build(row.name, size).parameters())
-            weights = "-"
+            count, weights = PARAMETERS[row.name][size], "-"
             if size == "small" and shipped(row.name).exists():
-                checkpoint = load_checkpoint(shipped(row.name))
-                megabytes = shipped(row.name).stat().st_size / 1e6
-                weights = f"{checkpoint.steps} steps, {megabytes:.1f} MB"
+                weights = f"{shipped(row.name).stat().st_size / 1e6:.1f} MB"
             cells = (row.name, size, f"{count:,}", row.loss, row.optimiser, row.engine, weights)
             table.add_row(*cells)
     return table
 
 
 def export(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint of `denoise train`.", metavar="CHECKPOINT")
+    weights: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint of `denoise train`, or a version whose weights ship.",
+            metavar="VERSION|FILE",
+        ),
     ],
     output: Annotated[Path, typer.Argument(help="The .pth file to write.", metavar="OUTPUT")],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
@@ -77,10 +87,14 @@ def export(
     Example:
       denoise export runs/v4-small/best.pth v4.pth
     """
-    from .training import checkpoint as checkpoints
+    from .shipped import locate
 
-    if output.exists() and not force:
-        raise UserError(f"{output} exists: choose another name or add --force")
-    checkpoints.export(checkpoints.load_checkpoint(checkpoint), output)
+    path = locate(weights)
+    require_free(output, force=force)
+
+    from .training.checkpoint import export as write
+    from .training.checkpoint import load_checkpoint
+
+    write(load_checkpoint(path), output)
     megabytes = output.stat().st_size / 1e6
     console.print(f"{output} {megabytes:.1f} MB", style="bold", markup=False, soft_wrap=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from .device import check_device_name
+from .errors import UserError
 
 DATA = "Data"
 
@@ -66,10 +70,32 @@ SPEECH = Path("data/LibriSpeech")
 NOISE = Path("data/noise_datasets/UrbanSound8K")
 SPEECHES, NOISES = [str(SPEECH)], [str(NOISE)]
 
-DEVICES = "auto|cpu|cuda|mps"
-DEVICE_HELP = "Where to compute; auto takes a GPU if there is one (cuda: NVIDIA, mps: Apple)."
-PRECISIONS = "fp32|bf16"
-PRECISION_HELP = "bf16 multiplies 16-bit numbers: faster where the processor has units for them."
+_RECORDING = re.compile(r"\.[a-z]+\d?$", re.IGNORECASE)  # ends like a file
+_DASHED = re.compile(r"-[^-].*\.[a-z]+\d?", re.IGNORECASE)  # so, and begins like an option
+
+
+def device_option(panel: str) -> Any:
+    """`--device` of a command, in a group of its help."""
+
+    def known(name: str) -> str:
+        check_device_name(name)
+        return name
+
+    return typer.Option(
+        help="Where to compute; auto takes a GPU if there is one (cuda: NVIDIA, mps: Apple).",
+        metavar="auto|cpu|cuda|mps",
+        callback=known,
+        rich_help_panel=panel,
+    )
+
+
+def precision_option(panel: str) -> Any:
+    """`--precision`, likewise."""
+    return typer.Option(
+        help="bf16 multiplies 16-bit numbers: faster where the processor has units for them.",
+        metavar="fp32|bf16",
+        rich_help_panel=panel,
+    )
 
 
 class Command(TyperCommand):
@@ -86,9 +112,20 @@ class Command(TyperCommand):
         """The parameters, as the help lists them."""
         return _tidy(super().get_params(ctx))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the command line; a file whose name begins with a dash gets advice."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # whatever Typer calls a usage error
+            dashed = next((word for word in given if _DASHED.fullmatch(word)), None)
+            if getattr(error, "exit_code", None) == 2 and dashed:
+                raise UserError(f"{dashed} reads like an option: write ./{dashed}") from error
+            raise
+
 
 class Group(TyperGroup):
-    """Likewise a group of commands."""
+    """Likewise a group of commands; a recording in place of a command is told where it belongs."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -97,6 +134,15 @@ class Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters, as the help lists them."""
         return _tidy(super().get_params(ctx))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names."""
+        word = args[0]
+        first = ctx.parent is None and not ctx.resilient_parsing  # that is, while completing
+        is_recording = Path(word).exists() or _RECORDING.search(word)
+        if first and is_recording and self.get_command(ctx, word) is None:
+            raise UserError(f"{word} is no command: did you mean `denoise clean {word}`?")
+        return super().resolve_command(ctx, args)
 
 
 def _flowing(text: str | None) -> str:

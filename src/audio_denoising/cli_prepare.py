@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from .cli_options import NOISES, SPEECHES, Noises, Speeches
+from .counting import counted
 
 console = Console(highlight=False, emoji=False)
 
@@ -36,16 +37,19 @@ def prepare(
     Example:
       denoise data prepare --speech my/voices --noise my/noise
     """
+    from .data.sources import parse_sources, require_folders
+
+    voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
+    require_folders(voices, sounds)
+
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     from .data.corpus import index_noise, index_speech
     from .data.preparation import prepare as write_cache
     from .data.prepared import DEFAULT
-    from .data.sources import parse_sources
 
     target = out or DEFAULT
-    voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeLeft())
     try:
         with Progress(*columns, console=console, transient=True) as bar:
@@ -66,7 +70,7 @@ def prepare(
         raise
     console.print(str(target), style="bold", markup=False, soft_wrap=True)
     console.print(
-        f"{report.decoded + report.kept:,} recordings, {report.seconds / 3600:.2f} hours, "
+        f"{counted(report.decoded + report.kept, 'recording')}, {report.seconds / 3600:.2f} hours, "
         f"{report.bytes / 1e6:,.1f} MB: {report.decoded:,} decoded now, "
         f"{report.kept:,} there before",
         markup=False,

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .cli_options import DATA, NOISE, SPEECH, HoldOut
+from .counting import counted
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -73,6 +74,17 @@ def shard(
     Example:
       denoise data shard --speech LibriSpeech --noise UrbanSound8K --out shards
     """
+    from .data.sources import require_folder
+
+    chosen = list(dict.fromkeys(parts or _SPLITS[:2]))
+    for name in chosen:
+        if name not in _SPLITS:
+            raise UserError(f"unknown split {name!r}: choose one of {', '.join(_SPLITS)}")
+    folders = {"speech": speech, "noise": noise}
+    for what, given in folders.items():
+        for folder in given:
+            require_folder(folder, what)
+
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
@@ -80,11 +92,6 @@ def shard(
     from .data.shard_writing import write_shards
     from .data.splits import split
 
-    chosen = list(dict.fromkeys(parts or _SPLITS[:2]))
-    for name in chosen:
-        if name not in _SPLITS:
-            raise UserError(f"unknown split {name!r}: choose one of {', '.join(_SPLITS)}")
-    folders = {"speech": speech, "noise": noise}
     splits = split(index_speech(*speech), index_noise(*noise), hold_out=hold_out or ())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     written = []
@@ -127,7 +134,7 @@ def _report(written: list[Written], out: Path) -> None:
     console.print(table)
     left_out = {path: why for each in written for path, why in each.left_out.items()}
     if left_out:
-        console.print(f"{len(left_out)} recordings are left out:", style="bold")
+        console.print(f"{counted(len(left_out), 'recording')} left out:", style="bold")
         for path, why in list(left_out.items())[:_NAMED]:
             console.print(f"  {path} ({why})", markup=False, soft_wrap=True)
     training = [each.index.pattern for each in written if each.index.split == "train"]

@@ -11,16 +11,14 @@ from rich.console import Console
 from .cli_config import from_file
 from .cli_options import (
     DATA,
-    DEVICE_HELP,
-    DEVICES,
     NOISES,
-    PRECISION_HELP,
-    PRECISIONS,
     SPEECHES,
     Cache,
     HoldOut,
     Noises,
     Speeches,
+    device_option,
+    precision_option,
 )
 from .errors import UserError
 
@@ -62,10 +60,10 @@ def train(
         ),
     ] = None,
     start_from: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Checkpoint whose weights to begin with, in place of random ones (fine-tuning).",
-            metavar="FILE",
+            help="Weights to begin with, in place of random ones (fine-tuning).",
+            metavar="VERSION|FILE",
             show_default=False,
             rich_help_panel=_MODEL,
         ),
@@ -162,9 +160,7 @@ def train(
             rich_help_panel=_OPTIMISATION,
         ),
     ] = 0,
-    precision: Annotated[
-        str, typer.Option(help=PRECISION_HELP, metavar=PRECISIONS, rich_help_panel=_COST)
-    ] = "fp32",
+    precision: Annotated[str, precision_option(_COST)] = "fp32",
     accumulate: Annotated[
         int,
         typer.Option(
@@ -181,9 +177,7 @@ def train(
             rich_help_panel=_COST,
         ),
     ] = False,
-    device: Annotated[
-        str, typer.Option(help=DEVICE_HELP, metavar=DEVICES, rich_help_panel=_COST)
-    ] = "auto",
+    device: Annotated[str, device_option(_COST)] = "auto",
     threads: Annotated[
         int | None,
         typer.Option(
@@ -258,11 +252,10 @@ def train(
       denoise train v4 --speech my/voices --noise my/noise --epochs 20
       denoise train v4 --config examples/train_v4.toml
     """
-    import torch
-
-    from .data.sources import parse_sources, weights_of
+    from .data.sources import parse_sources, require_folders, weights_of
+    from .shipped import locate
     from .training.options import RunPlace, TrainingOptions
-    from .training.session import run
+    from .training.run_folder import RunFolder
 
     spoken, noises = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
     own: dict[str, Any] = {"size": size, "epochs": epochs, "learning_rate": lr}
@@ -278,20 +271,28 @@ def train(
         patience=patience,
         precision=precision,
         seed=seed,
-        start_from=str(start_from) if start_from else None,
+        start_from=start_from,
         hold_out=hold_out or None,
         augmentation=augment,
         speech_weights=weights_of(spoken),
         noise_weights=weights_of(noises),
         **own,
     )
-    if threads is not None:
-        if threads < 1:
-            raise UserError("--threads must be above 0")
-        torch.set_num_threads(threads)
+    if threads is not None and threads < 1:
+        raise UserError("--threads must be above 0")
     out = out or Path("runs") / f"{options.version}-{options.size}"
     voices, sounds = ([source.place for source in found] for found in (spoken, noises))
     place = RunPlace(
         voices, sounds, out, device, workers, resume, cache, accumulate, recompute, save_every
     )
+    require_folders(spoken, noises)
+    if not RunFolder(out).resumes(resume) and start_from:
+        locate(start_from)
+
+    import torch  # from here on it takes its time
+
+    from .training.session import run
+
+    if threads is not None:
+        torch.set_num_threads(threads)
     run(options, place, console, tensorboard=tensorboard, profile=profile)

@@ -16,10 +16,11 @@ from audio_denoising.denoiser import Denoiser
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.comparison import Comparison, Take, align, compare, read_pair
 from audio_denoising.evaluation.comparison_figure import comparison_figure, overview
-from audio_denoising.evaluation.comparison_folder import require_free, write_comparisons
+from audio_denoising.evaluation.comparison_folder import write_comparisons
 
 RATE = 16_000
 EXAMPLES = Path(__file__).parents[2] / "examples"
+HISTORY = EXAMPLES.parent / "src" / "audio_denoising" / "checkpoints" / "v4-small.json"
 
 
 def unchanged(image: Tensor) -> Tensor:
@@ -133,9 +134,6 @@ def test_folder_holds_sound_picture_and_table(tmp_path: Path) -> None:
         rows = list(csv.DictReader((place / "metrics.csv").open()))
         assert [row["version"] for row in rows] == ["noisy", "same", "quieter", "clean"]
         assert float(rows[1]["SI-SDR dB"]) == pytest.approx(12.04, abs=0.4)
-    with pytest.raises(UserError, match="exists"):
-        require_free(tmp_path / "out", force=False)
-    require_free(tmp_path / "out", force=True)
 
 
 def test_overview_of_a_long_recording_keeps_the_loudest_frame() -> None:
@@ -170,7 +168,22 @@ def test_command_compares_shipped_versions(tmp_path: Path) -> None:
     assert float(scores["noisy"]) == pytest.approx(5.0, abs=0.1)
     assert float(scores["v4"]) > 7
     assert (tmp_path / "out" / "noisy_street" / "v4.wav").is_file()
-    assert (tmp_path / "out" / "report.html").is_file()
+    report = tmp_path / "out" / "report.html"
+    before = report.read_bytes()
+    again = CliRunner().invoke(app, [*arguments, "--model", "v4"])
+    assert isinstance(again.exception, UserError)
+    assert "report.html exists already" in str(again.exception)
+    assert report.read_bytes() == before
+
+
+def test_histories_are_replaced_by_force_alone(tmp_path: Path) -> None:
+    picture = tmp_path / "curves.png"
+    picture.write_text("mine")
+    command = ["compare", "--histories", str(HISTORY), "-o", str(picture)]
+    assert isinstance(CliRunner().invoke(app, command).exception, UserError)
+    assert picture.read_text() == "mine"
+    assert CliRunner().invoke(app, [*command, "--force"]).exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +193,10 @@ def test_command_compares_shipped_versions(tmp_path: Path) -> None:
         (["missing.wav"], "missing.wav does not exist"),
         ([], "data/LibriSpeech is not there"),
         (["--snr", "7"], "no mixture at 7 dB"),
-        ([str(EXAMPLES / "noisy_street.wav"), "--model", "v9"], "v2, v3, v4, torch"),
+        (
+            [str(EXAMPLES / "noisy_street.wav"), "--model", "v9"],
+            "no version v9: choose one of torch, v2",
+        ),
     ],
 )
 def test_command_says_what_is_wrong(

@@ -10,8 +10,18 @@ import pytest
 from typer.main import get_command
 
 from audio_denoising.cli import app
+from audio_denoising.data.augment import PRESETS
 from audio_denoising.errors import UserError
-from audio_denoising.training.options import RunPlace, TrainingOptions, option_name
+from audio_denoising.training.options import (
+    AUGMENTATIONS,
+    RunPlace,
+    TrainingOptions,
+    option_name,
+)
+
+
+def test_every_preset_of_mixing_can_be_chosen() -> None:
+    assert tuple(PRESETS) == AUGMENTATIONS
 
 
 @pytest.mark.parametrize(

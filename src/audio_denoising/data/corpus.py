@@ -24,8 +24,9 @@ from pathlib import Path, PurePath
 
 import soundfile
 
-from ..dsp.spectrum import SAMPLE_RATE
+from ..dsp.constants import SAMPLE_RATE
 from ..errors import UserError
+from .sources import require_folder
 
 EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
 
@@ -152,12 +153,7 @@ def _describe_noise(root: Path, path: Path) -> tuple[str, str | None]:
 def _scan(
     folder: Path, what: str, describe: Callable[[Path, Path], tuple[str, str | None]]
 ) -> Scan:
-    if not folder.exists():
-        raise UserError(
-            f"The {what} folder {folder} does not exist; check the path given to --{what}."
-        )
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file; --{what} takes a folder of recordings.")
+    require_folder(folder, what)
     root = folder.resolve()
     paths = sorted(_audio_files(root))
     # Reading a header is mostly waiting for the disk: threads hide that wait.

@@ -19,7 +19,6 @@ from pathlib import Path
 from ..errors import UserError
 from .archives import unpack_folder
 from .catalogue import CORPORA, Archive, Corpus
-from .corpus import EXTENSIONS
 from .single_run import single_run
 from .transfer import Transfer
 from .watching import Watcher
@@ -105,6 +104,8 @@ def is_complete(archive: Archive, root: Path) -> bool:
         return False
     if not folder.is_dir():
         raise UserError(f"{folder} should be a folder; move it away and run again.")
+    from .corpus import EXTENSIONS  # here: it loads what decodes audio
+
     found = 0
     for _, _, names in os.walk(folder):
         found += sum(

@@ -6,12 +6,13 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..dsp.spectrum import FFT_SIZE, SAMPLE_RATE
+from ..dsp.constants import FFT_SIZE, SAMPLE_RATE
 from ..errors import UserError
-from .corpus import index_noise, index_speech
-from .frozen_set import Choice, draw, long_enough
-from .splits import Split, split
+
+if TYPE_CHECKING:
+    from .frozen_set import Choice
 
 # Not float: libsndfile stamps such files with the time of writing.
 SUBTYPES = {16: "PCM_16", 24: "PCM_24"}
@@ -83,6 +84,10 @@ def choose(
     Raises:
         UserError: the folders hold nothing that can be drawn.
     """
+    from .corpus import index_noise, index_speech
+    from .frozen_set import draw, long_enough
+    from .splits import Split, split
+
     spoken, noises = index_speech(speech), index_noise(noise)
     splits = split(spoken, noises, hold_out=hold_out)
     chosen = Split(spoken, noises) if options.part == "all" else getattr(splits, options.part)

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..dsp.spectrum import SAMPLE_RATE
+from ..dsp.constants import SAMPLE_RATE
 from .corpus import Recording
 
 LONGEST = 60 * SAMPLE_RATE  # samples of a piece

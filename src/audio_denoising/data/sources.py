@@ -7,12 +7,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import UserError
-from .corpus import Recording
+from .shards import is_shards
+
+if TYPE_CHECKING:  # a wrong name is refused before any of these is loaded
+    import numpy as np
+    import numpy.typing as npt
+
+    from .corpus import Recording
 
 LONGEST_NOISE = 60.0  # seconds: one very long noise must not drown a folder of short ones
 
@@ -20,7 +24,7 @@ LONGEST_NOISE = 60.0  # seconds: one very long noise must not drown a folder of 
 _WEIGHTED = re.compile(r"(?P<place>[^?]+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)", re.I)
 
 Weights = Sequence[float | None]
-Chances = npt.NDArray[np.float64]
+Chances: TypeAlias = "npt.NDArray[np.float64]"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,25 @@ def parse_sources(texts: Sequence[str], option: str) -> list[Source]:
     return sources
 
 
+def require_folder(folder: Path, what: str) -> None:
+    """Raises UserError if a folder of ``what`` ("speech" or "noise") is not there."""
+    if not folder.exists():
+        raise UserError(
+            f"The {what} folder {folder} does not exist: check the path behind --{what}; "
+            "`denoise data download` fetches speech and noise"
+        )
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file: --{what} takes a folder of recordings")
+
+
+def require_folders(speech: Sequence[Source], noise: Sequence[Source]) -> None:
+    """`require_folder` for all that are no tar shards."""
+    for sources, what in ((speech, "speech"), (noise, "noise")):
+        for source in sources:
+            if not is_shards(source.place):
+                require_folder(source.folder, what)
+
+
 def weights_of(sources: Sequence[Source]) -> list[float | None] | None:
     """The weights, as a run remembers them; None for one folder that is given none."""
     weights = [source.weight for source in sources]
@@ -78,6 +101,8 @@ def chances(
         weights: one for each source, or None for each.
         longest: seconds of a recording that count at most.
     """
+    import numpy as np
+
     seconds = np.array([min(recording.seconds, longest) for recording in recordings])
     if weights is None:
         return seconds

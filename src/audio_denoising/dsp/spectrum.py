@@ -4,7 +4,6 @@ Letters: ``L`` samples, ``F`` = 256 frequency bins, ``T`` frames; ``...`` is any
 batch or channel dimensions. Everything is a batched torch operation on any device, in float32 or
 float64, and the same functions serve training and cleaning.
 
-One network input is 256 bins x 256 frames: 40 800 samples (2.55 s) at 16 kHz, hop 160.
 Levels are decibels relative to digital full scale, from the floor of -80 dB to 0 dB.
 """
 
@@ -16,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-SAMPLE_RATE = 16_000
-FFT_SIZE = 512
-HOP = 160
-BINS = 256
-FRAMES = 256
-SEGMENT = (FRAMES - 1) * HOP
-FLOOR_DB = -80.0
+from .constants import BINS as BINS
+from .constants import FFT_SIZE as FFT_SIZE
+from .constants import FLOOR_DB as FLOOR_DB
+from .constants import FRAMES as FRAMES
+from .constants import HOP as HOP
+from .constants import SAMPLE_RATE as SAMPLE_RATE
+from .constants import SEGMENT as SEGMENT
 
 _HALF = FFT_SIZE // 2
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..denoiser import Denoiser
 from ..dsp.spectrum import SAMPLE_RATE
-from ..training.checkpoint import shipped
+from ..shipped import locate
 from .peers import PEERS, Cleaner, Waveform
 
 NOISY = "noisy input"
@@ -46,9 +46,7 @@ class Candidate:
 
     def digest(self) -> str:
         """First half of the SHA-256 of the weights: 32 hex digits."""
-        source = self.source
-        path = Path(source) if source.endswith(".pth") else shipped(source)
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+        return hashlib.sha256(locate(self.source).read_bytes()).hexdigest()[:32]
 
 
 def candidates(models: Sequence[str], *, peers: bool) -> list[Candidate]:

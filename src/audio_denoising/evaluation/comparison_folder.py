@@ -18,12 +18,6 @@ from .report import write_report
 REPORT = "report.html"
 
 
-def require_free(folder: Path, *, force: bool) -> None:
-    """Raises UserError if the folder holds a report already and ``force`` is not given."""
-    if (folder / REPORT).exists() and not force:
-        raise UserError(f"{folder / REPORT} exists: choose another folder or add --force")
-
-
 def write_comparisons(comparisons: Sequence[Comparison], folder: Path) -> Path:
     """Writes everything and returns the path of the report.
 

@@ -8,9 +8,10 @@ function builds both.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .. import nn
+if TYPE_CHECKING:
+    from .. import nn
 
 WIDTHS = {
     "small": (16, 32, 64, 128, 256),
@@ -124,6 +125,8 @@ def build(version: str, size: str | None = None, kernels: str = "fast") -> nn.Mo
     Raises:
         KeyError: unknown version, size or kernels.
     """
+    from .. import nn  # here: the table above is asked for where no network is needed
+
     row = VERSIONS[version]
     model: nn.Module = assemble(nn, row, WIDTHS[size or row.size])
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..counting import counted
 from ..errors import UserError
 from ..models import VERSIONS
 from .checkpoint import Checkpoint
@@ -64,9 +65,11 @@ def _training(checkpoint: Checkpoint) -> dict[str, str]:
     content, rows = checkpoint.content, checkpoint.history
     steps = int(content.get("position", {}).get("step", 0))
     epochs = content.get("options", {}).get("epochs")
-    of = f" of {epochs}" if epochs else ""
+    trained = (
+        f"{len(rows)} of {counted(epochs, 'epoch')}" if epochs else counted(len(rows), "epoch")
+    )
     total = f" ({checkpoint.steps:,} with the runs before it)" if checkpoint.steps > steps else ""
-    facts = {"trained": f"{len(rows)}{of} epochs, {steps:,} steps{total}, {_time(rows)}"}
+    facts = {"trained": f"{trained}, {counted(steps, 'step')}{total}, {_time(rows)}"}
     if rows:
         facts["validation"] = _figures(rows[-1])
         best = max(rows, key=lambda row: float(row["validation_si_sdr"]))
@@ -90,7 +93,10 @@ def _origins(earlier: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     facts = {}
     for number, run in enumerate(earlier, 1):
         rows, options = run["epochs"], run["options"]
-        done = f"{len(rows)} epochs, {rows[-1]['step']:,} steps, {_time(rows)}" if rows else "-"
+        done = "-"
+        if rows:
+            epochs, steps = counted(len(rows), "epoch"), counted(rows[-1]["step"], "step")
+            done = f"{epochs}, {steps}, {_time(rows)}"
         rate = f", --lr {options['learning_rate']:g}" if "learning_rate" in options else ""
         facts[f"before, {number}"] = f"{done}{rate}" + (f"; {_figures(rows[-1])}" if rows else "")
     return facts

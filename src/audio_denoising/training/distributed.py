@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..nn import Parameter
+from .run_folder import restarts
 
 BUCKET = 1 << 20  # gradients (4 MB) that travel together
 
@@ -81,7 +82,7 @@ def joined() -> Iterator[Processes]:
     store, rank, _ = next(dist.rendezvous("env://"))
     if os.environ.get("LOCAL_WORLD_SIZE") == str(count):
         # `torchrun --standalone` keeps one store for all its starts, with addresses of the dead.
-        store = dist.PrefixStore(f"start {_restarts()}", store)
+        store = dist.PrefixStore(f"start {restarts()}", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
@@ -96,15 +97,6 @@ def local_device(name: str) -> str:
     if local is None or not (name == "cuda" or (name == "auto" and torch.cuda.is_available())):
         return name
     return f"cuda:{local}"
-
-
-def restarted() -> bool:
-    """Whether torchrun has started these processes again after one of them was lost."""
-    return _restarts() > 0
-
-
-def _restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 class GradientMean:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..counting import counted
 from ..data.augment import preset
 from ..data.corpus import Recording, join, recordings_of, scan_noise, scan_speech
 from ..data.dataset import MixtureDataset, batches
@@ -133,11 +134,11 @@ class FolderMaterial:
         """What it is made of, in a few lines."""
         lines = []
         for name, part in (("train", self.splits.train), ("validation", self.splits.validation)):
-            speakers = len({r.group for r in part.speech})
+            speakers = counted(len({r.group for r in part.speech}), "speaker")
             hours = [sum(r.seconds for r in found) / 3600 for found in (part.speech, part.noise)]
             lines.append(
-                f"{name:>10}: {len(part.speech)} speech files, {speakers} speakers, "
-                f"{hours[0]:.2f} h; {len(part.noise)} noise files, {hours[1]:.2f} h"
+                f"{name:>10}: {counted(len(part.speech), 'speech file')}, {speakers}, "
+                f"{hours[0]:.2f} h; {counted(len(part.noise), 'noise file')}, {hours[1]:.2f} h"
             )
         train, place = self.splits.train, self.place
         for what, folders, recordings, drawn in (

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.augment import preset
 from ..errors import UserError
 from ..models import VERSIONS, WIDTHS
 
+AUGMENTATIONS = ("original", "wide", "varied")  # see `data.augment`, which takes time to load
 PRECISIONS = ("fp32", "bf16")
 OPTIONS = {  # whose names on the command line are other ones
     "learning_rate": "--lr",
@@ -39,7 +39,7 @@ class TrainingOptions:
             gradients, optimiser and loss are float32 in both.
         seed: decides first weights, order and mixtures.
         augmentation: name of a preset, see `data.augment`.
-        start_from: a checkpoint whose weights are the first weights, instead of random ones.
+        start_from: a version or a checkpoint whose weights are the first ones, not random ones.
         hold_out: speakers, noise sources or folders that validate instead of training.
         speech_weights, noise_weights: how often each of the folders is drawn from; None stands for
             its duration. None altogether is a single folder, whose speech is visited file by file.
@@ -83,7 +83,10 @@ class TrainingOptions:
             raise UserError(
                 f"unknown precision {self.precision!r}: choose {' or '.join(PRECISIONS)}"
             )
-        preset(self.augmentation)
+        if self.augmentation not in AUGMENTATIONS:
+            raise UserError(
+                f"unknown augmentation {self.augmentation!r}: choose {', '.join(AUGMENTATIONS)}"
+            )
         for name in ("epochs", "batch_size", "epoch_size", "learning_rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:  # so put, NaN is refused too

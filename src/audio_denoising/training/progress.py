@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..counting import counted
 from .history import Row
 from .material import Material
 from .options import TrainingOptions
@@ -62,9 +63,9 @@ class TrainingDisplay:
         options = self.options
         self.steps = steps
         self.console.print(
-            f"[bold]{options.version}-{options.size}[/bold] on {device}, {options.epochs} epochs "
-            f"of {steps} steps, batch {options.batch_size}, "
-            f"results in {escape(str(self.out))}",
+            f"[bold]{options.version}-{options.size}[/bold] on {device}, "
+            f"{counted(options.epochs, 'epoch')} of {counted(steps, 'step')}, "
+            f"batch {options.batch_size}, results in {escape(str(self.out))}",
             soft_wrap=True,
         )
         for line in material.describe():

@@ -6,15 +6,23 @@ them, by a disk or by a copy that was cut off, costs the steps between the two a
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, UserNotice
 from ..io.whole_file import remove_leftovers, require_writable
-from .checkpoint import Checkpoint, UnreadableCheckpoint, load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:  # with torch behind it, which a wrong --out need not wait for
+    from .checkpoint import Checkpoint
 
 KEEP_EVERY = 5  # epochs
+
+
+def restarts() -> int:
+    """How often torchrun has started these processes again after one of them was lost."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 class RunFolder:
@@ -32,6 +40,23 @@ class RunFolder:
         """Whether there is something to resume."""
         return self.last.exists() or self.previous.exists()
 
+    def resumes(self, wanted: bool) -> bool:
+        """Whether a run goes on from here: if that is wanted, or if it was torchrun's start.
+
+        Raises:
+            UserError: there is nothing to resume, or a run that nobody wants to resume.
+        """
+        if wanted and not self.holds_a_run:
+            raise UserError(
+                f"no checkpoint at {self.last}: there is no run in --out to go on with; leave "
+                "--resume out"
+            )
+        if self.holds_a_run and not (wanted or restarts()):
+            raise UserError(
+                f"{self.path} holds a run: continue it with --resume, or choose another --out"
+            )
+        return self.holds_a_run
+
     def prepare(self) -> None:
         """Makes the folder where need be and clears away what a killed run was writing.
 
@@ -47,6 +72,8 @@ class RunFolder:
         Raises:
             UserError: that is not possible; both files are as they were.
         """
+        from .checkpoint import save_checkpoint
+
         # A damaged file must not take the place of the one that the run has gone on from.
         former = None if self._last_is_damaged else self.previous
         save_checkpoint(self.last, content, former)
@@ -58,6 +85,8 @@ class RunFolder:
         Raises:
             UserError: that is not possible; what was there before still is.
         """
+        from .checkpoint import save_checkpoint
+
         if is_best:
             save_checkpoint(self.path / "best.pth", content)
         if epoch % KEEP_EVERY == 0:
@@ -69,6 +98,8 @@ class RunFolder:
         Raises:
             UserError: there is none, or it is not of this program.
         """
+        from .checkpoint import UnreadableCheckpoint, load_checkpoint
+
         try:
             return load_checkpoint(self.last)
         except UnreadableCheckpoint:
@@ -92,6 +123,8 @@ class RunFolder:
 
     def _way_out(self) -> str:
         """What is left to somebody who has lost both checkpoints."""
+        from .checkpoint import load_checkpoint
+
         kept = sorted(self.path.glob("epoch_*.pth"), reverse=True)
         for path in (self.path / "best.pth", *kept):
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..counting import counted
 from ..data.augment import preset
 from ..data.mixing import Stretches
 from ..data.shard_reading import ShardMixtures
@@ -95,6 +96,5 @@ def _find(places: Sequence[str | Path], what: str) -> ShardSet:
 
 def _size(shards: ShardSet) -> str:
     """Such as ``"12 shards of speech, 3,456 pieces"``."""
-    count = len(shards.urls)
-    pieces = "" if shards.pieces is None else f", {shards.pieces:,} pieces"
-    return f"{count:,} {'shard' if count == 1 else 'shards'} of {shards.what}{pieces}"
+    pieces = "" if shards.pieces is None else f", {counted(shards.pieces, 'piece')}"
+    return f"{counted(len(shards.urls), 'shard')} of {shards.what}{pieces}"

@@ -26,8 +26,9 @@ from ..device import pick_device
 from ..dsp.spectrum import image, stft
 from ..errors import UserError
 from ..nn import MovingAverage, Schedule
+from ..shipped import locate
 from .checkpoint import Checkpoint, describe, load_checkpoint
-from .distributed import ALONE, Processes, local_device, restarted
+from .distributed import ALONE, Processes, local_device
 from .history import Row, save_history
 from .interruption import stop_on_signal
 from .learner import build_learner
@@ -71,11 +72,7 @@ class Trainer:
         # slower; they count as zero. Threads inherit this, so it comes before the first product.
         torch.set_flush_denormal(True)
         self.folder = RunFolder(place.out)
-        resume = place.resume or (restarted() and self.folder.holds_a_run)
-        if self.folder.holds_a_run and not resume:
-            raise UserError(
-                f"{place.out} holds a run: continue it with --resume, or choose another --out"
-            )
+        resume = self.folder.resumes(place.resume)
         self.learner = build_learner(
             options,
             self.device,
@@ -93,7 +90,7 @@ class Trainer:
         if resume:
             self._restore()
         elif options.start_from is not None:
-            self._start_from(load_checkpoint(options.start_from))
+            self._start_from(load_checkpoint(locate(options.start_from)))
 
     def run(self) -> bool:
         """Trains until the last epoch is done, nothing gets better, or somebody stops it."""
@@ -130,7 +127,7 @@ class Trainer:
         """Why the run is over, or nothing."""
         epochs, patience = self.options.epochs, self.options.patience
         if self.epoch > epochs:
-            return f"all {epochs} epochs are done"
+            return "its epoch is done" if epochs == 1 else f"all {epochs} epochs are done"
         ratios = [row["validation_si_sdr"] for row in self.history]
         if patience and ratios and len(ratios) - 1 - ratios.index(max(ratios)) >= patience:
             return f"no epoch of the last {patience} was better than the best before"
