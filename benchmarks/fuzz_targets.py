@@ -34,7 +34,7 @@ def clean_media(path: Path) -> None:
     finally:
         output.unlink(missing_ok=True)
     with AudioReader(path) as reader:
-        assert isinstance(reader.tags, dict)
+        assert isinstance(reader.about.tags, dict)
         for _ in reader.blocks(_BLOCK):
             pass
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from audio_denoising.io.media import read_tags
+from audio_denoising.io.media import read_about
 from audio_denoising.io.reading import AudioReader, read_audio
 from audio_denoising.io.writing import AudioWriter
 
@@ -55,7 +55,7 @@ def test_tags_are_kept(
     pass_on(first, tmp_path / name)
     pass_on(tmp_path / name, tmp_path / f"second_{name}")
     for path in (tmp_path / name, tmp_path / f"second_{name}"):
-        assert TAGS.items() <= read_tags(path).items()
+        assert TAGS.items() <= read_about(path).tags.items()
     assert read_audio(tmp_path / f"second_{name}")[0].shape[1] > 0
 
 

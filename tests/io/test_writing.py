@@ -39,7 +39,7 @@ def write(path: Path, samples: np.ndarray = NOISE, rate: int = 48_000, **options
         ("a.flac", "PCM_24", "PCM_24"),
         ("a.flac", "FLOAT", "PCM_24"),
         ("a.flac", "PCM_32", "PCM_24"),
-        ("a.flac", "PCM_U8", "PCM_S8"),
+        ("a.flac", "PCM_U8", "PCM_16"),
         ("a.flac", "MPEG_LAYER_III", "PCM_16"),
         ("a.ogg", "PCM_16", "VORBIS"),
         ("a.ogg", "OPUS", "OPUS"),
@@ -79,9 +79,9 @@ def test_integers_clip_and_never_wrap(tmp_path: Path, name: str) -> None:
 
 
 def test_a_wav_beyond_four_gigabytes_becomes_rf64(tmp_path: Path) -> None:
-    assert choose_format(Path("a.wav"), "PCM_16", 2**31) == ("RF64", "PCM_16")
-    assert choose_format(Path("a.wav"), "PCM_16", 2**31 - 2**16) == ("WAV", "PCM_16")
-    assert choose_format(Path("a.wav"), "FLOAT", 2**30) == ("RF64", "FLOAT")
+    assert choose_format(Path("a.wav"), "PCM_16", 2**31) == ("rf64", "PCM_16")
+    assert choose_format(Path("a.wav"), "PCM_16", 2**31 - 2**16) == ("wav", "PCM_16")
+    assert choose_format(Path("a.wav"), "FLOAT", 2**30) == ("rf64", "FLOAT")
     write(tmp_path / "a.wav", frames=2**31)
     assert soundfile.info(tmp_path / "a.wav").format == "RF64"
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-_WITH_CHAPTERS = ("mp4", "mov", "matroska", "webm", "mp3", "asf")
+_WITH_CHAPTERS = ("mp4", "mov", "matroska", "webm", "mp3", "asf", "ogg", "opus", "wav")
 _MP4 = ("mp4", "mov")
 _SEEN = 0.01  # difference in width
 _NONSTRICT = 0x20000  # FFmpeg's AVFMT_TS_NONSTRICT: stamps may stay the same

@@ -33,6 +33,9 @@ _LAYOUTS = {
 UNFLUSHED = {"ac3": 256}
 """Samples that an encoder keeps to itself at the end, unless silence pushes them out."""
 
+# FFmpeg's way to libopus mixes up the channels of 5.0 and 6.1: they must be given like this.
+_OPUS_ORDER = {5: [0, 1, 4, 2, 3], 7: [0, 1, 4, 3, 5, 2, 6]}
+
 _LOSSLESS = ("pcm", "flac", "alac")
 _MOST_BITS = {"ac3": 640_000, "libopencore_amrnb": 12_200}
 # LAME turns the sound down by 0.4 dB at constant bit rates, but not at constant quality: 0 is the
@@ -56,6 +59,8 @@ def raw_samples(samples: Samples, name: str, subtype: str) -> npt.NDArray[Any]:
 
     Integers are rounded and clipped.
     """
+    if subtype == "OPUS" and len(samples) in _OPUS_ORDER:
+        samples = samples[_OPUS_ORDER[len(samples)]]
     raw: npt.NDArray[Any] = samples
     if name == "dbl":
         raw = samples.astype(np.float64)
@@ -92,7 +97,10 @@ def accepted(
     if resample and held and rate not in held:
         rate = min((r for r in held if r > rate), default=max(held))
     problem: Exception | None = None
-    for chosen in filter(None, [layout, *_LAYOUTS.get(channels, []), f"{channels} channels"]):
+    guesses = [*_LAYOUTS.get(channels, []), f"{channels} channels"]
+    if encoder.startswith("pcm"):  # which needs none: nothing is made up
+        guesses.reverse()
+    for chosen in filter(None, [layout, *guesses]):
         context = av.CodecContext.create(encoder, "w")
         assert isinstance(context, av.AudioCodecContext)
         context.format, context.rate = name, rate

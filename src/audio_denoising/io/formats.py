@@ -1,12 +1,12 @@
 """The files that can be written: which container and codec stand behind each extension.
 
-libsndfile writes what it holds exactly (WAV, RF64, W64, CAF) and Ogg, whose Vorbis encoder FFmpeg's
-wheels lack. FFmpeg (through PyAV) writes the rest, with every tag and cover picture, and video.
+FFmpeg (through PyAV) writes them, with tags, cover pictures and the order of the loudspeakers;
+libsndfile only Vorbis, whose encoder FFmpeg's wheels lack.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from audio_denoising.errors import UserError
@@ -29,8 +29,7 @@ class Container:
         video: it holds video, subtitles and further sound tracks beside the sound.
         pictures: it holds cover pictures.
         options: FFmpeg's options for the container.
-        late_frames: codec frames by which decoded sound is late without the container telling so.
-        late_samples: samples by which it is late on top.
+        lost_frames: codec frames that decoders lose at either end; silence is written for them.
     """
 
     name: str
@@ -38,12 +37,7 @@ class Container:
     video: bool = False
     pictures: bool = False
     options: dict[str, str] = field(default_factory=dict)
-    late_frames: int = 0
-    late_samples: int = 0
-
-
-def _libsndfile(name: str, *kept: str) -> Container:
-    return Container(name, dict.fromkeys(kept, LIBSNDFILE))
+    lost_frames: int = 0
 
 
 def _pcm(order: str) -> dict[str, str]:
@@ -52,40 +46,42 @@ def _pcm(order: str) -> dict[str, str]:
     return {subtype: f"pcm_{name}{order}" for subtype, name in bits.items()}
 
 
-_PCM = ("PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
 _LAW = {"ULAW": "pcm_mulaw", "ALAW": "pcm_alaw"}
 _ALAC = {"ALAC_16": "alac", "ALAC_24": "alac"}
 _LOSSY = {"AAC": "aac", "MPEG_LAYER_III": "libmp3lame", "AC3": "ac3"}
 _FLAC = {"PCM_16": "flac", "PCM_24": "flac"}
-_OGG = _libsndfile("OGG", "VORBIS", "OPUS")
+_OGG = Container("ogg", {"VORBIS": LIBSNDFILE, "OPUS": "libopus"})
+_U8 = {"PCM_U8": "pcm_u8"}
 _AIFF = Container("aiff", {**_pcm("be"), "PCM_S8": "pcm_s8", **_LAW}, options={"write_id3v2": "1"})
+_M4A = Container("mp4", {"AAC": "aac", **_ALAC}, pictures=True, options={"brand": "M4A "})
 _MP4 = Container("mp4", {**_LOSSY, **_ALAC, "OPUS": "libopus"}, video=True, pictures=True)
 _MOV = Container("mov", {**_LOSSY, **_pcm("le"), **_ALAC, **_LAW}, video=True, pictures=True)
 # A shift of all streams by the encoder's delay would move the picture.
 _UNSHIFTED = {"avoid_negative_ts": "disabled"}
 _MKV = Container(
     "matroska",
-    {**_LOSSY, "OPUS": "libopus", **_pcm("le"), **_FLAC, "PCM_U8": "pcm_u8", **_LAW},
+    {**_LOSSY, "OPUS": "libopus", **_pcm("le"), **_FLAC, **_U8, **_LAW},
     video=True,
     pictures=True,
     options=_UNSHIFTED,
 )
 
 CONTAINERS: dict[str, Container] = {
-    ".wav": _libsndfile("WAV", *_PCM, "PCM_U8", "ULAW", "ALAW"),
-    ".flac": Container("flac", {**_FLAC, "PCM_S8": LIBSNDFILE}, pictures=True),
+    ".wav": Container("wav", {**_pcm("le"), **_U8, **_LAW}),
+    ".flac": Container("flac", _FLAC, pictures=True),
     ".ogg": _OGG,
     ".oga": _OGG,
-    ".opus": _libsndfile("OGG", "OPUS"),
+    ".opus": Container("opus", {"OPUS": "libopus"}),
     ".mp3": Container("mp3", {"MPEG_LAYER_III": "libmp3lame"}, pictures=True),
-    ".m4a": Container("mp4", {"AAC": "aac", **_ALAC}, pictures=True, options={"brand": "M4A "}),
-    ".aac": Container("adts", {"AAC": "aac"}, late_frames=1),
-    ".wma": Container("asf", {"WMA": "wmav2"}, late_frames=-1),
-    ".amr": Container("amr", {"AMR_NB": "libopencore_amrnb"}, late_samples=40),
+    ".m4a": _M4A,
+    ".m4b": replace(_M4A, options={"brand": "M4B "}),
+    ".aac": Container("adts", {"AAC": "aac"}),
+    ".wma": Container("asf", {"WMA": "wmav2"}, lost_frames=1),
+    ".amr": Container("amr", {"AMR_NB": "libopencore_amrnb"}),
     ".aiff": _AIFF,
     ".aif": _AIFF,
-    ".w64": _libsndfile("W64", *_PCM, "PCM_U8"),
-    ".caf": _libsndfile("CAF", *_PCM, "PCM_S8"),
+    ".w64": Container("w64", {**_pcm("le"), **_U8}),
+    ".caf": Container("caf", {**_pcm("le"), "PCM_S8": "pcm_s8", **_LAW}),
     ".mp4": _MP4,
     ".m4v": _MP4,
     ".mov": _MOV,
@@ -97,7 +93,7 @@ CONTAINERS: dict[str, Container] = {
 _OTHER_VIDEO = (
     ".3g2 .3gp .asf .avi .divx .f4v .flv .m2ts .m2v .mpeg .mpg .mts .mxf .ogv .ts .vob .wmv"
 )
-_OTHER_AUDIO = ".ac3 .ape .au .awb .dts .eac3 .m4b .mp2 .opus .ra .rf64 .snd .tta .wv"
+_OTHER_AUDIO = ".ac3 .ape .au .awb .dts .eac3 .mp2 .ra .rf64 .snd .tta .wv"
 
 MEDIA_EXTENSIONS = frozenset([*CONTAINERS, *_OTHER_VIDEO.split(), *_OTHER_AUDIO.split()])
 """The lower-case extensions by which recordings are found in a folder."""
@@ -142,7 +138,7 @@ def choose_format(path: Path, subtype: str, size: int = 0) -> tuple[str, str]:
         size: samples over all channels. A WAV beyond 4 GiB becomes RF64, its large-file form.
 
     Returns:
-        Names of container and sample format, such as ``("WAV", "PCM_24")``.
+        Names of container and sample format, such as ``("wav", "PCM_24")``.
 
     Raises:
         UserError: the extension is unknown.
@@ -151,8 +147,8 @@ def choose_format(path: Path, subtype: str, size: int = 0) -> tuple[str, str]:
     kept = container.encoders
     nearest = _NEAREST.get(subtype, "")
     chosen = subtype if subtype in kept else nearest if nearest in kept else next(iter(kept))
-    if container.name == "WAV" and size * _BYTES.get(chosen, 4) > _WAV_LIMIT:
-        return "RF64", chosen
+    if container.name == "wav" and size * _BYTES.get(chosen, 4) > _WAV_LIMIT:
+        return "rf64", chosen
     return container.name, chosen
 
 
@@ -165,7 +161,10 @@ def default_output(path: str | Path) -> Path:
     path = Path(path)
     extension = path.suffix.lower()
     if extension in _OTHER_VIDEO.split():
-        chosen = ".mkv"
+        # Here, not above: FFmpeg's libraries take a moment to load.
+        from audio_denoising.io.media import is_sound_alone
+
+        chosen = ".wav" if is_sound_alone(path) else ".mkv"
     elif extension in CONTAINERS and CONTAINERS[extension].video and extension != ".mka":
         chosen = path.suffix
     else:

@@ -6,6 +6,7 @@ Only local files are opened: a playlist that names a web address fetches nothing
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -345,18 +346,48 @@ class MediaDecoder:
         return False, 0.0 if abs(seconds - guessed) < _LIKE_A_GUESS * seconds else seconds
 
 
-def read_tags(path: Path) -> dict[str, str]:
-    """Title, artist, date, comment ... under FFmpeg's names; empty where FFmpeg cannot read it."""
+def is_sound_alone(path: Path) -> bool:
+    """Whether a file that may be a video holds nothing but sound; false where it is not known."""
+    try:
+        with open_media(path) as container:
+            return all(stream.type == "audio" for stream in container.streams)
+    except ERRORS:
+        return False
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file tells beside its sound.
+
+    Attributes:
+        tags: title, artist, date, comment ... under FFmpeg's names.
+        chapters: where in seconds each begins, and its title.
+        covers: the number of cover pictures.
+    """
+
+    tags: dict[str, str] = field(default_factory=dict)
+    chapters: tuple[tuple[float, str], ...] = ()
+    covers: int = 0
+
+
+def read_about(path: Path) -> About:
+    """What a file tells beside its sound; nothing where FFmpeg cannot read it."""
     try:
         with open_media(path) as container:
             tags = dict(container.metadata)
             if "ogg" in container.format.name and container.streams.audio:
                 tags |= container.streams.audio[0].metadata  # where Ogg keeps them
+            chapters = [
+                (float(c["start"] * (c["time_base"] or 0)), c["metadata"].get("title", ""))
+                for c in container.chapters()
+            ]
+            covers = sum(bool(s.disposition & Disposition.attached_pic) for s in container.streams)
     except ERRORS:
-        return {}
+        return About()
     # Matroska, FLAC and Ogg write ARTIST or Artist.
     named = {name.lower() if name.isalpha() else name: text for name, text in tags.items()}
-    return {name: text for name, text in named.items() if name.lower() not in _TECHNICAL}
+    named = {name: text for name, text in named.items() if name.lower() not in _TECHNICAL}
+    return About(named, tuple(chapters), covers)
 
 
 def read_layout(path: Path) -> str:

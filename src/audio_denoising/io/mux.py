@@ -32,7 +32,6 @@ from audio_denoising.io.media import ERRORS, open_media, sound_tracks
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
-    from av.packet import Packet
 
     from audio_denoising.io.reading import AudioReader
 
@@ -100,19 +99,16 @@ class MediaEncoder:
                 self._copies = Copies(self._source, self._out, container, self._add_sound)
             self._add_streams()
             if source is not None and self._source is not None:
-                self._out.metadata.update(source.tags)
+                self._out.metadata.update(source.about.tags)
             self._start()
         except BaseException:
             self.abort()
             raise
-        # What the container cannot tell is made up for by silence and by dropping packets.
-        frame = self._stream.codec_context.frame_size
-        late = container.late_frames * frame + container.late_samples
-        self._to_drop = max(0, math.ceil(late / max(frame, 1)))
         start = source.start if source is not None and container.video else 0.0
         self._position = round(start * self._rate)
-        self._tail = np.zeros((channels, max(-late, UNFLUSHED.get(self._encoder, 0))), np.float32)
-        self._encode(np.zeros((channels, self._to_drop * frame - late), np.float32))
+        lost = container.lost_frames * self._stream.codec_context.frame_size
+        self._tail = np.zeros((channels, lost or UNFLUSHED.get(self._encoder, 0)), np.float32)
+        self._encode(np.zeros((channels, lost), np.float32))
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -132,7 +128,7 @@ class MediaEncoder:
                 rest = np.zeros((0, self._tail.shape[0]), np.float32)
                 self._encode(self._resampler.resample_chunk(rest, last=True).T)
             self._encode(self._tail)
-            self._mux(self._stream.encode(None))
+            self._out.mux(self._stream.encode(None))
             if self._copies is not None:
                 self._copies.until(math.inf)
             self._out.close()
@@ -235,11 +231,6 @@ class MediaEncoder:
                 self._position += piece.shape[1]
                 if self._copies is not None:
                     self._copies.until(self._position / self._rate)
-                self._mux(self._stream.encode(frame))
+                self._out.mux(self._stream.encode(frame))
         except av.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from error
-
-    def _mux(self, packets: list[Packet]) -> None:
-        dropped = min(self._to_drop, len(packets))
-        self._to_drop -= dropped
-        self._out.mux(packets[dropped:])

@@ -21,7 +21,7 @@ from audio_denoising.io.paths import require_file
 from audio_denoising.io.sndfile import SndfileDecoder
 
 if TYPE_CHECKING:
-    from audio_denoising.io.media import MediaDecoder
+    from audio_denoising.io.media import About, MediaDecoder
 
 Samples = npt.NDArray[np.float32]
 
@@ -86,11 +86,11 @@ class AudioReader:
         self.track = self._decoder.track
 
     @cached_property
-    def tags(self) -> dict[str, str]:
-        """Title, artist, date, comment ... under FFmpeg's names."""
-        from audio_denoising.io.media import read_tags
+    def about(self) -> About:
+        """Tags, chapters and the like."""
+        from audio_denoising.io.media import read_about
 
-        return read_tags(self.path)
+        return read_about(self.path)
 
     def blocks(self, size: int) -> Iterator[Samples]:
         """Read on to the end of the file in blocks of ``size`` samples, the last one shorter.

@@ -1,7 +1,4 @@
-"""libsndfile behind the reader and the writer: WAV, FLAC, AIFF, Ogg and what else it holds exactly.
-
-It reads WAV, RF64, FLAC, AIFF, Ogg (Vorbis and Opus) and more.
-"""
+"""libsndfile behind the reader and the writer: it reads WAV, AIFF and more, and writes Vorbis."""
 
 from __future__ import annotations
 
@@ -41,6 +38,16 @@ _TAGS = {
     "genre": "genre",
     "copyright": "copyright",
     "track": "tracknumber",
+}
+
+
+# Where Vorbis keeps the channels of FFmpeg's layouts 3.0, quad, 5.0, 5.1, 6.1 and 7.1.
+_ORDER = {
+    3: [0, 2, 1],
+    5: [0, 2, 1, 3, 4],
+    6: [0, 2, 1, 4, 5, 3],
+    7: [0, 2, 1, 5, 6, 4, 3],
+    8: [0, 2, 1, 6, 7, 4, 5, 3],
 }
 
 
@@ -111,27 +118,20 @@ def _told_frames(log: str, found: int) -> float:
     return found * int(told[1]) / int(told[2])
 
 
-class SndfileEncoder:
-    """A file that libsndfile writes.
+class VorbisEncoder:
+    """An Ogg file with Vorbis, which libsndfile encodes.
 
     Raises:
-        ERRORS: the container cannot hold this sample format, rate or number of channels.
+        ERRORS: Vorbis cannot hold this rate or number of channels.
     """
 
     left_out: tuple[str, ...] = ()
+    subtype = "VORBIS"
 
-    def __init__(
-        self,
-        path: Path,
-        rate: int,
-        channels: int,
-        container: str,
-        subtype: str,
-        tags: Mapping[str, str],
-    ) -> None:
+    def __init__(self, path: Path, rate: int, channels: int, tags: Mapping[str, str]) -> None:
         name = for_libsndfile(path)
-        self._file = soundfile.SoundFile(name, "w", rate, channels, subtype, format=container)
-        self.subtype = subtype
+        self._file = soundfile.SoundFile(name, "w", rate, channels, "VORBIS", format="OGG")
+        self._order = _ORDER.get(channels, list(range(channels)))
         for name, own in _TAGS.items():
             if name in tags:
                 setattr(self._file, own, tags[name])
@@ -139,7 +139,7 @@ class SndfileEncoder:
     def write(self, samples: Samples) -> None:
         """Append samples ``(channels, n)``; OSError where they cannot be written."""
         try:
-            self._file.write(np.ascontiguousarray(samples.T))
+            self._file.write(np.ascontiguousarray(samples[self._order].T))
         except (soundfile.SoundFileError, AssertionError) as error:
             # AssertionError: how soundfile reports that fewer samples were written than given.
             raise OSError from error

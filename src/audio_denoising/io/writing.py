@@ -6,6 +6,7 @@ name only when it is complete. An error or Ctrl-C on the way removes it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -22,8 +23,9 @@ from audio_denoising.io.formats import (
 )
 from audio_denoising.io.formats import default_output as default_output
 from audio_denoising.io.paths import require_free
+from audio_denoising.io.riff import called, carry
 from audio_denoising.io.sndfile import ERRORS as _REFUSED
-from audio_denoising.io.sndfile import SndfileEncoder
+from audio_denoising.io.sndfile import VorbisEncoder
 from audio_denoising.io.whole_file import WholeFile
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ class AudioWriter:
         source: AudioReader | None = None,
     ) -> None:
         self.path = Path(path)
-        self._force = force
+        self._force, self._source, self._rate = force, source, rate
+        self._lost: tuple[str, ...] = ()
         check_output(self.path, force=force)
         container, chosen = choose_format(self.path, subtype, frames * channels)
         try:
@@ -80,7 +83,7 @@ class AudioWriter:
             raise self._unwritable(error) from error
         self._temporary = self._file.temporary
         try:
-            self._encoder = self._open(container, chosen, rate, channels, source)
+            self._encoder = self._open(container, chosen, rate, channels, frames, source)
         except BaseException as error:
             self._file.discard()
             if isinstance(error, CannotHoldError):
@@ -99,8 +102,11 @@ class AudioWriter:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """A sentence for each stream of the source that the output cannot hold."""
-        return self._encoder.left_out
+        """A sentence for all that goes with the source's sound and that the output cannot hold.
+
+        Of tags, chapters and the like it is known when the file is complete.
+        """
+        return (*self._encoder.left_out, *self._lost)
 
     def write(self, samples: Samples) -> None:
         """Append samples ``(channels, n)``, full scale at 1.
@@ -127,6 +133,8 @@ class AudioWriter:
                 self._encoder.abort()
                 return
             self._encoder.close()
+            if self._source is not None:
+                self._lost = self._carry_over(self._source)
             check_output(self.path, force=self._force)
             self._file.keep()
         except OSError as problem:
@@ -135,16 +143,48 @@ class AudioWriter:
             self._file.discard()
 
     def _open(
-        self, container: str, subtype: str, rate: int, channels: int, source: AudioReader | None
-    ) -> SndfileEncoder | MediaEncoder:
-        if container_of(self.path).encoders[subtype] == LIBSNDFILE:
-            tags = source.tags if source is not None else {}
-            return SndfileEncoder(self._temporary, rate, channels, container, subtype, tags)
+        self,
+        container: str,
+        subtype: str,
+        rate: int,
+        channels: int,
+        frames: int,
+        source: AudioReader | None,
+    ) -> VorbisEncoder | MediaEncoder:
+        kind = container_of(self.path)
+        if kind.encoders[subtype] == LIBSNDFILE:
+            tags = source.about.tags if source is not None else {}
+            return VorbisEncoder(self._temporary, rate, channels, tags)
+        if kind.name == "wav":
+            # Where the length is not known, room is left to make it an RF64 in the end.
+            large = "always" if container == "rf64" else "never" if frames else "auto"
+            kind = replace(kind, options={**kind.options, "rf64": large})
         # Here, not above: FFmpeg's libraries take a moment to load.
         from audio_denoising.io.mux import MediaEncoder
 
-        return MediaEncoder(
-            self._temporary, rate, channels, container_of(self.path), subtype, source
+        return MediaEncoder(self._temporary, rate, channels, kind, subtype, source)
+
+    def _carry_over(self, source: AudioReader) -> tuple[str, ...]:
+        """Add what only the complete file can take, and name what it does not hold."""
+        from audio_denoising.io.media import read_about
+
+        chapters = [(round(start * self._rate), title) for start, title in source.about.chapters]
+        lost = [called(chunk) for chunk in carry(source.path, self._temporary, chapters)]
+        kept = read_about(self._temporary)
+        tags = [
+            name
+            for name, text in source.about.tags.items()
+            if name not in kept.tags and text not in kept.tags.values()
+        ]
+        if tags:
+            lost.append(f"tags ({', '.join(tags)})")
+        if len(kept.chapters) < len(source.about.chapters):
+            lost.append("chapters")
+        if kept.covers < source.about.covers:
+            lost.append("cover picture")
+        told = " ".join(self._encoder.left_out)
+        return tuple(
+            f"its {what} cannot be kept in this kind of file" for what in lost if what not in told
         )
 
     def _unwritable(self, error: BaseException) -> UserError:
