@@ -1,16 +1,21 @@
 """Holds a layer of ours against torch: the same numbers in, the same numbers out and back.
 
-The judge is always torch's autograd in float64, also of our float32 results.
+The judge is always torch's autograd in float64. Relative error means ||ours - theirs|| / ||theirs||
+with the L2 norm over the whole tensor; an element-wise ratio would say nothing where a sum cancels
+to nearly zero. In float64 every tensor is held to 1e-9, where a right formula leaves 1e-15.
 
-Relative error means ||ours - theirs|| / ||theirs|| with the L2 norm over the whole tensor. An
-element-wise ratio would say nothing where a sum cancels to nearly zero. In float32 the gradients of
-all parameters count as one vector for the same reason: the bias gradient of a layer with a single
-output channel is a single sum, and where that happens to cancel from 7300 to 9 (as in the last
-layer of the U-Net below) rounding alone leaves 6e-6 of it, and 3e-5 in torch's own float32 layer.
-In float64 every tensor is held to the bound by itself.
+In float32 no fixed bound is fair: what rounding leaves depends on the processor's order of sums,
+and on how much cancels. So ours may be `FACTOR` times as far from the float64 truth as the
+library's own float32 layer is on the same machine, in the worse of its memory layouts, and never
+has to be closer than `FLOOR`, a few roundings of the values themselves. The gradients of all
+parameters count as one vector there: the bias gradient of a layer with a single output channel is
+a single sum, and where that happens to cancel from 7300 to 9, rounding alone leaves 6e-6 of it.
 """
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
 
 import torch
 from hypothesis import settings
@@ -18,12 +23,14 @@ from torch import Tensor
 
 from audio_denoising import nn
 
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-6}
-DTYPES = list(TOLERANCE)
+EXACT = 1e-9  # relative error allowed in float64
+FACTOR = 5.0  # times the library's own error, in float32
+FLOOR = 8 * 2.0**-24  # eight roundings to float32
+DTYPES = [torch.float64, torch.float32]
 KERNELS = ["fast", "reference"]
 LAYOUTS = ["contiguous", "channels last", "strided"]
 
-ladder = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+ladder = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 """The same bounded set of random shapes in every run."""
 
 
@@ -71,56 +78,56 @@ def load_into(theirs: torch.nn.Module, ours: nn.Module) -> None:
     theirs.zero_grad()
 
 
-def gradient_errors(ours: nn.Module, theirs: torch.nn.Module) -> dict[str, float]:
-    """Relative errors of the parameters' gradients: each one, or in float32 all as one vector."""
-    expected = {name: parameter.grad for name, parameter in theirs.named_parameters()}
-    found = {name: parameter.grad for name, parameter in ours.named_parameters()}
-    assert found.keys() == expected.keys()
-    pairs: dict[str, tuple[Tensor, Tensor]] = {}
-    for name, gradient in found.items():
-        wanted = expected[name]
-        assert wanted is not None
-        assert gradient.shape == wanted.shape
-        pairs[f"{name} gradient"] = (gradient, wanted)
-    if any(gradient.dtype == torch.float32 for gradient in found.values()):
-        ours_flat, theirs_flat = (
-            torch.cat([pair[i].double().flatten() for pair in pairs.values()]) for i in (0, 1)
-        )
-        pairs = {"all gradients": (ours_flat, theirs_flat)}
-    return {name: relative_error(*pair) for name, pair in pairs.items()}
+Results = dict[str, Tensor]
 
 
-def errors(
-    ours: nn.Module,
-    theirs: torch.nn.Module,
-    x: Tensor,
-    layouts: tuple[str, str] = ("contiguous", "contiguous"),
+def results_of_torch(module: torch.nn.Module, x: Tensor, cotangent: Tensor) -> Results:
+    """Output and gradients of a module of torch.nn, by name, in the type of x."""
+    module.zero_grad()
+    leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    output = module(leaf * 1)  # times one: in-place layers may not overwrite a leaf
+    output.backward(cotangent.to(x.dtype))
+    assert leaf.grad is not None
+    return {"output": output.detach(), "input gradient": leaf.grad, **gradients_of(module)}
+
+
+def gradients_of(module: nn.Module | torch.nn.Module) -> Results:
+    """The gradients of all parameters by name; in float32 all of them as one vector."""
+    found: Results = {}
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None
+        found[f"{name} gradient"] = parameter.grad
+    return found
+
+
+def relative_errors(found: Results, truth: Results, as_one: bool) -> dict[str, float]:
+    """Of every result in `found`; `as_one`: of the parameters' gradients as one vector."""
+    if as_one:
+        found, truth = (dict(_joined(each)) for each in (found, truth))
+    return {name: relative_error(result, truth[name]) for name, result in found.items()}
+
+
+def _joined(results: Results) -> Iterator[tuple[str, Tensor]]:
+    of_parameters = [name for name in results if name not in ("output", "input gradient")]
+    yield from ((name, results[name]) for name in results if name not in of_parameters)
+    if of_parameters:
+        flat = [results[name].double().flatten() for name in sorted(of_parameters)]
+        yield "all gradients", torch.cat(flat)
+
+
+def allowed_errors(
+    theirs: torch.nn.Module, x: Tensor, cotangent: Tensor, truth: Results, factor: float = FACTOR
 ) -> dict[str, float]:
-    """Relative errors of the output and of every gradient, by name.
-
-    Runs `ours` in the dtype of x under inference mode and `theirs` in float64 with autograd, from
-    the same parameters, input and random cotangent. `layouts` are those of input and cotangent.
-    """
-    load_into(theirs, ours)
-    x64 = x.detach().double().clone().requires_grad_()
-    expected = theirs(x64 * 1)  # times one: in-place layers may not overwrite a leaf
-    cotangent = random_tensor(tuple(expected.shape), x.dtype, 77)
-    expected.backward(cotangent.double())
-    with torch.inference_mode():
-        ours.train()
-        ours.zero_grad()
-        given, gradient = lay_out(x.clone(), layouts[0]), lay_out(cotangent.clone(), layouts[1])
-        output = ours(given)
-        results = {"output": relative_error(output, expected)}
-        grad_input = ours.backward(gradient)
-    assert torch.equal(given, x), "forward overwrote its input"
-    assert torch.equal(gradient, cotangent), "backward overwrote its input"
-    assert x64.grad is not None
-    if grad_input.numel():  # a first layer computes none
-        results["input gradient"] = relative_error(grad_input, x64.grad)
-    results |= gradient_errors(ours, theirs)
-    assert output.dtype == grad_input.dtype == x.dtype
-    return results
+    """The relative error that each result may have in the type of x; `theirs` is in float64."""
+    if x.dtype == torch.float64:
+        return dict.fromkeys(truth, EXACT)
+    own: dict[str, float] = {}
+    for layout in (torch.contiguous_format, torch.channels_last)[: 2 if x.dim() == 4 else 1]:
+        twin = copy.deepcopy(theirs).float().to(memory_format=layout)  # type: ignore[call-overload]
+        found = results_of_torch(twin, x.contiguous(memory_format=layout), cotangent)
+        for name, error in relative_errors(found, truth, as_one=True).items():
+            own[name] = max(FLOOR / factor, error, own.get(name, 0.0))
+    return {name: factor * error for name, error in own.items()}
 
 
 def assert_parity(
@@ -128,12 +135,36 @@ def assert_parity(
     theirs: torch.nn.Module,
     x: Tensor,
     layouts: tuple[str, str] = ("contiguous", "contiguous"),
-    tolerance: dict[torch.dtype, float] = TOLERANCE,
+    factor: float = FACTOR,
 ) -> None:
-    """Fails with the name and the error of everything that differs from torch."""
-    found = errors(ours, theirs, x, layouts)
-    wrong = {name: error for name, error in found.items() if not error < tolerance[x.dtype]}
-    assert not wrong, f"relative errors against float64 autograd: {wrong}"
+    """Fails with name, error and bound of everything that is further from the truth than it may be.
+
+    Runs `ours` in the dtype of x under inference mode and `theirs` in float64 with autograd, from
+    the same parameters, input and random cotangent. `layouts` are those of input and cotangent.
+    """
+    load_into(theirs, ours)
+    with torch.no_grad():
+        shape = tuple(theirs(x.double() * 1).shape)
+    cotangent = random_tensor(shape, x.dtype, 77)
+    truth = results_of_torch(theirs, x.double(), cotangent)
+    allowed = allowed_errors(theirs, x, cotangent, truth, factor)
+    with torch.inference_mode():
+        ours.train()
+        ours.zero_grad()
+        given, gradient = lay_out(x.clone(), layouts[0]), lay_out(cotangent.clone(), layouts[1])
+        output = ours(given)
+        found = {"output": output.clone(), "input gradient": ours.backward(gradient)}
+    assert torch.equal(given, x), "forward overwrote its input"
+    assert torch.equal(gradient, cotangent), "backward overwrote its input"
+    assert output.dtype == found["input gradient"].dtype == x.dtype
+    if not found["input gradient"].numel():  # a first layer computes none
+        del found["input gradient"]
+    found |= gradients_of(ours)
+    assert found.keys() <= truth.keys()
+    assert truth.keys() - found.keys() <= {"input gradient"}
+    errors = relative_errors(found, truth, as_one=x.dtype == torch.float32)
+    wrong = {name: (e, allowed[name]) for name, e in errors.items() if not e < allowed[name]}
+    assert not wrong, f"relative errors and what is allowed: {wrong}"
 
 
 def kept_tensors(module: nn.Module) -> list[str]:

@@ -17,9 +17,9 @@ from audio_denoising.nn.winograd_basis import FOUR, TWO, Basis
 
 from .parity import (
     DTYPES,
+    FACTOR,
     KERNELS,
     LAYOUTS,
-    TOLERANCE,
     assert_parity,
     kept_tensors,
     ladder,
@@ -67,14 +67,14 @@ class Case:
         kernels: str | ModuleType,
         dtype: torch.dtype,
         transposed: bool = False,
-        tolerance: dict[torch.dtype, float] = TOLERANCE,
+        factor: float = FACTOR,
     ) -> None:
         """Compares the layer with torch."""
         kind = torch.nn.ConvTranspose2d if transposed else torch.nn.Conv2d
         arguments = self.arguments(transposed)
         theirs = kind(self.shape[1], self.channels, self.kernel, **arguments)  # type: ignore[arg-type]
         x = random_tensor(self.shape, dtype, seed=sum(self.shape))
-        assert_parity(self.ours(kernels, dtype, transposed), theirs, x, self.layouts, tolerance)
+        assert_parity(self.ours(kernels, dtype, transposed), theirs, x, self.layouts, factor)
 
 
 def pairs(low: int, high: int) -> st.SearchStrategy[Pair]:
@@ -160,14 +160,14 @@ def test_winograd_in_both_bases(
     basis: Basis,
     dtype: torch.dtype,
 ) -> None:
-    """Also when a chunk is one row of tiles, or a few. F(4, 3) has larger numbers in its matrices
-    than F(2, 3), and rounding errors up to ten times those of a direct convolution."""
+    """Also when a chunk is one row of tiles, or a few. F(4, 3) has larger numbers in its matrices:
+    its rounding errors were up to 17 times the library's, those of F(2, 3) up to 6 times."""
     case = Case((batch, channels[0], *size), channels[1], (3, 3), (1, 1), padding)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "FEWEST_TILES", 1 if basis is FOUR else 1 << 30)
         patch.setattr(tiles, "TILE", values)
         patch.setattr(winograd, "LARGEST_KERNEL", 20_000)  # output channels in pieces, too
-        case.check(winograd, dtype, tolerance={torch.float64: 1e-9, torch.float32: 1e-5})
+        case.check(winograd, dtype, factor=50 if basis is FOUR else 20)
 
 
 CHANNELS_LAST = ("channels last", "channels last")
