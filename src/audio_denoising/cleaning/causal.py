@@ -1,4 +1,4 @@
-"""A signal cleaned by v5 as it comes: block after block, at its own sample rate, with carried state.
+"""A signal cleaned by v5 as it comes: block by block, at its own sample rate, with carried state.
 
 A window of 32 ms has bins 31.25 Hz apart at every rate. The network hears the lowest 256 of them,
 as it did in training at 16 kHz; the bins above get the gain of the top of that band. So there is no
@@ -13,13 +13,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from audio_denoising import nn
+from audio_denoising.cleaning.stream import Progress
 from audio_denoising.dsp import compressed_spectrum as spectrum
+from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import Samples
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
@@ -154,6 +157,8 @@ class CausalCleaner:
         device: where it computes.
     """
 
+    needs_level: ClassVar[bool] = False
+
     network: nn.Module
     name: str
     device: torch.device
@@ -162,8 +167,14 @@ class CausalCleaner:
         """A stream of its own for one signal; many may be open at once, each in its own thread."""
         return CausalStream(self.network, rate, channels, self.device)
 
-    def stream(self, blocks: Iterable[Samples], rate: int) -> Iterator[tuple[Samples, Samples]]:
-        """Cleans a signal that arrives in blocks ``(C, n)``, in one pass.
+    def stream(
+        self,
+        blocks: Iterable[Samples],
+        rate: int,
+        level: ActiveLevel | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[Samples, Samples]]:
+        """Cleans a signal that arrives in blocks ``(C, n)``, in one pass; no level is needed.
 
         Yields:
             Noisy and cleaned samples ``(C, m)``, side by side; laid end to end they are the signal.

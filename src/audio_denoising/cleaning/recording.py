@@ -1,7 +1,7 @@
 """One recording into another: read in blocks, cleaned, written whole or not at all.
 
-The file is read twice: once for its level (`dsp.level`), once to clean it. Both times in blocks,
-so that memory stays bounded however long it is.
+In blocks, so that memory stays bounded however long it is. A file is read once; twice where the
+network has to know the level beforehand (`dsp.level`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from audio_denoising.cleaning.rate import checked_rate
-from audio_denoising.cleaning.stream import Progress, StreamCleaner
+from audio_denoising.cleaning.stream import Cleaner, Progress
 from audio_denoising.cleaning.target import Target
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.strength import Strength
@@ -53,7 +53,7 @@ class Report:
 
 
 def clean_recording(
-    cleaner: StreamCleaner,
+    cleaner: Cleaner,
     input: Path,
     target: Target,
     strength: Strength,
@@ -70,10 +70,11 @@ def clean_recording(
     with AudioReader(input, salvage=salvage) as reader:
         rate = checked_rate(reader.rate)
         target.check(input)
-        level = ActiveLevel(rate)
-        for block in reader.blocks(_BLOCK_SECONDS * rate):
-            level.add(block)
-            progress(0.0, max(level.samples, reader.frames) / rate)
+        level = ActiveLevel(rate) if cleaner.needs_level else None
+        if level is not None:
+            for block in reader.blocks(_BLOCK_SECONDS * rate):
+                level.add(block)
+                progress(0.0, max(level.samples, reader.frames) / rate)
     with AudioReader(input, salvage=salvage) as reader, ExitStack() as outputs:
 
         def writer(path: Path, force: bool, source: AudioReader | None) -> AudioWriter:
@@ -83,7 +84,7 @@ def clean_recording(
                     rate,
                     reader.channels,
                     subtype=reader.subtype,
-                    frames=level.samples,
+                    frames=level.samples if level is not None else reader.frames,
                     force=force,
                     source=source,
                 )
@@ -92,7 +93,7 @@ def clean_recording(
         cleaned_file = writer(target.output, target.force or target.in_place, reader)
         # Completed first, as it was opened last: where the output is, the noise is too.
         noise_file = writer(target.noise, target.force, None) if target.noise else None
-        beyond = 0
+        samples = beyond = 0
         blocks = reader.blocks(_BLOCK_SECONDS * rate)
         for noisy, clean in cleaner.stream(blocks, rate, level, progress):
             mixed = strength.mix(noisy, clean)
@@ -101,6 +102,9 @@ def clean_recording(
                 beyond += int(np.count_nonzero(np.abs(mixed) > 1.0))
             if noise_file is not None:
                 noise_file.write(noisy - mixed)
+            samples += mixed.shape[1]
+            if level is None:
+                progress(samples / rate, max(samples, reader.frames) / rate)
     warnings = [*reader.notices, *cleaned_file.left_out]
     if beyond:
         warnings.append(
@@ -108,7 +112,7 @@ def clean_recording(
             f"if that is audible, turn the recording down before cleaning it"
         )
     return Report(
-        seconds=level.samples / rate,
+        seconds=samples / rate,
         elapsed=time.perf_counter() - started,
         model=cleaner.name,
         device=str(cleaner.device),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +30,30 @@ Model = Callable[[Tensor], Tensor]
 Progress = Callable[[float, float], None]
 """Called with the seconds of audio done and the seconds in all."""
 
+
+class Cleaner(Protocol):
+    """A network and what stands around it: noisy signals in, cleaned ones out."""
+
+    needs_level: ClassVar[bool]  # whether the whole signal must be heard before it is cleaned
+
+    @property
+    def name(self) -> str:
+        """What the network is called in reports."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def stream(
+        self,
+        blocks: Iterable[Samples],
+        rate: int,
+        level: ActiveLevel | None,
+        progress: Progress,
+    ) -> Iterator[tuple[Samples, Samples]]:
+        """Noisy and cleaned samples ``(C, m)`` of a signal that arrives in blocks ``(C, n)``."""
+
+
 _TOGETHER = 2  # channels; their windows fill the batches, and more would only take more memory
 
 
@@ -44,6 +69,8 @@ class StreamCleaner:
         batch_size: windows of 2.55 s shown to it at once, those of all channels counted.
     """
 
+    needs_level: ClassVar[bool] = True
+
     model: Model
     name: str
     device: torch.device
@@ -51,7 +78,11 @@ class StreamCleaner:
     batch_size: int
 
     def stream(
-        self, blocks: Iterable[Samples], rate: int, level: ActiveLevel, progress: Progress
+        self,
+        blocks: Iterable[Samples],
+        rate: int,
+        level: ActiveLevel | None,
+        progress: Progress,
     ) -> Iterator[tuple[Samples, Samples]]:
         """Cleans a signal that arrives in blocks ``(C, n)``.
 
@@ -64,6 +95,7 @@ class StreamCleaner:
         Yields:
             Noisy and cleaned samples ``(C, m)``, side by side; laid end to end they are the signal.
         """
+        assert level is not None, "this network needs to know the level"
         gains = level.gains()[:, None]
         done = 0.0
         for chunk in chunks(blocks, rate):
