@@ -26,6 +26,7 @@ from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import Samples
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
+from audio_denoising.models.causal_frames import FrameNetwork
 
 LOWEST_RATE, HIGHEST_RATE = 2_000, 192_000  # Hz
 _TOP = 16  # bins at the top of the band (500 Hz) whose mean gain the bins above get
@@ -59,6 +60,7 @@ class CausalStream:
         self.rate, self.channels, self.device = rate, channels, torch.device(device)
         self._network = copy.deepcopy(network)
         self._recurrent = [m for m in self._network.modules() if isinstance(m, nn.GRU)]
+        self._live = FrameNetwork(self._network, channels) if self.device.type == "cpu" else None
         self._transform = HalfOverlap.at(rate, device=self.device)
         self.reset()
 
@@ -138,13 +140,20 @@ class CausalStream:
         compressed = spectrum.compress(heard[..., :band])
         if band < spectrum.BINS:  # a low rate: there is nothing above
             compressed = torch.nn.functional.pad(compressed, (0, spectrum.BINS - band))
-        mask = spectrum.as_complex(self._network(spectrum.features(compressed)))[..., :band]
-        for layer in self._recurrent:
-            layer.first_state = layer.last_state
+        answer = self._answer(spectrum.features(compressed))
+        mask = spectrum.as_complex(answer)[..., :band]
         # Compressed spectra were masked in training; |M Xc|^(1/0.3) = |M|^(7/3) |M| |X|.
         gains = spectrum.decompress(mask)
         above = gains[..., -_TOP:].abs().mean(-1, keepdim=True)
         return torch.cat((gains, above.to(gains.dtype).expand(*above.shape[:-1], bins - band)), -1)
+
+    def _answer(self, features: Tensor) -> Tensor:
+        """The network's masks (T, N, 64, 8); states go on."""
+        live = self._live if len(features) == 1 else None
+        answer: Tensor = (live or self._network)(features)
+        for layer in self._recurrent:
+            layer.first_state = layer.last_state
+        return answer
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,208 @@
+"""v5's network one frame at a time, for live sound: the same numbers, nothing allocated.
+
+A frame is four million multiplications, 0.1 ms of work. Called layer by layer, the network would
+spend ten times that on making views and asking for memory. Here every buffer and every view is
+made once, and a frame is a list of tensor operations with their operands filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .. import nn
+
+Operation = Callable[[], object]
+
+
+class FrameNetwork:
+    """A folded network (`nn.folded`) for single frames of N signals; states go through its GRUs.
+
+    Args:
+        network: as `causal.build` makes it, folded, in float32 on the CPU.
+        signals: N.
+    """
+
+    def __init__(self, network: nn.Module, signals: int) -> None:
+        self.signals = signals
+        self._operations: list[Operation] = []
+        self._recurrent: list[tuple[nn.GRU, Tensor]] = []
+        assert isinstance(network, nn.Sequential)
+        level, head, _ = network.layers
+        assert isinstance(head, nn.FrequencyConv)
+        outputs, inputs, kernel = head.weight.data.shape
+        self._input = self._level_input(level)
+        last = self._padded(64, inputs, kernel)
+        self._add_level(level, self._input, _inside(last, kernel))
+        self._mask = torch.empty(signals, 64, outputs)
+        self._convolve(head, last, self._mask)
+        self._radial_tanh()
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features (1, N, 64, 12) -> mask (1, N, 64, 8), valid until the next call."""
+        for layer, state in self._recurrent:
+            if layer.first_state is None:
+                state.zero_()
+            elif layer.first_state is not state:
+                state.copy_(layer.first_state)
+        _inside(self._input, 3).copy_(features[0])
+        for operation in self._operations:
+            operation()
+        for layer, state in self._recurrent:
+            layer.last_state = state
+        return self._mask[None]
+
+    def _do(self, function: Callable[..., object], *operands: object, **named: object) -> None:
+        self._operations.append(partial(function, *operands, **named))
+
+    def _level_input(self, level: nn.Module) -> Tensor:
+        assert isinstance(level, nn.UNetLevel) and isinstance(level.encode, nn.Sequential)
+        convolution = level.encode.layers[0]
+        assert isinstance(convolution, nn.FrequencyConv)
+        _, inputs, kernel = convolution.weight.data.shape
+        return self._padded(64, inputs, kernel)
+
+    def _padded(self, bands: int, channels: int, kernel: int) -> Tensor:
+        """Zeros with room for what a convolution sees beyond both ends."""
+        return torch.zeros(self.signals, bands + kernel - 1, channels)
+
+    def _add_level(self, level: nn.Module, x: Tensor, y: Tensor) -> None:
+        """Encoder, what is below, decoder: padded x (N, 64 + 2, C) -> y (N, 64, C')."""
+        assert isinstance(level, nn.UNetLevel)
+        assert isinstance(level.encode, nn.Sequential) and isinstance(level.decode, nn.Sequential)
+        encoder = level.encode.layers[0]
+        assert isinstance(encoder, nn.FrequencyConv)
+        wide = encoder.weight.data.shape[0]
+        padded = self._padded(64, wide, 3)
+        skip = _inside(padded, 3)
+        self._convolve(encoder, x, made := torch.empty(self.signals, 64, wide))
+        self._silu(made, skip)
+        up = torch.empty(self.signals, 64, wide)
+        if isinstance(level.inner, nn.UNetLevel):
+            self._add_level(level.inner, padded, up)
+        else:
+            self._core(level.inner, skip, up)
+        linear, _, *rest = level.decode.layers
+        assert isinstance(linear, nn.Linear) and linear.bias is not None
+        joined = torch.empty(self.signals, 64, wide)
+        weight = linear.weight.data.t()
+        self._product(linear.bias.data, skip, weight[:wide], joined)
+        self._product(joined, up, weight[wide:], joined)
+        if not rest:
+            self._silu(joined, y)
+            return
+        between = self._padded(64, wide, 3)
+        self._silu(joined, _inside(between, 3))
+        assert isinstance(rest[0], nn.FrequencyConv)
+        self._convolve(rest[0], between, joined)
+        self._silu(joined, y)
+
+    def _core(self, core: nn.Module, x: Tensor, y: Tensor) -> None:
+        assert isinstance(core, nn.Sequential)
+        down, narrow, *blocks, up, wide = core.layers
+        assert isinstance(down, nn.BandMatrix) and isinstance(up, nn.BandMatrix)
+        assert isinstance(narrow, nn.Linear) and isinstance(wide, nn.Linear)
+        bands, features = len(down.weight.data), len(narrow.weight.data)
+        coarse = torch.empty(self.signals, bands, x.shape[2])
+        stream = torch.empty(self.signals, bands, features)
+        fine = torch.empty(self.signals, 64, features)
+        self._do(torch.bmm, _for_each(down.weight.data, self.signals), x, out=coarse)
+        self._linear(narrow, coarse, stream)
+        for block in blocks:
+            assert isinstance(block, nn.Residual) and isinstance(block.inner, nn.Sequential)
+            layers = block.inner.layers
+            self._recur(layers, stream) if len(layers) == 2 else self._mix(layers, stream)
+        self._do(torch.bmm, _for_each(up.weight.data, self.signals), stream, out=fine)
+        self._linear(wide, fine, y)
+
+    def _recur(self, layers: tuple[nn.Module, ...], stream: Tensor) -> None:
+        """stream += linear(gru(stream))."""
+        gru, linear = layers
+        assert isinstance(gru, nn.GRU) and isinstance(linear, nn.Linear)
+        hidden = gru.hidden
+        rows = stream.view(-1, stream.shape[2])
+        state = torch.zeros(len(rows), hidden)
+        self._recurrent.append((gru, state))
+        from_input, from_state = torch.empty(2, len(rows), 3 * hidden)
+        gates, candidate = torch.empty(len(rows), 2 * hidden), torch.empty(len(rows), hidden)
+        for made, x, weight, bias in (
+            (from_input, rows, gru.weight_ih_l0, gru.bias_ih_l0),
+            (from_state, state, gru.weight_hh_l0, gru.bias_hh_l0),
+        ):
+            self._do(torch.addmm, bias.data, x, weight.data.t().contiguous(), out=made)
+        both = slice(0, 2 * hidden)
+        self._do(torch.add, from_input[:, both], from_state[:, both], out=gates)
+        self._do(gates.sigmoid_)
+        reset, update = gates[:, :hidden], gates[:, hidden:]
+        new_input, new_state = from_input[:, 2 * hidden :], from_state[:, 2 * hidden :]
+        self._do(torch.addcmul, new_input, reset, new_state, out=candidate)
+        self._do(candidate.tanh_)
+        self._do(torch.lerp, candidate, state, update, out=state)
+        self._add_linear(linear, state.view(stream.shape), stream)
+
+    def _mix(self, layers: tuple[nn.Module, ...], stream: Tensor) -> None:
+        """stream += linear(silu(band matrices(linear(stream))))."""
+        first, matrices, _, last = layers
+        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
+        assert isinstance(matrices, nn.ChannelBandMatrix)
+        turned, mixed = torch.empty_like(stream), torch.empty(stream.shape[2], *stream.shape[:2])
+        self._do(torch.matmul, stream, first.weight.data.t().contiguous(), out=turned)
+        # A matrix times a single row is nothing for a matrix product: multiply, then add up.
+        weight, rows = matrices.weight.data[:, None], turned.permute(2, 0, 1)[:, :, None]
+        products = torch.empty(torch.broadcast_shapes(weight.shape, rows.shape))
+        self._do(torch.mul, weight, rows, out=products)
+        self._do(torch.sum, products, -1, out=mixed)
+        self._silu(mixed, mixed)
+        self._add_linear(last, mixed.permute(1, 2, 0), stream)
+
+    def _linear(self, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
+        assert layer.bias is not None
+        self._product(layer.bias.data, x, layer.weight.data.t(), y)
+
+    def _add_linear(self, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
+        """y += W x + b."""
+        assert layer.bias is not None
+        self._product(y, x, layer.weight.data.t(), y)
+        self._do(y.add_, layer.bias.data)
+
+    def _convolve(self, layer: nn.FrequencyConv, x: Tensor, y: Tensor) -> None:
+        """Padded x (N, F + K - 1, C) -> y (N, F, C'): each place with its neighbours is one row."""
+        outputs, inputs, kernel = layer.weight.data.shape
+        columns = x.as_strided(
+            (self.signals, x.shape[1] - kernel + 1, kernel * inputs),
+            (x.stride(0), inputs, 1),
+        )
+        assert layer.bias is not None
+        matrix = layer.weight.data.permute(2, 1, 0).reshape(-1, outputs)
+        self._product(layer.bias.data, columns, matrix, y)
+
+    def _product(self, start: Tensor, x: Tensor, matrix: Tensor, y: Tensor) -> None:
+        """y = start + x matrix, for (N, R, C) and (C, C')."""
+        across = _for_each(matrix.contiguous(), self.signals)
+        self._do(torch.baddbmm, start, x, across, out=y)
+
+    def _silu(self, x: Tensor, y: Tensor) -> None:
+        shares = torch.empty_like(x)
+        self._do(torch.sigmoid, x, out=shares)
+        self._do(torch.mul, x, shares, out=y)
+
+    def _radial_tanh(self) -> None:
+        pairs = torch.view_as_complex(self._mask.view(self.signals, -1, 2))
+        modulus, share = torch.empty(2, *pairs.shape)
+        self._do(torch.abs, pairs, out=modulus)
+        self._do(modulus.clamp_, min=1e-6)
+        self._do(torch.tanh, modulus, out=share)
+        self._do(share.div_, modulus)
+        self._do(torch.view_as_real(pairs).mul_, share[..., None])
+
+
+def _inside(padded: Tensor, kernel: int) -> Tensor:
+    edge = kernel // 2
+    return padded[:, edge : padded.shape[1] - edge]
+
+
+def _for_each(matrix: Tensor, signals: int) -> Tensor:
+    return matrix.expand(signals, *matrix.shape)
