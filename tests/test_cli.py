@@ -28,7 +28,7 @@ from audio_denoising.cleaning.stream import StreamCleaner
 from audio_denoising.cli import main
 from audio_denoising.cli_options import NOISE, SPEECH
 from audio_denoising.denoiser import Denoiser
-from audio_denoising.models import VERSIONS, WIDTHS, build
+from audio_denoising.models import VERSIONS, build
 from audio_denoising.training import session
 from audio_denoising.training.checkpoint import describe, export, load_checkpoint, save_checkpoint
 
@@ -665,11 +665,11 @@ def test_models_lists_versions_sizes_parameters_and_weights(
     told = denoise("models")
     assert (told.code, told.err) == (0, "")
     rows = [line.split() for line in told.out.splitlines()]
-    for version in VERSIONS:
-        for size in WIDTHS:
+    for version, kind in VERSIONS.items():
+        for size in kind.sizes:
             (row,) = (row for row in rows if row[:2] == [version, size])
-            values = build(version, size).state_dict().values()
-            assert row[2] == f"{sum(value.numel() for value in values):,}"
+            weights = build(version, size).parameters()
+            assert row[2] == f"{sum(weight.data.numel() for weight in weights):,}"
             shipped = (version, size) == ("v4", "small")
             assert " ".join(row).endswith(" 5.5 MB" if shipped else " -")
 

@@ -112,10 +112,10 @@ def compare(
         _draw_histories([str(path) for path in inputs or []], output, force=force)
         return
     from .models import VERSIONS
-    from .shipped import locate
+    from .shipped import has_weights, locate
 
     inputs = inputs or []
-    names = list(dict.fromkeys(model or VERSIONS))
+    names = list(dict.fromkeys(model or filter(has_weights, VERSIONS)))
     if clean is not None and len(inputs) != 1:
         raise UserError("--clean belongs to one recording: give one INPUT with it")
     for name in names:
@@ -159,8 +159,9 @@ def _draw_histories(sources: list[str], output: Path, *, force: bool) -> None:
 
     from .evaluation.curves_figure import write_curves
     from .models import VERSIONS
+    from .shipped import has_weights
 
-    write_curves(sources or list(VERSIONS), path)
+    write_curves(sources or list(filter(has_weights, VERSIONS)), path)
     console.print(str(path), style="bold", markup=False, soft_wrap=True)
 
 

@@ -17,7 +17,10 @@ console = Console(highlight=False, emoji=False)
 _POOLED = {"small": 2_160_737, "large": 34_549_121}
 _STRIDED = {"small": 2_728_017, "large": 43_619_649}
 # Known, not counted: to build all networks would take seconds and half a gigabyte.
-PARAMETERS = {"v2": _POOLED, "v3": _POOLED, "v4": _STRIDED, "torch": _STRIDED}
+PARAMETERS = {
+    **{"v2": _POOLED, "v3": _POOLED, "v4": _STRIDED, "torch": _STRIDED},
+    "v5": {"small": 82_024, "base": 150_056, "large": 333_256},
+}
 
 
 def models(
@@ -53,17 +56,18 @@ def models(
 
 def _table() -> Table:
     """What can be trained, and what is there already."""
-    from .models import VERSIONS, WIDTHS
+    from .models import VERSIONS
     from .shipped import shipped
 
     table = Table(box=None, header_style="bold")
     for name in ("version", "size", "parameters", "loss", "optimiser", "engine", "shipped weights"):
         table.add_column(name, justify="right" if name == "parameters" else "left")
     for row in VERSIONS.values():
-        for size in WIDTHS:
+        for size in row.sizes:
             count, weights = PARAMETERS[row.name][size], "-"
-            if size == "small" and shipped(row.name).exists():
-                weights = f"{shipped(row.name).stat().st_size / 1e6:.1f} MB"
+            own = shipped(row.name)
+            if own.stem == f"{row.name}-{size}" and own.exists():
+                weights = f"{own.stat().st_size / 1e6:.1f} MB"
             cells = (row.name, size, f"{count:,}", row.loss, row.optimiser, row.engine, weights)
             table.add_row(*cells)
     return table

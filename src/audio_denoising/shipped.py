@@ -13,8 +13,13 @@ SHIPPED = Path(__file__).resolve().parent / "checkpoints"
 
 
 def shipped(version: str) -> Path:
-    """Where the weights of a version lie that come with the package (small size)."""
-    return SHIPPED / f"{version}-small.pth"
+    """Where the weights of a version lie that come with the package: v5 in its base size."""
+    return SHIPPED / f"{version}-{'base' if version == 'v5' else 'small'}.pth"
+
+
+def has_weights(version: str) -> bool:
+    """Whether weights of a version come with the package."""
+    return shipped(version).is_file()
 
 
 def locate(name_or_path: str | Path) -> Path:
@@ -33,7 +38,7 @@ def locate(name_or_path: str | Path) -> Path:
             raise UserError(f"no checkpoint at {text}: check the name, or train one first")
         return Path(text)
     if not shipped(text).is_file():
-        known = sorted(path.name.rpartition("-")[0] for path in SHIPPED.glob("*-small.pth"))
+        known = sorted(path.name.rpartition("-")[0] for path in SHIPPED.glob("*.pth"))
         raise UserError(
             f"there is no version {text}: choose one of {', '.join(known)}, or give a checkpoint "
             f"file whose name ends in .pth"

@@ -154,12 +154,12 @@ def test_output_and_gradients_of_the_whole_network(
 @pytest.mark.parametrize("size", ["small", "large"])
 @pytest.mark.parametrize("version", [*SCRATCH, "torch"])
 def test_same_keys_and_shapes_as_the_twin(version: str, size: str) -> None:
-    row, widths = models.VERSIONS[version], models.WIDTHS[size]
+    plan, widths = models.VERSIONS[version].plan, models.WIDTHS[size]
     from audio_denoising.models import unet, unet_torch
 
     with torch.device("meta"):
-        twin = unet.assemble(unet_torch.LAYERS, row, widths).state_dict()
-        model = unet.assemble(nn, row, widths).state_dict()
+        twin = unet.assemble(unet_torch.LAYERS, plan, widths).state_dict()
+        model = unet.assemble(nn, plan, widths).state_dict()
     assert [(n, t.shape) for n, t in model.items()] == [(n, t.shape) for n, t in twin.items()]
 
 
@@ -196,7 +196,7 @@ def test_v2_and_v3_differ_in_training_only() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    for arguments in (("v5", "small"), ("v4", "medium")):
+    for arguments in (("v9", "small"), ("v4", "medium"), ("v4", "base")):
         with pytest.raises(KeyError):
             models.build(*arguments)
     with pytest.raises(ValueError, match="unknown kernels 'fastest'"):

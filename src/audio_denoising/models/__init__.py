@@ -1,5 +1,24 @@
-"""Architectures, built from the layers of `nn` (and, for the baseline, of torch.nn)."""
+"""Networks, built from the layers of `nn` (and, for the baselines, of torch.nn).
 
-from .unet import VERSIONS, WIDTHS, Version, build
+Read ``versions.py`` (which there are, and how each is trained), then ``unet.py`` and ``causal.py``.
+"""
 
-__all__ = ["VERSIONS", "WIDTHS", "Version", "build"]
+from .versions import (
+    COMPRESSED_SPECTRUM,
+    DECIBEL_IMAGE,
+    VERSIONS,
+    WIDTHS,
+    Version,
+    build,
+    build_twin,
+)
+
+__all__ = [
+    "COMPRESSED_SPECTRUM",
+    "DECIBEL_IMAGE",
+    "VERSIONS",
+    "WIDTHS",
+    "Version",
+    "build",
+    "build_twin",
+]

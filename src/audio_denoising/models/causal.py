@@ -11,12 +11,12 @@ Like the U-Net it is assembled by one function from the layers of our `nn` or of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from .. import nn
+    from .. import nn
 
 POSITIONS, FEATURES, OUTPUTS = 64, 12, 8  # as in dsp.compressed_spectrum
 
@@ -106,6 +106,10 @@ def build(size: str = "base") -> nn.Module:
     Raises:
         KeyError: unknown size.
     """
+    import torch  # here: sizes are asked for where no network is needed
+
+    from .. import nn
+
     widths = SIZES[size]
     model: nn.Module = assemble(nn, widths)
     layers = list(model.modules())
@@ -134,6 +138,8 @@ def overlapping_triangles(positions: int, bands: int) -> Tensor:
     The first third of the bands are one position (125 Hz) each; above, centres lie at equal ratios,
     up to the last position.
     """
+    import torch
+
     single = bands // 3
     ratios = torch.arange(bands - single) / (bands - 1 - single)
     high = single * ((positions - 1) / single) ** ratios

@@ -1,4 +1,4 @@
-"""The U-Net of every version, from one definition; a version is a row of a table.
+"""The U-Net of v2, v3, v4 and their twin, from one definition.
 
 `assemble` is written against the names that our engine and torch.nn share (Conv2d, MaxPool2d,
 Sequential, ...), so the from-scratch network and its torch twin cannot drift apart: the same
@@ -23,41 +23,26 @@ SLOPE = 0.2  # of LeakyReLU for negative inputs
 
 
 @dataclass(frozen=True)
-class Version:
-    """One row of the table: what sets a version apart, and how the original trained it."""
+class Plan:
+    """What the U-Nets of two versions may differ in.
 
-    name: str
-    size: str  # the default size
-    down: str  # "max-pool 2x2" or "strided conv 3x3"
-    activation: str  # "ReLU" or "LeakyReLU"
-    up: str  # "transposed conv 3x3" or "transposed conv 2x2", both of stride 2
-    loss: str  # "MSE" or "L1"
-    optimiser: str  # "SGD" or "Adam"
-    learning_rate: float
-    epochs: int
-    engine: str = "from scratch"
+    Attributes:
+        down: "max-pool 2x2" or "strided conv 3x3".
+        activation: "ReLU" or "LeakyReLU".
+        up: "transposed conv 3x3" or "transposed conv 2x2", both of stride 2.
+    """
 
-
-_POOL, _STRIDED = "max-pool 2x2", "strided conv 3x3"
-_UP3, _UP2 = "transposed conv 3x3", "transposed conv 2x2"
-
-VERSIONS = {
-    row.name: row
-    for row in (
-        Version("v2", "small", _POOL, "ReLU", _UP3, "MSE", "SGD", 1e-4, 50),
-        Version("v3", "large", _POOL, "ReLU", _UP3, "L1", "SGD", 1e-3, 10),
-        Version("v4", "large", _STRIDED, "LeakyReLU", _UP2, "L1", "Adam", 1e-4, 50),
-        Version("torch", "large", _STRIDED, "LeakyReLU", _UP2, "L1", "Adam", 1e-4, 50, "torch.nn"),
-    )
-}
+    down: str
+    activation: str
+    up: str
 
 
-def assemble(layers: Any, version: Version, widths: tuple[int, ...]) -> Any:
+def assemble(layers: Any, plan: Plan, widths: tuple[int, ...]) -> Any:
     """The whole network (N, 1, 256, 256) -> (N, 1, 256, 256), from the layers of one library.
 
     Args:
         layers: our `nn`, or the namespace of torch.nn with `UNetLevel` added.
-        version: the row of the table.
+        plan: which blocks it is made of.
         widths: channels of the encoders, then of the bottleneck.
 
     An encoder is two 3x3 convolutions and a down-sampling by two; its output is what the skip
@@ -68,7 +53,7 @@ def assemble(layers: Any, version: Version, widths: tuple[int, ...]) -> Any:
     """
 
     def activation() -> Any:
-        return layers.ReLU() if version.activation == "ReLU" else layers.LeakyReLU(SLOPE)
+        return layers.ReLU() if plan.activation == "ReLU" else layers.LeakyReLU(SLOPE)
 
     def double_conv(channels_in: int, channels_out: int) -> list[Any]:
         return [
@@ -79,12 +64,12 @@ def assemble(layers: Any, version: Version, widths: tuple[int, ...]) -> Any:
         ]
 
     def down(channels: int) -> list[Any]:
-        if version.down == _POOL:
+        if plan.down == "max-pool 2x2":
             return [layers.MaxPool2d(2)]
         return [layers.Conv2d(channels, channels, 3, 2, 1), activation()]
 
     def up(channels_in: int, channels_out: int) -> list[Any]:
-        if version.up == _UP3:
+        if plan.up == "transposed conv 3x3":
             layer = layers.ConvTranspose2d(channels_in, channels_out, 3, 2, 1, 1)
         else:
             layer = layers.ConvTranspose2d(channels_in, channels_out, 2, 2)
@@ -114,21 +99,20 @@ def assemble(layers: Any, version: Version, widths: tuple[int, ...]) -> Any:
     )
 
 
-def build(version: str, size: str | None = None, kernels: str = "fast") -> nn.Module:
-    """The from-scratch network of a version ("v2", "v3", "v4"; "torch" gives the shape of v4).
+def build(plan: Plan, widths: tuple[int, ...], kernels: str = "fast") -> nn.Module:
+    """The from-scratch network.
 
     Args:
-        version: a key of `VERSIONS`.
-        size: "small" or "large"; None for the version's default.
+        plan: which blocks it is made of.
+        widths: channels of the encoders, then of the bottleneck.
         kernels: "fast" or "reference" convolution.
 
     Raises:
-        KeyError: unknown version, size or kernels.
+        ValueError: unknown kernels.
     """
-    from .. import nn  # here: the table above is asked for where no network is needed
+    from .. import nn  # here: versions are asked for where no network is needed
 
-    row = VERSIONS[version]
-    model: nn.Module = assemble(nn, row, WIDTHS[size or row.size])
+    model: nn.Module = assemble(nn, plan, widths)
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
     for convolution in convolutions:
         convolution.use_kernels(kernels)

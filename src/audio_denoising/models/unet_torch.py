@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .unet import VERSIONS, WIDTHS, assemble, build
+from .unet import WIDTHS, assemble
+from .versions import VERSIONS, build
 
 
 class UNetLevel(torch.nn.Module):
@@ -66,14 +67,16 @@ LAYERS = SimpleNamespace(
 
 
 def build_twin(version: str = "torch", size: str | None = None) -> torch.nn.Module:
-    """The torch.nn network of a version, with the keys, shapes and initialisation of `build`.
+    """The torch.nn U-Net of a version, with the keys, shapes and initialisation of `build`.
 
     Raises:
-        KeyError: unknown version or size.
+        KeyError: unknown version or size, or a version that is no U-Net.
     """
     row = VERSIONS[version]
+    if row.plan is None:
+        raise KeyError(f"{version} is no U-Net")
     first_weights = build(version, size).state_dict()  # before torch.nn draws its own
-    twin = cast(torch.nn.Module, assemble(LAYERS, row, WIDTHS[size or row.size]))
+    twin = cast(torch.nn.Module, assemble(LAYERS, row.plan, WIDTHS[size or row.size]))
     twin.load_state_dict(first_weights)
     return twin
 

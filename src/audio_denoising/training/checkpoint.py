@@ -16,22 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..dsp import spectrum
+from ..dsp.representation import SIGNALS
 from ..errors import UserError
 from ..io.whole_file import save_whole
-from ..models import VERSIONS, WIDTHS, build
+from ..models import VERSIONS, build, build_twin
 from ..shipped import shipped as shipped
 from .archive import require_plain
 
 FORMAT = 1
-SIGNAL = {
-    "sample_rate": spectrum.SAMPLE_RATE,
-    "fft_size": spectrum.FFT_SIZE,
-    "hop": spectrum.HOP,
-    "bins": spectrum.BINS,
-    "frames": spectrum.FRAMES,
-    "floor_db": spectrum.FLOOR_DB,
-}
 # What something of another type leads to, in a place where this program writes something.
 _ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
@@ -55,12 +47,13 @@ class UnreadableCheckpoint(UserError):
 
 def describe(version: str, size: str) -> dict[str, Any]:
     """The part of a checkpoint that says what it is for."""
+    row = VERSIONS[version]
     return {
         "format": FORMAT,
         "version": version,
         "size": size,
-        "widths": list(WIDTHS[size]),
-        "signal": dict(SIGNAL),
+        "widths": row.widths(size),
+        "signal": dict(SIGNALS[row.hears]),
     }
 
 
@@ -112,18 +105,21 @@ def _checked(path: Path, content: Any) -> Checkpoint:
     """The content of a file that `load_checkpoint` has read, or a UserError."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _foreign(path)
-    version, size = content.get("version"), content.get("size")
+    version: Any = content.get("version")
+    size: Any = content.get("size")
     if not all(isinstance(name, str | None) for name in (version, size)):
         raise _foreign(path)
-    if version not in VERSIONS or size not in WIDTHS or content.get("widths") != list(WIDTHS[size]):
+    row = VERSIONS.get(version)
+    if row is None or size not in row.sizes or content.get("widths") != row.widths(size):
+        known = ", ".join(f"{name} ({', '.join(found.sizes)})" for name, found in VERSIONS.items())
         raise UserError(
             f"{path} is for version {version!r:.20}, size {size!r:.20}, which this program does "
-            f"not know; it knows {', '.join(VERSIONS)} in {' and '.join(WIDTHS)}"
+            f"not know; it knows {known}"
         )
-    if content.get("signal") != SIGNAL:
+    if content.get("signal") != SIGNALS[row.hears]:
         raise UserError(f"{path} was trained with other signal settings: train it again")
     model = content.get("model")
-    shapes = {name: p.data.shape for name, p in build(version, size).named_parameters()}
+    shapes = {name: value.shape for name, value in build(version, size).state_dict().items()}
     if not isinstance(model, dict) or shapes != {k: v.shape for k, v in model.items()}:
         raise UserError(
             f"{path} does not hold the weights of {version}-{size}: use another copy or train again"
@@ -157,9 +153,16 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
         before = [{**run, "options": _without_folders(run["options"])} for run in earlier]
     except _ODD as error:
         raise _foreign(checkpoint.path) from error
+    # Running moments are few and may be tiny: in half precision a variance could round to nothing.
+    network = build(checkpoint.version, checkpoint.size)
+    moments = {name for name, _ in network.named_buffers()}
     content = {
         **describe(checkpoint.version, checkpoint.size),
-        "model": {name: value.half() for name, value in checkpoint.model_state.items()},
+        "licence": checkpoint.content.get("licence", ""),
+        "model": {
+            name: value if name in moments else value.half()
+            for name, value in checkpoint.model_state.items()
+        },
         "options": options,
         "position": checkpoint.content.get("position", {}),
         "history": checkpoint.history,
@@ -179,15 +182,14 @@ def _without_folders(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def build_model(checkpoint: Checkpoint, device: str | torch.device) -> Callable[[Tensor], Tensor]:
-    """The checkpoint's network in evaluation mode: images (N, 1, 256, 256) in, the same out.
+    """The checkpoint's network in evaluation mode, which takes what its version hears.
 
-    Versions of the from-scratch engine run on it; "torch" runs on torch.nn.
+    Images (N, 1, 256, 256) of U-Nets, features (T, N, 64, 12) of v5. Versions of the from-scratch
+    engine run on it (an `nn.Module`); "torch" runs on torch.nn.
     """
     state = {name: value.float() for name, value in checkpoint.model_state.items()}
     if VERSIONS[checkpoint.version].engine == "torch.nn":
-        from ..models.unet_torch import build_twin
-
-        twin = build_twin(checkpoint.version, checkpoint.size)
+        twin: torch.nn.Module = build_twin(checkpoint.version, checkpoint.size)
         twin.load_state_dict(state)
         return twin.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     model = build(checkpoint.version, checkpoint.size)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..models import VERSIONS, WIDTHS
+from ..models import VERSIONS
 
 AUGMENTATIONS = ("original", "wide", "varied")  # see `data.augment`, which takes time to load
 PRECISIONS = ("fp32", "bf16")
@@ -75,8 +75,8 @@ class TrainingOptions:
         for name, default in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
-        if self.size not in WIDTHS:
-            raise UserError(f"unknown size {self.size!r}: choose one of {', '.join(WIDTHS)}")
+        if self.size not in row.sizes:
+            raise UserError(f"unknown size {self.size!r}: choose one of {', '.join(row.sizes)}")
         if self.schedule not in ("constant", "cosine"):
             raise UserError(f"unknown schedule {self.schedule!r}: choose constant or cosine")
         if self.precision not in PRECISIONS:

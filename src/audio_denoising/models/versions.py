@@ -1,0 +1,130 @@
+"""Every version: its network, what that hears, the recipe that trains it, and what its weights may
+be used for. A version is a row of a table; `build` makes the network of any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import causal, unet
+
+if TYPE_CHECKING:
+    from .. import nn
+
+WIDTHS = unet.WIDTHS
+
+DECIBEL_IMAGE, COMPRESSED_SPECTRUM = "decibel image", "compressed spectrum"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One row of the table: what sets a version apart, and how it is trained unless told otherwise.
+
+    Attributes:
+        hears: `DECIBEL_IMAGE` or `COMPRESSED_SPECTRUM`, see `dsp.representation`.
+        plan: of a U-Net its blocks; None is the causal network.
+        size: the default size, a key of `sizes`.
+        loss: "MSE", "L1" or "compressed spectrum".
+        optimiser: "SGD", "Adam" or "AdamW", whose decay shrinks matrices alone.
+        licence: what the weights that ship may be used for.
+        engine: "from scratch" or "torch.nn".
+
+    The others are defaults of `training.options.TrainingOptions` and explained there.
+    """
+
+    name: str
+    hears: str
+    plan: unet.Plan | None
+    size: str
+    loss: str
+    optimiser: str
+    learning_rate: float
+    epochs: int
+    licence: str = "non-commercial use (trained on UrbanSound8K, CC BY-NC 3.0)"
+    engine: str = "from scratch"
+    batch_size: int = 16
+    epoch_size: int | None = None
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    clip_norm: float = 0.0
+    ema: float = 0.0
+    augmentation: str = "original"
+    clip_seconds: float = 2.55
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """How large each size is, by its name."""
+        return WIDTHS if self.plan else causal.SIZES
+
+    def widths(self, size: str) -> list[int]:
+        """The same as plain numbers; KeyError where there is no such size."""
+        found = self.sizes[size]
+        return list(found if self.plan else astuple(found))
+
+
+_V2_PLAN = unet.Plan("max-pool 2x2", "ReLU", "transposed conv 3x3")
+_V4_PLAN = unet.Plan("strided conv 3x3", "LeakyReLU", "transposed conv 2x2")
+_FREE = "any use"
+
+VERSIONS = {
+    row.name: row
+    for row in (
+        Version("v2", DECIBEL_IMAGE, _V2_PLAN, "small", "MSE", "SGD", 1e-4, 50),
+        Version("v3", DECIBEL_IMAGE, _V2_PLAN, "large", "L1", "SGD", 1e-3, 10),
+        Version("v4", DECIBEL_IMAGE, _V4_PLAN, "large", "L1", "Adam", 1e-4, 50),
+        Version(
+            "torch", DECIBEL_IMAGE, _V4_PLAN, "large", "L1", "Adam", 1e-4, 50, engine="torch.nn"
+        ),
+        Version(
+            "v5",
+            COMPRESSED_SPECTRUM,
+            None,
+            "base",
+            "compressed spectrum",
+            "AdamW",
+            1.5e-3,
+            200,
+            _FREE,
+            epoch_size=8000,
+            schedule="linear-end",
+            warmup_steps=500,
+            clip_norm=3.0,
+            ema=0.999,
+            augmentation="rich",
+            clip_seconds=2.0,
+        ),
+    )
+}
+
+
+def build(version: str, size: str | None = None, kernels: str = "fast") -> nn.Module:
+    """The from-scratch network of a version ("torch" gives the shape of v4).
+
+    Args:
+        version: a key of `VERSIONS`.
+        size: a key of its sizes; None for the version's default.
+        kernels: of a U-Net, "fast" or "reference" convolution.
+
+    Raises:
+        KeyError: unknown version, size or kernels.
+    """
+    row = VERSIONS[version]
+    size = size or row.size
+    return unet.build(row.plan, WIDTHS[size], kernels) if row.plan else causal.build(size)
+
+
+def build_twin(version: str, size: str | None = None) -> Any:
+    """The torch.nn network of a version, with the keys, shapes and first weights of `build`.
+
+    Raises:
+        KeyError: unknown version or size.
+    """
+    if VERSIONS[version].plan:
+        from . import unet_torch
+
+        return unet_torch.build_twin(version, size)
+    from . import causal_torch
+
+    return causal_torch.build_twin(size or VERSIONS[version].size)
