@@ -18,7 +18,10 @@ _POOLED = {"small": 2_160_737, "large": 34_549_121}
 _STRIDED = {"small": 2_728_017, "large": 43_619_649}
 # Known, not counted: to build all networks would take seconds and half a gigabyte.
 PARAMETERS = {
-    **{"v2": _POOLED, "v3": _POOLED, "v4": _STRIDED, "torch": _STRIDED},
+    "v2": _POOLED,
+    "v3": _POOLED,
+    "v4": _STRIDED,
+    "torch": _STRIDED,
     "v5": {"small": 82_024, "base": 150_056, "large": 333_256},
 }
 
