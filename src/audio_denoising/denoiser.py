@@ -15,9 +15,10 @@ from typing import BinaryIO, cast, overload
 import numpy as np
 import torch
 
+from audio_denoising.cleaning.causal import CausalCleaner
 from audio_denoising.cleaning.rate import checked_rate
 from audio_denoising.cleaning.recording import Report, clean_recording
-from audio_denoising.cleaning.stream import Model, Progress, StreamCleaner
+from audio_denoising.cleaning.stream import Cleaner, Model, Progress, StreamCleaner
 from audio_denoising.cleaning.target import Target
 from audio_denoising.device import PRECISIONS, check_precision, pick_device, usual_device
 from audio_denoising.dsp.level import ActiveLevel
@@ -29,6 +30,7 @@ from audio_denoising.io.paths import refuse_address
 from audio_denoising.io.reading import read_audio
 from audio_denoising.io.writing import default_output
 from audio_denoising.nn import Module
+from audio_denoising.nn.batch_norm import folded
 from audio_denoising.shipped import locate
 
 Content = str | os.PathLike[str] | BinaryIO
@@ -71,11 +73,18 @@ class Denoiser:
         with usual_device():
             if isinstance(model, str | Path):
                 # Here, not above: a model of your own needs neither.
+                from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
                 from audio_denoising.training.checkpoint import build_model, load_checkpoint
 
                 checkpoint = load_checkpoint(locate(model))
                 name = name or f"{checkpoint.version}-{checkpoint.size}"
                 model = build_model(checkpoint, chosen)
+                if VERSIONS[checkpoint.version].hears == COMPRESSED_SPECTRUM:
+                    assert isinstance(model, Module)
+                    if precision != "fp32":
+                        raise UserError(f"{name} computes in fp32 alone, not in {precision}")
+                    self._cleaner: Cleaner = CausalCleaner(folded(model), name, chosen)
+                    return
             elif isinstance(model, torch.nn.Module | Module):
                 model = copy.deepcopy(model).eval().to(device=chosen)
             elif not callable(model):
@@ -238,8 +247,10 @@ class Denoiser:
         """Denoise samples ``(C, L)``, as many as there are."""
         if not samples.size:
             return samples
-        level = ActiveLevel(rate)
-        level.add(samples)
+        level = None
+        if self._cleaner.needs_level:
+            level = ActiveLevel(rate)
+            level.add(samples)
         parts = self._cleaner.stream([samples], rate, level, progress or _unseen)
         return np.concatenate([strength.mix(noisy, clean) for noisy, clean in parts], axis=1)
 
