@@ -117,7 +117,8 @@ class Comparison:
             clean, noisy = make_mixtures(stretches)
             self._take(image(stft(noisy)).unsqueeze(1), image(stft(clean)).unsqueeze(1))
             if self.step % VALIDATE_EVERY == 0 or self.step == steps:
-                row = {name: validation.run(learner) for name, learner in self.learners.items()}
+                learners = self.learners.items()
+                row = {name: validation.run(learner) or {} for name, learner in learners}
                 self.measured["validation"].append({"step": self.step, **row})
                 losses = ", ".join(f"{name} {row[name]['validation_loss']:.5f}" for name in row)
                 console.print(f"step {self.step} of {steps}, validation loss: {losses}")

@@ -14,6 +14,7 @@ import torch
 from audio_denoising.data.corpus import index_noise, index_speech
 from audio_denoising.data.preparation import prepare
 from audio_denoising.errors import UserError
+from audio_denoising.training import validation
 from audio_denoising.training.checkpoint import export, load_checkpoint
 from audio_denoising.training.reporting import StepReport
 
@@ -32,7 +33,7 @@ def assert_same_run(a: Path, b: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "stop_after"),
     # An epoch has two steps: in the middle of one, after its last step, in the next one.
-    [("v4", 1), ("v4", 2), ("v4", 3), ("v2", 3), ("v3", 1), ("torch", 3)],
+    [("v4", 1), ("v4", 2), ("v4", 3), ("v2", 3), ("torch", 3)],
 )
 def test_resumed_equals_uninterrupted(
     version: str, stop_after: int, straight: Trained, tmp_path: Path
@@ -48,6 +49,25 @@ def test_resumed_equals_uninterrupted(
 def test_stopped_by_sigterm_and_stopped_twice(straight: Trained, tmp_path: Path) -> None:
     assert not train(tmp_path, recorder=Recorder(1, signal.SIGTERM))
     assert not train(tmp_path, resume=True, recorder=Recorder(2))
+    assert train(tmp_path, resume=True)
+    assert_same_run(tmp_path, straight("v4"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_during_validation(
+    number: int, straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean, left = validation._clean, [number]
+
+    def interrupted(*arguments: Any) -> Any:
+        if left:
+            signal.raise_signal(left.pop())
+        return clean(*arguments)
+
+    monkeypatch.setattr(validation, "_clean", interrupted)
+    assert not train(tmp_path)
+    stopped = content(tmp_path / "last.pth")
+    assert (stopped["position"], stopped["history"]) == ({"epoch": 1, "batch": 2, "step": 2}, [])
     assert train(tmp_path, resume=True)
     assert_same_run(tmp_path, straight("v4"))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audio_denoising.data.corpus import index_noise, index_speech
 from audio_denoising.data.splits import split
-from audio_denoising.training.validation import Validation, fixed_batches, psnr
+from audio_denoising.training.validation import Validation, fixed_batches, mixtures_for, psnr
 
 from .runs import NOISE, SPEECH, quickly
 
@@ -33,7 +33,7 @@ def run(predict: Any, batch_size: int = 2) -> dict[str, float]:
     with quickly(narrow=False):
         found = split(index_speech(SPEECH), index_noise(NOISE)).validation
         learner: Any = Fixed(predict)
-        return Validation(fixed_batches(found, batch_size, 0)).run(learner)
+        return Validation(fixed_batches(found, batch_size, 0, 4)).run(learner) or {}
 
 
 def test_psnr_is_the_mean_over_images_of_its_formula() -> None:
@@ -65,3 +65,23 @@ def test_a_network_that_silences_everything_is_not_a_perfect_one() -> None:
     figures = run(torch.zeros_like)
     assert all(math.isfinite(value) for value in figures.values())
     assert figures["validation_si_sdr"] < run(lambda image: image)["validation_si_sdr"] + 0.5
+
+
+def test_a_short_epoch_is_judged_on_few_mixtures() -> None:
+    assert [mixtures_for(epoch) for epoch in (1, 8, 40, 160, 28539)] == [8, 8, 40, 160, 160]
+
+
+def test_the_wish_to_stop_is_heard_between_two_batches() -> None:
+    stopped: list[int] = []
+    calls = []
+
+    def predict(image: Tensor) -> Tensor:
+        calls.append(1)
+        stopped.append(15)
+        return image
+
+    with quickly(narrow=False):
+        found = split(index_speech(SPEECH), index_noise(NOISE)).validation
+        learner: Any = Fixed(predict)
+        validation = Validation(fixed_batches(found, 1, 0, 4))
+        assert validation.run(learner, stopped) is None and len(calls) == 1

@@ -1,4 +1,4 @@
-"""The wish to stop: Ctrl-C and SIGTERM, heard at the end of a step."""
+"""The wish to stop: Ctrl-C and SIGTERM, heard at the end of a step or of a validation batch."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ..data.splits import split
 from ..errors import UserError
 from .distributed import ALONE, Processes
 from .options import RunPlace, TrainingOptions
-from .validation import fixed_batches
+from .validation import fixed_batches, mixtures_for
 
 
 class Material(Protocol):
@@ -121,8 +121,9 @@ class FolderMaterial:
 
     def validation(self) -> Iterator[Stretches]:
         """The batches that every validation uses."""
+        count = mixtures_for(len(self))
         return fixed_batches(
-            self.splits.validation, self.options.batch_size, self.place.workers, self.reader
+            self.splits.validation, self.options.batch_size, self.place.workers, count, self.reader
         )
 
     @property

@@ -54,7 +54,7 @@ class ShardMaterial:
         self.held_out = ShardMixtures(
             *held_out,
             seed=validation.SEED,
-            epoch_size=validation.VALIDATION_SIZE,
+            epoch_size=validation.mixtures_for(len(self)),
             split="validation",
         )
 

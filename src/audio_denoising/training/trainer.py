@@ -112,10 +112,10 @@ class Trainer:
         with stop_on_signal() as stopped:
             self.reporter.started(material, self.device, steps, self.step)
             while not (reason := self._end()):
-                if not self._train_epoch(material, rooms, schedule, stopped):
+                trained = self._train_epoch(material, rooms, schedule, stopped)
+                if not (trained and self._finish_epoch(validation, stopped)):
                     self._save()
                     return False
-                self._finish_epoch(validation)
         kept = (row for row in self.history if row["validation_si_sdr"] == self.best)
         best = next(kept, None)
         skipped = sum(row.get("skipped_steps", 0) for row in self.history)
@@ -195,9 +195,12 @@ class Trainer:
             )
         )
 
-    def _finish_epoch(self, validation: Validation) -> None:
+    def _finish_epoch(self, validation: Validation, stopped: list[int]) -> bool:
+        """Judges and keeps an epoch; False if it was interrupted before it could be judged."""
         with self._averaged():
-            figures = validation.run(self.learner)
+            figures = validation.run(self.learner, stopped)
+        if figures is None:
+            return False
         row: Row = {
             "epoch": self.epoch,
             "step": self.step,
@@ -222,6 +225,7 @@ class Trainer:
             self._save_history()
         self._save()
         self.reporter.finished_epoch(row, is_best, lambda: self._clips(validation))
+        return True
 
     def _averaged(self) -> AbstractContextManager[None]:
         """Inside, the network has the weights that are validated and kept."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import islice
 
@@ -20,6 +20,7 @@ from ..evaluation.metrics import si_sdr
 from .distributed import ALONE, Processes
 from .learner import Learner
 
+FEWEST = 8  # mixtures: a mean over less says nothing
 CLIPS = 4  # that logs show
 SEED = 1234  # of the mixtures: the same for every run, so that runs can be compared
 
@@ -31,15 +32,21 @@ def psnr(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def fixed_batches(
-    split: Split, batch_size: int, workers: int, reader: Reader = read_segment
+    split: Split, batch_size: int, workers: int, count: int, reader: Reader = read_segment
 ) -> Iterator[Stretches]:
-    """Batches of a split that are the same for every run, with nothing but noise added."""
-    dataset = MixtureDataset(
-        split.speech, split.noise, seed=SEED, epoch_size=VALIDATION_SIZE, reader=reader
-    )
+    """`count` mixtures of a split, the same for every run, with nothing but noise added."""
+    dataset = MixtureDataset(split.speech, split.noise, seed=SEED, epoch_size=count, reader=reader)
     return batches(
         dataset, epoch=0, batch_size=batch_size, workers=workers, shuffle=False, drop_last=False
     )
+
+
+def mixtures_for(epoch: int) -> int:
+    """How many mixtures judge an epoch of so many: 160, or fewer after less training than that.
+
+    They are the first ones of the same list, so runs with epochs of 160 or more can be compared.
+    """
+    return min(VALIDATION_SIZE, max(FEWEST, epoch))
 
 
 @dataclass(frozen=True)
@@ -69,17 +76,25 @@ class Validation:
         total, self.count = processes.sum(sum(ratios), len(ratios))
         self.noisy_si_sdr = total / self.count
 
-    def run(self, learner: Learner) -> dict[str, float]:
-        """Loss, PSNR (dB), SI-SDR (dB) and its gain over the noisy input, means over mixtures."""
+    def run(self, learner: Learner, stopped: Sized = ()) -> dict[str, float] | None:
+        """Loss, PSNR (dB), SI-SDR (dB) and its gain over the noisy input, means over mixtures.
+
+        None once anything is in `stopped`, in any of the processes.
+        """
         sums = np.zeros(3)
         for clean, noisy in self.batches:
+            if stopped:
+                break
             target = image(stft(clean.to(learner.device))).unsqueeze(1)
             prediction, cleaned = _clean(learner, noisy)
             scores = [_ratio(c, s) for c, s in zip(cleaned, clean, strict=True)]
             loss = float(learner.loss(prediction, target))
             means = (loss, float(psnr(prediction, target)), np.mean(scores))
             sums += len(clean) * np.array(means)
-        loss, image_psnr, ratio = (s / self.count for s in self.processes.sum(*sums.tolist()))
+        *totals, stops = self.processes.sum(*sums.tolist(), len(stopped))
+        if stops:
+            return None
+        loss, image_psnr, ratio = (total / self.count for total in totals)
         return {
             "validation_loss": loss,
             "validation_psnr": image_psnr,
