@@ -20,6 +20,7 @@ from collections.abc import Iterator
 import torch
 from hypothesis import settings
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from audio_denoising import nn
 
@@ -173,5 +174,5 @@ def kept_tensors(module: nn.Module) -> list[str]:
         f"{type(m).__name__}.{name}"
         for m in module.modules()
         for name, value in vars(m).items()
-        if isinstance(value, Tensor)
+        if any(isinstance(held, Tensor) for held in tree_leaves(value))
     ]

@@ -48,6 +48,18 @@ PAIRS: dict[str, tuple[Ours, Theirs]] = {
         lambda p: nn.Adam(p, RATE, weight_decay=0.1, decoupled=True),
         lambda p: torch.optim.AdamW(p, RATE, weight_decay=0.1),
     ),
+    "AdamW, decay on matrices": (
+        lambda p: nn.Adam(p, RATE, weight_decay=0.1, decoupled=True, decayed=[p[0], p[2]]),
+        lambda p: torch.optim.AdamW(
+            [{"params": [p[0], p[2]]}, {"params": [p[1], p[3]], "weight_decay": 0.0}],
+            RATE,
+            weight_decay=0.1,
+        ),
+    ),
+    "AdamW, decay on nothing": (
+        lambda p: nn.Adam(p, RATE, weight_decay=0.1, decoupled=True, decayed=[]),
+        lambda p: torch.optim.AdamW(p, RATE, weight_decay=0.0),
+    ),
 }
 names = pytest.mark.parametrize("name", PAIRS)
 

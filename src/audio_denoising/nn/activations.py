@@ -136,7 +136,7 @@ class RadialTanh(Module):
         Raises:
             ValueError: the last axis is odd.
         """
-        if x.shape[-1] % 2:
+        if x.shape[-1:].numel() % 2:
             raise ValueError(f"RadialTanh takes pairs along the last axis and got {tuple(x.shape)}")
         m = x.unflatten(-1, (-1, 2))
         r = m.square().sum(-1, keepdim=True).clamp_(min=SMALLEST**2).sqrt_()

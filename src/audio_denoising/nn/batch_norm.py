@@ -182,6 +182,7 @@ def folded(network: Module) -> Module:
 
 
 def _folded(layers: tuple[Module, ...]) -> Iterator[Module]:
+    before: Module | None = None
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         if isinstance(layer, Linear | FrequencyConv) and isinstance(following, BatchNorm):
             scale, shift = following.affine()
@@ -193,8 +194,9 @@ def _folded(layers: tuple[Module, ...]) -> Iterator[Module]:
             yield layer
             if isinstance(following, BatchNormSiLU):
                 yield _SiLUInPlace()
-        elif not isinstance(layer, BatchNorm):
+        elif not (isinstance(layer, BatchNorm) and isinstance(before, Linear | FrequencyConv)):
             yield layer
+        before = layer
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ class FrequencyConv(Module):
             ValueError: x does not have C channels.
         """
         outputs, inputs, kernel = self.weight.data.shape
-        require_channels("FrequencyConv", x, inputs)
+        require_channels("FrequencyConv", x, inputs, "..., F")
         rows = x.reshape(-1, *x.shape[-2:])
         y = empty((*rows.shape[:2], outputs), rows)
         matrix = self._matrix()

@@ -24,8 +24,8 @@ def gradient_check(
     An entry within `step` of a kink (of ReLU, say) has no derivative to compare with.
 
     Args:
-        module: any layer or container, with float64 parameters; they keep their values, and their
-            gradients are zero afterwards.
+        module: any layer or container, with float64 parameters; they and the buffers keep
+            their values, and all gradients are zero afterwards.
         x: float64 input of the module, any layout; it is not changed.
         step: how far each entry is moved to both sides.
         entries: how many entries of each tensor to check, drawn at random; None for all.
@@ -47,6 +47,7 @@ def gradient_check(
     was_training = module.training
     module.train()
     module.zero_grad()
+    buffers = [(buffer, buffer.data.clone()) for _, buffer in module.named_buffers()]
 
     moved = x.clone()
     y = module(moved)
@@ -81,5 +82,7 @@ def gradient_check(
             size += numeric**2
         errors[name] = (difference / size) ** 0.5 if size else difference**0.5
     module.zero_grad()
+    for buffer, kept_data in buffers:
+        buffer.data.copy_(kept_data)
     module.train(was_training)
     return errors

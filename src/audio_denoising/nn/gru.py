@@ -12,6 +12,8 @@ frame; after the loop of the backward pass the weights' gradients are one produc
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -48,9 +50,9 @@ class GRU(Module):
             ValueError: x does not have C channels, or the first state another number of rows.
         """
         hidden = self.hidden
-        require_channels("GRU", x, self.weight_ih_l0.data.shape[1])
-        frames = x.reshape(x.shape[0], -1, x.shape[-1])
-        count, rows, inputs = frames.shape
+        require_channels("GRU", x, self.weight_ih_l0.data.shape[1], "T, ...")
+        count, rows, inputs = x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]
+        frames = x.reshape(count, rows, inputs).contiguous()
         states = empty((count + 1, rows, hidden), frames)
         if self.first_state is None:
             states[0] = 0

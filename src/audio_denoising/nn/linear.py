@@ -129,7 +129,7 @@ class ChannelBandMatrix(Module):
             ValueError: x does not have F bands and C channels.
         """
         channels, outputs, inputs = self.weight.data.shape
-        require_channels("ChannelBandMatrix", x, channels)
+        require_channels("ChannelBandMatrix", x, channels, "..., F")
         require_bands("ChannelBandMatrix", x, inputs)
         rows = _channels_first(x)
         self.input = rows if self.training else None
@@ -148,10 +148,13 @@ class ChannelBandMatrix(Module):
         return grad_input.view(*grad_output.shape[:-2], rows.shape[2], rows.shape[0])
 
 
-def require_channels(layer: str, x: Tensor, channels: int) -> None:
-    """Raises ValueError, naming the layer, unless the last axis of x has `channels` values."""
-    if x.shape[-1] != channels:
-        raise ValueError(f"{layer} takes (..., {channels}) and got {tuple(x.shape)}")
+def require_channels(layer: str, x: Tensor, channels: int, before: str = "...") -> None:
+    """Raises ValueError, naming the layer, unless the last axis of x has `channels` values.
+
+    `before` names the axes in front, with a comma between two; "..." may stand for none.
+    """
+    if x.dim() < 1 + before.count(",") or x.shape[-1:] != (channels,):
+        raise ValueError(f"{layer} takes ({before}, {channels}) and got {tuple(x.shape)}")
 
 
 def require_bands(layer: str, x: Tensor, bands: int) -> None:

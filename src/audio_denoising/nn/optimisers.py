@@ -144,7 +144,7 @@ class Adam(Optimiser):
         self.steps += 1
         beta1, beta2 = self.betas
         step_size = self.learning_rate / (1 - beta1**self.steps)
-        if self.weight_decay and self.decoupled:
+        if self.weight_decay and self.decoupled and self.decayed:
             shrunk = [p.data for p in self.decayed]
             torch._foreach_mul_(shrunk, 1 - self.learning_rate * self.weight_decay)
         data, slopes = [p.data for p in self.parameters], [p.grad for p in self.parameters]
