@@ -73,6 +73,7 @@ _GAPLESS = ("flac", "ogg")  # but for damage
 # Seconds that may be missing at one place. Hardly a codec's frame is shorter than the first; where
 # no picture waits for the sound, and FFmpeg may have made up the stamps, the second does no harm.
 _STEP, _SMALL = 0.012, 0.1
+_LONG_BLOCK = 8192  # samples
 # Seconds of silence in gaps, or as much as there is sound, or a little for every packet of the
 # picture: time stamps can tell anything.
 _MOST_SILENCE, _FOR_A_PACKET = 3600, 10
@@ -195,6 +196,11 @@ class MediaDecoder:
             if piece.shape[1]:
                 self._done += piece.shape[1]
                 yield piece
+        # Where Vorbis begins with a long block, FFmpeg has all stamps late by a part of it, and
+        # cuts as much off the end.
+        cut = round((self._origin or 0.0) * self.rate)
+        if self._container.format.name == "ogg" and not self.start and 0 < cut < _LONG_BLOCK:
+            yield np.zeros((self.channels, cut), np.float32)
         if self._exact and self._done < self.frames - self.rate:
             self._damaged()
 
