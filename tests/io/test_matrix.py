@@ -40,6 +40,7 @@ class Sound:
         rate: in Hz.
         to: extension of the cleaned recording.
         told: neither container leaves the codec's delay and padding untold.
+        late: samples of delay that the cleaned one cannot tell of.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Sound:
     rate: int
     to: str = ".wav"
     told: bool = True
+    late: int = 0
 
     def __str__(self) -> str:
         return f"{self.name}-{self.codec.split()[0]}-{self.layout}-{self.rate}-to-{self.to[1:]}"
@@ -91,7 +93,7 @@ SOUNDS = [
     Sound(".mka", "dca -strict -2", "5.1", 48_000, told=False),
     Sound(".mka", "libopus -mapping_family 1", "5.1", 48_000, ".ogg"),
     Sound(".ac3", "ac3", "5.1", 48_000, told=False),
-    Sound(".aac", "aac", "5.1", 48_000, ".aac", told=False),
+    Sound(".aac", "aac", "5.1", 48_000, ".aac", told=False, late=1024),
     Sound(".mp2", "mp2", "stereo", 48_000, told=False),
     Sound(".wma", "wmav2 -b:a 128k", "stereo", 44_100, ".wma", told=False),
     Sound(".wv", "wavpack", "5.1", 48_000, ".flac"),
@@ -198,7 +200,7 @@ def test_sound(
     assert -1 <= after.shape[1] - made.shape[1] <= (0 if sound.told else 0.1 * rate)
     low = LOW.get(sound.layout)
     places = [lag(made[k], after[k]) for k in range(len(made)) if k != low]
-    assert set(places) == {0 if sound.told else lag(made[0], before[0])}
+    assert set(places) == {0 if sound.told else lag(made[0], before[0]) + sound.late}
     loud = [10 * np.log10(np.square(x).sum() / np.square(made).sum()) for x in (before, after)]
     assert abs(loud[1] - loud[0]) < 0.5
 
