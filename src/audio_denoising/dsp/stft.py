@@ -30,7 +30,8 @@ class HalfOverlap:
         dtype: float32 or float64.
 
     Attributes:
-        scale: 512 / window length: spectra are brought to the size they have at 16 kHz.
+        scale: 512 / window length, contained in both windows: spectra have the size of those at
+            16 kHz.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class HalfOverlap:
         window = torch.hann_window(self.size, dtype=torch.float64)
         squares = window.square()
         dual = window / (squares + squares.roll(hop))
-        self.window = window.to(device=device, dtype=dtype)
-        self.dual = dual.to(device=device, dtype=dtype)
+        self.window = (window * self.scale).to(device=device, dtype=dtype)
+        self.dual = (dual / self.scale).to(device=device, dtype=dtype)
         # Each bin but the first and last stands for two conjugate ones.
         weights = torch.full((hop + 1,), 2.0 / self.size, dtype=torch.float64)
         weights[0] = weights[-1] = 1.0 / self.size
-        self._conjugates = (weights / self.scale).to(device=device, dtype=dtype)
+        self._conjugates = weights.to(device=device, dtype=dtype)
 
     @classmethod
     def at(
@@ -61,14 +62,14 @@ class HalfOverlap:
 
     def analyse(self, waveform: Tensor) -> Tensor:
         """Waveforms (N, (T + 1) hop) -> spectra (T, N, hop + 1)."""
-        return torch.fft.rfft(self._frames(waveform) * self.window) * self.scale
+        return torch.fft.rfft(self._frames(waveform) * self.window)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
         """Spectra (T, N, hop + 1) -> waveforms (N, (T + 1) hop).
 
         The first and last block are half of what they would be between neighbours.
         """
-        return self._overlap_add(torch.fft.irfft(spectrum / self.scale, self.size) * self.dual)
+        return self._overlap_add(torch.fft.irfft(spectrum, self.size) * self.dual)
 
     # With c_k the number of conjugate bins that bin k stands for, irfft(U)_n is
     # 1/M sum_k c_k Re(U_k e^(2 pi i k n / M)); its adjoint is c_k / M rfft, real at both ends.
@@ -87,7 +88,8 @@ class HalfOverlap:
     def _overlap_add(self, frames: Tensor) -> Tensor:
         """(T, N, 2 hop) -> (N, (T + 1) hop): the transpose of `_frames`."""
         count, signals, _ = frames.shape
-        blocks = frames.new_zeros(count + 1, signals, self.hop)
-        blocks[:-1] += frames[..., : self.hop]
+        blocks = frames.new_empty(count + 1, signals, self.hop)
+        blocks[:-1] = frames[..., : self.hop]
+        blocks[-1] = 0
         blocks[1:] += frames[..., self.hop :]
         return blocks.transpose(0, 1).reshape(signals, -1)

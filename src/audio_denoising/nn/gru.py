@@ -13,6 +13,7 @@ frame; after the loop of the backward pass the weights' gradients are one produc
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -71,20 +72,22 @@ class GRU(Module):
             out=from_input.view(-1, 3 * hidden),
         )
         across, bias = self.weight_hh_l0.data.t().contiguous(), self.bias_hh_l0.data
-        from_state = empty((count, rows, 3 * hidden), frames)
-        gates = empty((count, rows, 2 * hidden), frames)
-        candidates = empty((count, rows, hidden), frames)
+        # Training keeps what every frame computed; otherwise one frame's room serves all.
+        kept = count if self.training else 1
+        from_state = empty((kept, rows, 3 * hidden), frames)
+        gates = empty((kept, rows, 2 * hidden), frames)
+        candidates = empty((kept, rows, hidden), frames)
         # Views of every frame, all made beforehand: a frame is seven short operations.
         frame = zip(
-            from_state.unbind(0),
+            _each(from_state, count),
             from_input[..., : 2 * hidden].unbind(0),
-            from_state[..., : 2 * hidden].unbind(0),
-            gates.unbind(0),
+            _each(from_state[..., : 2 * hidden], count),
+            _each(gates, count),
             from_input[..., 2 * hidden :].unbind(0),
-            gates[..., :hidden].unbind(0),
-            from_state[..., 2 * hidden :].unbind(0),
-            candidates.unbind(0),
-            gates[..., hidden:].unbind(0),
+            _each(gates[..., :hidden], count),
+            _each(from_state[..., 2 * hidden :], count),
+            _each(candidates, count),
+            _each(gates[..., hidden:], count),
             states[1:].unbind(0),
             strict=True,
         )
@@ -142,3 +145,9 @@ class GRU(Module):
             at_state[t, :, : 2 * hidden] = d_gates
             later = torch.addmm(kept, at_state[t], across)
         return at_input, at_state
+
+
+def _each(x: Tensor, count: int) -> Sequence[Tensor]:
+    """The frames of x, `count` of them; where it has room for one, that one every time."""
+    views = x.unbind(0)
+    return views if len(views) == count else views * count
