@@ -145,7 +145,10 @@ class CausalStream:
         # Compressed spectra were masked in training; |M Xc|^(1/0.3) = |M|^(7/3) |M| |X|.
         gains = spectrum.decompress(mask)
         above = gains[..., -_TOP:].abs().mean(-1, keepdim=True)
-        return torch.cat((gains, above.to(gains.dtype).expand(*above.shape[:-1], bins - band)), -1)
+        whole = gains.new_empty(*gains.shape[:-1], bins)
+        whole[..., :band] = gains
+        whole[..., band:] = above
+        return whole
 
     def _answer(self, features: Tensor) -> Tensor:
         """The network's masks (T, N, 64, 8); states go on."""
