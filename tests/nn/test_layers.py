@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_denoising import nn
+from audio_denoising import models, nn
 from audio_denoising.models.unet_torch import Mask as TorchMask
 from audio_denoising.models.unet_torch import UNetLevel as TorchUNetLevel
 
@@ -120,6 +120,33 @@ def test_max_pool(
     ours, theirs = nn.MaxPool2d(kernel, stride), torch.nn.MaxPool2d(kernel, stride)
     assert_parity(ours, theirs, x, layouts)
     assert torch.equal(ours.eval()(x), ours.train()(x))
+
+
+@pytest.mark.parametrize("kernel", [16, 17])
+def test_a_window_of_more_places_than_a_byte_can_number(kernel: int) -> None:
+    x = random_tensor((1, 2, 2 * kernel, kernel), torch.float64, 1)
+    assert_parity(nn.MaxPool2d(kernel), torch.nn.MaxPool2d(kernel), x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "told"),
+    [
+        (nn.Conv2d(2, 3, 3), (2, 8, 8), r"Conv2d takes images \(N, 2, F, T\) and got \(2, 8, 8\)"),
+        (nn.Conv2d(2, 3, 3), (1, 3, 8, 8), r"Conv2d takes images \(N, 2, F, T\)"),
+        (nn.ConvTranspose2d(2, 3, 3), (1, 3, 8, 8), r"ConvTranspose2d takes images \(N, 2, F, T\)"),
+        (nn.MaxPool2d(2), (2, 8, 8), r"MaxPool2d takes images \(N, C, F, T\) and got \(2, 8, 8\)"),
+        (nn.Mask(nn.MaxPool2d(2)), (1, 1, 2, 2), r"Mask needs \(1, 1, 2, 2\) from inside and got"),
+        (nn.Residual(nn.Conv2d(2, 1, 1)), (1, 2, 3, 3), r"Residual needs \(1, 2, 3, 3\) from"),
+        (models.build("v4", "small"), (1, 1, 250, 256), r"UNetLevel cannot join .* must be even"),
+        (models.build("v2", "small"), (256, 256), r"Conv2d takes images \(N, 1, F, T\)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_wrong_shape_gets_one_sentence_that_names_the_layer(
+    layer: nn.Module, shape: tuple[int, ...], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        layer(torch.zeros(shape))
 
 
 def test_max_pool_refuses_an_image_smaller_than_its_window() -> None:

@@ -91,6 +91,22 @@ def test_free_buffers_of_other_sizes_do_not_pile_up() -> None:
     assert len(memory._local.pool) == 1
 
 
+def test_sizes_that_nobody_asks_for_any_more_are_forgotten() -> None:
+    memory.empty((100 * LARGE,), LIKE)
+    for factor in range(60):  # of sizes that differ too much to serve each other
+        memory.empty((LARGE * (2 + 5 * (factor % 2)),), LIKE)
+    assert sum(storage.nbytes() for storage in memory._local.pool) < 20 * memory.SMALL
+
+
+def test_what_is_kept_can_be_given_back() -> None:
+    kept = memory.empty((LARGE,), LIKE).fill_(7)
+    memory.empty((9 * LARGE,), LIKE)
+    memory.scratch((1000,), LIKE)
+    memory.release()
+    assert not vars(memory._local)
+    assert not overlap(kept, memory.empty((LARGE,), LIKE)) and bool((kept == 7).all())
+
+
 def test_a_buffer_serves_inside_and_outside_of_inference_mode() -> None:
     with torch.inference_mode():
         inside = memory.empty((LARGE,), LIKE).zero_()

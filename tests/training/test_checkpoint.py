@@ -21,6 +21,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, build
 from audio_denoising.models.unet_torch import build_twin
 from audio_denoising.shipped import has_weights
+from audio_denoising.training import archive
 from audio_denoising.training.checkpoint import (
     Checkpoint,
     UnreadableCheckpoint,
@@ -56,6 +57,19 @@ def fields(**changes: Any) -> dict[str, Any]:
 
 
 # Writing
+
+
+def test_what_could_not_be_read_again_is_not_written(
+    narrow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pth"
+    save_checkpoint(path, fields())
+    before = path.read_bytes()
+    monkeypatch.setattr(archive, "_MOST_PICKLE_BYTES", 20_000)
+    history = [{"epoch": i, "loss": i / 7} for i in range(3000)]
+    with pytest.raises(UserError, match="last.pth would be refused when it is read again"):
+        save_checkpoint(path, fields(history=history))
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, pickle.PicklingError])
@@ -333,6 +347,17 @@ def test_shipped_checkpoints_are_whole(version: str) -> None:
     if not has_weights(version):
         pytest.skip(f"no weights of {version} come with this tree")
     assert load_checkpoint(shipped(version)).version == version
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_loading_draws_no_random_numbers(version: str, tmp_path: Path) -> None:
+    with quickly(narrow=True):
+        size = "small"
+        content = {**describe(version, size), "model": build(version, size).state_dict()}
+        save_checkpoint(tmp_path / "a.pth", {**content, "history": []})
+        before = torch.get_rng_state()
+        build_model(load_checkpoint(tmp_path / "a.pth"), "cpu")
+        assert torch.equal(torch.get_rng_state(), before)
 
 
 # Weights travel

@@ -9,6 +9,7 @@ from .versions import (
     VERSIONS,
     WIDTHS,
     Version,
+    blueprint,
     build,
     build_twin,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "VERSIONS",
     "WIDTHS",
     "Version",
+    "blueprint",
     "build",
     "build_twin",
 ]

@@ -115,6 +115,20 @@ def build(version: str, size: str | None = None, kernels: str = "fast") -> nn.Mo
     return unet.build(row.plan, WIDTHS[size], kernels) if row.plan else causal.build(size)
 
 
+def blueprint(version: str, size: str | None = None) -> nn.Module:
+    """The network of `build` without memory, and without a draw from the random generator.
+
+    It knows names and shapes; `load_state_dict` brings it to life.
+
+    Raises:
+        KeyError: unknown version or size.
+    """
+    import torch
+
+    with torch.device("meta"):
+        return build(version, size)
+
+
 def build_twin(version: str, size: str | None = None) -> Any:
     """The torch.nn network of a version, with the keys, shapes and first weights of `build`.
 

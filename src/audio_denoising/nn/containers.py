@@ -75,10 +75,21 @@ class UNetLevel(Module):
         self.skip_channels = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, F, T) -> (N, C', F', T'), or with the channels last throughout."""
+        """(N, C, F, T) -> (N, C', F', T'), or with the channels last throughout.
+
+        Raises:
+            ValueError: `inner` returns another size than that of `skip`.
+        """
         skip = self.encode(x)
         self.skip_channels = skip.shape[self.axis]
-        return self.decode.overwrite(torch.cat((skip, self.inner(skip)), dim=self.axis))
+        up = self.inner(skip)
+        sizes = [[n for i, n in enumerate(y.shape) if i != self.axis % y.dim()] for y in (skip, up)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"UNetLevel cannot join {tuple(skip.shape)} with {tuple(up.shape)} from below: the "
+                "sides of an image must be even at every level"
+            )
+        return self.decode.overwrite(torch.cat((skip, up), dim=self.axis))
 
     # The concatenation hands each half of its gradient back to where it came from. `skip` was used
     # twice (by the concatenation and by `inner`), so its two gradients add up.
@@ -102,8 +113,8 @@ class Residual(Module):
         self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape that `inner` keeps."""
-        return x + self.inner(x)
+        """Any shape that `inner` keeps; ValueError if it does not."""
+        return x + _alike("Residual", self.inner(x), x)
 
     # dL/dx = dL/dy + J^T dL/dy.
 
@@ -125,8 +136,8 @@ class Mask(Module):
         self.mask: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, F, T) -> the same shape."""
-        mask = self.inner(x)
+        """(N, C, F, T) -> the same shape; ValueError if `inner` returns another one."""
+        mask = _alike("Mask", self.inner(x), x)
         self.input, self.mask = (x, mask) if self.training else (None, None)
         return x * mask
 
@@ -141,3 +152,10 @@ class Mask(Module):
             grad = grad + grad_output * self.mask
         self.input = self.mask = None
         return grad
+
+
+def _alike(layer: str, y: Tensor, x: Tensor) -> Tensor:
+    """y, which must have the shape of x: torch would stretch it where it can."""
+    if y.shape != x.shape:
+        raise ValueError(f"{layer} needs {tuple(x.shape)} from inside and got {tuple(y.shape)}")
+    return y

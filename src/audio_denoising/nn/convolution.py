@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from . import im2col, row_lowering, winograd
-from .geometry import Pair, pair, transposed_size
+from .geometry import Pair, pair, require_image, transposed_size
 from .initialisation import he_normal
 from .memory import product_type
 from .module import Module, Parameter
@@ -128,7 +128,12 @@ class Conv2d(Convolution):
         return row_lowering
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, F, T) -> (N, C', F', T')."""
+        """(N, C, F, T) -> (N, C', F', T').
+
+        Raises:
+            ValueError: x is no image, of other channels, or smaller than the kernel.
+        """
+        require_image("Conv2d", x, self.weight.data.shape[1])
         self.input = x if self.training else None
         operations, weight, bias = self._in_type_of(x)
         y: Tensor = operations.correlate(x, weight, bias, self.stride, self.padding)
@@ -184,7 +189,12 @@ class ConvTranspose2d(Convolution):
             raise ValueError("output_padding must be smaller than the stride")
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, F, T) -> (N, C', F', T')."""
+        """(N, C, F, T) -> (N, C', F', T').
+
+        Raises:
+            ValueError: x is no image, or of other channels.
+        """
+        require_image("ConvTranspose2d", x, len(self.weight.data))
         self.input = x if self.training else None
         size = transposed_size(
             (x.shape[2], x.shape[3]), self.kernel, self.stride, self.padding, self.output_padding

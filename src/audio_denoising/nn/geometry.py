@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 Pair = tuple[int, int]
+
+
+def require_image(layer: str, x: Tensor, channels: int | None = None) -> None:
+    """Raises ValueError, naming the layer, unless x is (N, C, F, T), with so many channels."""
+    if x.dim() != 4 or (channels is not None and x.shape[1] != channels):
+        wanted = "C" if channels is None else channels
+        raise ValueError(f"{layer} takes images (N, {wanted}, F, T) and got {tuple(x.shape)}")
 
 
 def pair(value: int | Pair) -> Pair:

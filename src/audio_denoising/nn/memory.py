@@ -4,6 +4,8 @@ On a CPU a fresh 60 MB tensor costs more time in page faults than the arithmetic
 `empty` therefore keeps the buffers it gave out and gives one out again as soon as nobody holds a
 tensor on it any more; `scratch` is the one work area that all layers of a thread share, valid
 until the next call. Small tensors, and GPUs (whose allocator already does this), go to torch.
+What is kept follows the need: sizes that nobody asks for any more are forgotten bit by bit, and
+`release` gives everything back.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 SMALL = 1 << 18  # bytes; below this malloc recycles memory well by itself
+FADING = 0.9  # of the peak, at every new buffer
 _local = threading.local()
 
 
@@ -50,15 +53,23 @@ def empty_like(x: Tensor) -> Tensor:
 def _make_room(
     pool: list[torch.UntypedStorage], free: list[torch.UntypedStorage], size: int
 ) -> None:
-    """Forgets free buffers so that the pool never outgrows what was in use at one time."""
+    """Forgets free buffers so that the pool never outgrows what was in use at one time.
+
+    That peak fades: a pool that finds no buffer of the right size keeps those of another time.
+    """
     total = size + sum(s.nbytes() for s in pool)
     in_use = total - sum(s.nbytes() for s in free)
-    _local.most = max(in_use, _local.__dict__.get("most", 0))
+    _local.most = max(in_use, int(FADING * _local.__dict__.get("most", 0)))
     for storage in free:  # the oldest first
         if total <= _local.most:
             break
         pool.remove(storage)
         total -= storage.nbytes()
+
+
+def release() -> None:
+    """Gives back all that this thread keeps for later; tensors that are in use stay valid."""
+    _local.__dict__.clear()
 
 
 def sum_type(x: Tensor) -> torch.dtype:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .geometry import Pair, output_size, pair
+from .geometry import Pair, output_size, pair, require_image
 from .module import Module
 
 
@@ -34,7 +34,12 @@ class MaxPool2d(Module):
         ]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, F, T) -> (N, C, F', T')."""
+        """(N, C, F, T) -> (N, C, F', T').
+
+        Raises:
+            ValueError: x is no image, or smaller than the window.
+        """
+        require_image("MaxPool2d", x)
         self.size = (x.shape[2], x.shape[3])
         taps = self._taps(x, output_size(self.size, self.kernel, self.stride, (0, 0)))
         best = taps[0].clone()
@@ -42,7 +47,9 @@ class MaxPool2d(Module):
             for tap in taps[1:]:
                 torch.maximum(best, tap, out=best)
             return best
-        winner = torch.zeros_like(best, dtype=torch.uint8)
+        # As small a type as can number the places of a window.
+        kind = torch.uint8 if len(taps) <= 256 else torch.int32
+        winner = torch.zeros_like(best, dtype=kind)
         for k, tap in enumerate(taps[1:], start=1):
             winner.masked_fill_(tap > best, k)
             torch.maximum(best, tap, out=best)

@@ -20,7 +20,7 @@ class Schedule:
     kind: str = "constant"
     total_steps: int = 1
     warmup_steps: int = 0
-    floor: float = 0.01
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("constant", "cosine"):

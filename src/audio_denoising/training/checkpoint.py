@@ -19,7 +19,7 @@ from torch import Tensor
 from ..dsp.representation import SIGNALS
 from ..errors import UserError
 from ..io.whole_file import save_whole
-from ..models import VERSIONS, build, build_twin
+from ..models import VERSIONS, blueprint, build_twin
 from ..shipped import shipped as shipped
 from .archive import require_plain
 
@@ -69,6 +69,10 @@ def save_checkpoint(path: Path, content: dict[str, Any], former: Path | None = N
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from error
                 raise
+        try:
+            require_plain(temporary, just_written=True)
+        except ValueError as error:
+            raise UserError(f"{path} would be refused when it is read again ({error})") from error
 
     save_whole(path, write, former)
 
@@ -119,7 +123,7 @@ def _checked(path: Path, content: Any) -> Checkpoint:
     if content.get("signal") != SIGNALS[row.hears]:
         raise UserError(f"{path} was trained with other signal settings: train it again")
     model = content.get("model")
-    shapes = {name: value.shape for name, value in build(version, size).state_dict().items()}
+    shapes = {name: value.shape for name, value in blueprint(version, size).state_dict().items()}
     if not isinstance(model, dict) or shapes != {k: v.shape for k, v in model.items()}:
         raise UserError(
             f"{path} does not hold the weights of {version}-{size}: use another copy or train again"
@@ -154,7 +158,7 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
     except _ODD as error:
         raise _foreign(checkpoint.path) from error
     # Running moments are few and may be tiny: in half precision a variance could round to nothing.
-    network = build(checkpoint.version, checkpoint.size)
+    network = blueprint(checkpoint.version, checkpoint.size)
     moments = {name for name, _ in network.named_buffers()}
     content = {
         **describe(checkpoint.version, checkpoint.size),
@@ -189,9 +193,10 @@ def build_model(checkpoint: Checkpoint, device: str | torch.device) -> Callable[
     """
     state = {name: value.float() for name, value in checkpoint.model_state.items()}
     if VERSIONS[checkpoint.version].engine == "torch.nn":
-        twin: torch.nn.Module = build_twin(checkpoint.version, checkpoint.size)
-        twin.load_state_dict(state)
+        with torch.device("meta"):
+            twin: torch.nn.Module = build_twin(checkpoint.version, checkpoint.size)
+        twin.load_state_dict(state, assign=True)
         return twin.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    model = build(checkpoint.version, checkpoint.size)
+    model = blueprint(checkpoint.version, checkpoint.size)
     model.load_state_dict(state)
     return model.to(device=device).eval()

@@ -26,6 +26,7 @@ from ..device import pick_device
 from ..dsp.spectrum import image, stft
 from ..errors import UserError
 from ..nn import MovingAverage, Schedule
+from ..nn.memory import release
 from ..shipped import locate
 from .checkpoint import Checkpoint, describe, load_checkpoint
 from .distributed import ALONE, Processes, local_device
@@ -94,6 +95,12 @@ class Trainer:
 
     def run(self) -> bool:
         """Trains until the last epoch is done, nothing gets better, or somebody stops it."""
+        try:
+            return self._run()
+        finally:
+            release()  # the buffers that the layers kept from step to step
+
+    def _run(self) -> bool:
         options = self.options
         material = find_material(options, self.place, self.processes)
         steps = len(material) // options.batch_size
