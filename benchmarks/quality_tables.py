@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from audio_denoising.evaluation.frozen_lists import CLEAN, HELD_OUT, UNSEEN
 from audio_denoising.evaluation.scores import METRICS
-from audio_denoising.evaluation.testset import CLEAN, HELD_OUT, UNSEEN
 from benchmarks.markdown import markdown_table
 
 _MAIN = ("si_sdr", "pesq_wb", "stoi")

@@ -179,9 +179,9 @@ def _read(inputs: list[Path], clean: Path | None) -> Recorded:
 def _from_test_list(speech: Path, noise: Path, snr: int) -> Recorded:
     """The first mixture of the frozen list with this ratio."""
     from .data.corpus import index_noise, index_speech
-    from .evaluation.testset import frozen_items, frozen_list
+    from .evaluation.frozen_lists import FIRST, frozen_items
 
-    wanted = [row for row in frozen_list() if row.snr_db == snr][:1]
+    wanted = [row for row in FIRST.rows() if row.snr_db == snr][:1]
     with TemporaryDirectory() as workshop:
         (item,) = frozen_items(wanted, index_speech(speech), index_noise(noise), Path(workshop))
         clean, noisy, rate = item.load()

@@ -45,14 +45,14 @@ def evaluate(
         typer.Option(
             help="Folder with clean/ and noisy/, as `denoise data mix` writes it.",
             metavar="DIR",
-            show_default="the frozen list, mixed from --speech and --noise",
+            show_default="the frozen lists, mixed from --speech and --noise",
             rich_help_panel=_TEST_SET,
         ),
     ] = None,
     speech: Annotated[
         Path,
         typer.Option(
-            help="For the frozen list: LibriSpeech with test-other.",
+            help="For the frozen lists: LibriSpeech with test-other.",
             metavar="DIR",
             rich_help_panel=_TEST_SET,
         ),
@@ -60,7 +60,7 @@ def evaluate(
     noise: Annotated[
         Path,
         typer.Option(
-            help="For the frozen list: UrbanSound8K with fold10.",
+            help="For the frozen lists: UrbanSound8K with fold10.",
             metavar="DIR",
             rich_help_panel=_TEST_SET,
         ),
@@ -111,13 +111,14 @@ def evaluate(
 
     from .data.corpus import index_noise, index_speech
     from .evaluation.candidates import MODELS, candidates
+    from .evaluation.frozen_lists import items_of_all_lists
     from .evaluation.result_tables import print_tables
     from .evaluation.results import content, write
     from .evaluation.runner import evaluate as run
     from .evaluation.runner import processors
     from .evaluation.scores import missing
     from .evaluation.summary import real_time_factors, summarise
-    from .evaluation.testset import folder_items, frozen_items, frozen_list
+    from .evaluation.testset import folder_items
 
     chosen = candidates(model or MODELS, peers=peers)
     for each in chosen:  # a wrong name should fail at once
@@ -135,7 +136,9 @@ def evaluate(
         else:
             with console.status("Looking for files"):
                 found = index_speech(speech), index_noise(noise)
-                items = frozen_items(frozen_list(), *found, Path(workshop))
+                items, lacking = items_of_all_lists(*found, Path(workshop))
+            for reason in lacking:
+                console.print(f"One of the two lists is left out: {reason}", markup=False)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task("Judging", total=len(items))

@@ -11,13 +11,14 @@ import soundfile
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation import scores as scores_module
 from audio_denoising.evaluation.candidates import NOISY, Candidate, candidates
+from audio_denoising.evaluation.frozen_lists import CLEAN, frozen_items
 from audio_denoising.evaluation.results import content, write
 from audio_denoising.evaluation.runner import Result, evaluate
 from audio_denoising.evaluation.scores import METRICS, missing, score
 from audio_denoising.evaluation.summary import means, real_time_factors, summarise
-from audio_denoising.evaluation.testset import CLEAN, Item, folder_items, frozen_items
+from audio_denoising.evaluation.testset import Item, folder_items
 from tests.evaluation.conftest import voice
-from tests.evaluation.test_testset import ROWS
+from tests.evaluation.test_frozen_lists import ROWS
 
 RATE = 16_000
 

@@ -1,7 +1,6 @@
-"""The frozen list is dealt out evenly and mixes as listed; other test sets are read or refused."""
+"""A test set on disk is read with its levels and kinds of noise, or refused with a sentence."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,95 +8,9 @@ import soundfile
 
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.metrics import si_sdr
-from audio_denoising.evaluation.testset import (
-    CLEAN,
-    HELD_OUT,
-    UNSEEN,
-    URBANSOUND_CLASSES,
-    Row,
-    digest,
-    folder_items,
-    frozen_items,
-    frozen_list,
-    halves,
-    noise_class,
-)
+from audio_denoising.evaluation.testset import folder_items, noise_class
 
 RATE = 16_000
-ROWS = [
-    Row(HELD_OUT, 1, "librispeech/11", "11-1-0000", 80_000, "car horn", "501-1-0-0", 999, 5.0, ""),
-    Row(UNSEEN, 1, "librispeech/12", "12-1-0000", 80_000, "modem", "modem-1", 10, 15.0, ""),
-    Row(UNSEEN, 2, "librispeech/20", "20-1-0001", 75_200, "talkers", "talkers-1", 0, 0.0, ""),
-    Row(CLEAN, 1, "librispeech/13", "13-1-0000", 80_000, "", "", 0, None, ""),
-]
-
-
-def of(part):
-    return [row for row in frozen_list() if row.part == part]
-
-
-def test_every_speaker_and_every_class_come_up_equally_often_at_each_level():
-    rows = of(HELD_OUT)
-    assert len(rows) == 160
-    for key in ("speaker", "noise_class"):
-        count = Counter((getattr(row, key), row.snr_db) for row in rows)
-        assert len(count) == 40 and set(count.values()) == {4}
-    assert {row.snr_db for row in rows} == {0.0, 5.0, 10.0, 15.0}
-    assert {row.noise_class for row in rows} == set(URBANSOUND_CLASSES)
-    assert all(noise_class(row.noise) == row.noise_class for row in rows)
-
-
-def test_unseen_noise_is_dealt_out_evenly_and_nobody_talks_over_himself():
-    rows = of(UNSEEN)
-    assert len(rows) == 40
-    assert set(Counter((row.noise, row.snr_db) for row in rows).values()) == {1}
-    assert set(Counter((row.speaker, row.snr_db) for row in rows).values()) == {1}
-    assert not {row.noise_class for row in rows} & set(URBANSOUND_CLASSES)
-    for variant, half in enumerate(halves(frozen_list()), 1):
-        babbled = {row.speaker for row in rows if row.noise == f"talkers-{variant}"}
-        assert len(half) == 5 and not babbled & half.keys()
-
-
-def test_the_list_holds_no_mixture_twice():
-    rows = frozen_list()
-    assert len({row.sha256 for row in rows}) == len(rows) == 220
-    assert all(row.utterance.split("-")[0] == row.speaker.split("/")[1] for row in rows)
-    assert Counter(row.speaker for row in of(CLEAN)).most_common()[0][1] == 2
-
-
-@pytest.fixture(scope="module")
-def items(corpora, tmp_path_factory):
-    return frozen_items(ROWS, *corpora, tmp_path_factory.mktemp("noise"))
-
-
-def test_mixtures_have_the_level_they_are_listed_with(items):
-    for row, item in zip(ROWS[:2], items[:2], strict=True):
-        clean, noisy, rate = item.load()
-        assert (clean.dtype, noisy.dtype, rate) == (np.float32, np.float32, RATE)
-        assert clean.shape == noisy.shape == (row.samples,)
-        snr = 10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2))
-        assert snr == pytest.approx(row.snr_db, abs=0.01)
-    clean, noisy, _ = items[0].load()
-    assert si_sdr(noisy, clean) == pytest.approx(5.0, abs=0.5)
-
-
-def test_clean_speech_has_no_noise(items):
-    clean, noisy, _ = items[-1].load()
-    np.testing.assert_array_equal(clean, noisy)
-    assert items[-1].snr_db is None
-
-
-def test_loading_again_gives_the_same_samples(items, corpora, tmp_path_factory):
-    again = frozen_items(ROWS, *corpora, tmp_path_factory.mktemp("again"))
-    assert [digest(item.load()[1]) for item in again] == [digest(item.load()[1]) for item in items]
-
-
-def test_another_corpus_is_refused_before_anything_is_mixed(corpora, tmp_path):
-    with pytest.raises(UserError, match=r"65 utterances .* --speech .* test-other"):
-        frozen_items(frozen_list(), *corpora, tmp_path)
-    lost = [replace(ROWS[0], noise="1-2-3-4")]
-    with pytest.raises(UserError, match=r"1 noise clips .* 1-2-3-4 .* --noise .* fold10"):
-        frozen_items(lost, *corpora, tmp_path)
 
 
 def test_the_noise_class_comes_from_the_file_name():
@@ -136,7 +49,7 @@ def test_stereo_pairs_at_another_rate_and_a_little_off_are_read(set_folder):
     np.testing.assert_allclose(clean, noisy, atol=1e-4)
 
 
-def set_folders_that_are_no_test_set_are_refused_with_a_sentence(set_folder, tmp_path):
+def test_folders_that_are_no_test_set_are_refused_with_a_sentence(set_folder, tmp_path):
     with pytest.raises(UserError, match=r"has no folder clean: .*denoise data mix"):
         folder_items(tmp_path)
     soundfile.write(set_folder / "clean/0001.wav", np.zeros(RATE), RATE)

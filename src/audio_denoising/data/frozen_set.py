@@ -120,7 +120,7 @@ def draw(
 def render(choice: Choice, longest: int = LONGEST) -> DetailedMix:
     """Mixes one choice at 16 kHz: at most ``longest`` samples from the start of the utterance."""
     clean = read(choice.speech, 0, longest)
-    return detailed_mix(clean, _looped(choice.noise, choice.offset, len(clean)), choice.snr_db)
+    return detailed_mix(clean, looped(choice.noise, choice.offset, len(clean)), choice.snr_db)
 
 
 def _noise_place(
@@ -140,12 +140,12 @@ def _noise_place(
 
 def _sounds(recording: Recording, offset: int, length: int) -> bool:
     try:
-        return power(_looped(recording, offset, length)) >= SILENCE
+        return power(looped(recording, offset, length)) >= SILENCE
     except DamagedRecording:
         return False
 
 
-def _looped(recording: Recording, offset: int, length: int) -> Waveform:
+def looped(recording: Recording, offset: int, length: int) -> Waveform:
     """``length`` samples from ``offset`` on, going round where the recording ends."""
     if recording.samples <= _WHOLE:
         return np.resize(np.roll(read(recording, 0, recording.samples), -offset), length)

@@ -2,21 +2,27 @@
 
 The second frozen test list is made of it: speakers of other languages, ages and rooms, and noise
 recordings of many kinds. `held_out.csv` names a speaker's folder or a recording a line, the latter
-without its ending; parts that were cut from one recording are all there.
+without its ending, and a language or a kind of noise; parts cut from one recording are all there.
 """
 
 from __future__ import annotations
 
+import csv
 from functools import cache
 from importlib.resources import files
 from pathlib import PurePath
 
 
 @cache
-def held_out() -> frozenset[str]:
-    """The lines of the list, like ``speech/emodb/emodb03`` and ``noise/ambient/urban/highway``."""
+def held_out_kinds() -> dict[str, str]:
+    """The lines of the list, like ``speech/emodb/emodb03`` -> ``German``."""
     text = files(__package__).joinpath("held_out.csv").read_text(encoding="utf-8")
-    return frozenset(text.split()[1:])  # after the heading
+    return {line["path"]: line["kind"] for line in csv.DictReader(text.splitlines())}
+
+
+def held_out() -> frozenset[str]:
+    """The places on the list, like ``noise/ambient/urban/highway``."""
+    return frozenset(held_out_kinds())
 
 
 def is_held_out(path: PurePath | str) -> bool:

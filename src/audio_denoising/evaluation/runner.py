@@ -18,12 +18,13 @@ from dataclasses import dataclass
 
 import torch
 
+from ..data.corpus import Recording
 from ..data.mixing import DamagedRecording
 from ..errors import UserError
 from .candidates import NOISY, Candidate
 from .peers import Cleaner
 from .scores import score
-from .testset import CLEAN, Item, at_16_khz, digest
+from .testset import Item, at_16_khz, digest
 
 Scores = dict[str, float | None]
 
@@ -90,7 +91,8 @@ def _judge(item: Item, cleaners: Mapping[str, Cleaner]) -> Result:
     except DamagedRecording as error:
         raise UserError(f"{error}: take another copy of it") from error
     reference = at_16_khz(clean, rate)
-    scores = {} if item.part == CLEAN else {NOISY: score(at_16_khz(noisy, rate), reference)}
+    speech_alone = isinstance(item.source, Recording)
+    scores = {} if speech_alone else {NOISY: score(at_16_khz(noisy, rate), reference)}
     work = {}
     for title, cleaner in cleaners.items():
         since = time.perf_counter()

@@ -56,7 +56,7 @@ def write_clips(folder: Path, halves: Sequence[Voices]) -> None:
             soundfile.write(path, np.clip(level * clip, -1, 1), SAMPLE_RATE, "PCM_16")
 
 
-def _uniform(count: int, seed: int) -> Signal:
+def uniform(count: int, seed: int) -> Signal:
     """``count`` independent numbers in [0, 1)."""
     raw = np.random.PCG64(seed).random_raw(count)
     return np.asarray(raw >> np.uint64(11), np.float64) * 2.0**-53
@@ -78,7 +78,7 @@ def _speech_shaped(utterances: Sequence[NDArray[np.float32]], seed: int) -> Sign
     for utterance in utterances:
         frames = np.lib.stride_tricks.sliding_window_view(utterance, size)[:: size // 2]
         power += (np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2).sum(axis=0)
-    white = np.fft.rfft(_uniform(_LENGTH, seed) - 0.5)
+    white = np.fft.rfft(uniform(_LENGTH, seed) - 0.5)
     bins = np.linspace(0, size // 2, white.size)
     return np.fft.irfft(white * np.sqrt(np.interp(bins, np.arange(power.size), power)), _LENGTH)
 
@@ -87,10 +87,10 @@ def _mains_hum(variant: int) -> Signal:
     """50 Hz or 60 Hz with forty harmonics, swelling slowly, over a little hiss."""
     time = np.arange(_LENGTH) / SAMPLE_RATE
     base = (50.0, 60.0)[variant - 1]
-    phases = 2 * np.pi * _uniform(40, 100 + variant)
+    phases = 2 * np.pi * uniform(40, 100 + variant)
     hum = sum(np.sin(2 * np.pi * k * base * time + phases[k - 1]) / k for k in range(1, 41))
     swell = 1 + 0.3 * np.sin(2 * np.pi * 0.4 * variant * time)
-    return np.asarray(hum * swell + 0.05 * (_uniform(_LENGTH, 200 + variant) - 0.5))
+    return np.asarray(hum * swell + 0.05 * (uniform(_LENGTH, 200 + variant) - 0.5))
 
 
 def _phone_buzz(variant: int) -> Signal:
@@ -98,15 +98,15 @@ def _phone_buzz(variant: int) -> Signal:
     number = np.arange(_LENGTH)
     burst = (number * 650 / 3 / SAMPLE_RATE) % 1.0 < 0.125  # one of eight time slots
     quarter = number // (SAMPLE_RATE // 4)  # of a second
-    talking = _uniform(4 * SECONDS, 300 + variant)[quarter] < 0.7
+    talking = uniform(4 * SECONDS, 300 + variant)[quarter] < 0.7
     edges = np.diff(burst.astype(np.float64), prepend=0.0)
-    return edges * (talking + 0.02) + 0.02 * (_uniform(_LENGTH, 400 + variant) - 0.5)
+    return edges * (talking + 0.02) + 0.02 * (uniform(_LENGTH, 400 + variant) - 0.5)
 
 
 def _modem(variant: int) -> Signal:
     """Frequency-shift keying: 1200 or 300 random bits a second, a tone for ones, one for zeros."""
     rate, one, zero = ((1200, 1200.0, 2200.0), (300, 1270.0, 1070.0))[variant - 1]
-    bits = _uniform(SECONDS * rate, 500 + variant) < 0.5
+    bits = uniform(SECONDS * rate, 500 + variant) < 0.5
     heard = bits[np.arange(_LENGTH) * rate // SAMPLE_RATE]
     frequency = np.where(heard, one, zero)
     return np.sin(2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE)

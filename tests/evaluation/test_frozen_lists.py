@@ -1,0 +1,144 @@
+"""The frozen lists are dealt out evenly and mix as listed."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from audio_denoising.data.held_out import held_out, is_held_out
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.frozen_lists import (
+    CLEAN,
+    FIRST,
+    HELD_OUT,
+    OTHER,
+    QUIET,
+    ROOM,
+    SECOND,
+    UNSEEN,
+    FrozenList,
+    Row,
+    frozen_items,
+    halves,
+    items_of_all_lists,
+)
+from audio_denoising.evaluation.metrics import si_sdr
+from audio_denoising.evaluation.testset import URBANSOUND_CLASSES, digest, noise_class
+
+RATE = 16_000
+ROWS = [
+    Row(HELD_OUT, 1, "librispeech/11", "11-1-0000", 80_000, "car horn", "501-1-0-0", 999, 5.0, ""),
+    Row(UNSEEN, 1, "librispeech/12", "12-1-0000", 80_000, "modem", "modem-1", 10, 15.0, ""),
+    Row(UNSEEN, 2, "librispeech/20", "20-1-0001", 75_200, "talkers", "talkers-1", 0, 0.0, ""),
+    Row(CLEAN, 1, "librispeech/13", "13-1-0000", 80_000, "", "", 0, None, ""),
+]
+
+
+def of(part):
+    return [row for row in FIRST.rows() + SECOND.rows() if row.part == part]
+
+
+def test_every_speaker_and_every_class_come_up_equally_often_at_each_level():
+    rows = of(HELD_OUT)
+    assert len(rows) == 160
+    for key in ("speaker", "noise_class"):
+        count = Counter((getattr(row, key), row.snr_db) for row in rows)
+        assert len(count) == 40 and set(count.values()) == {4}
+    assert {row.snr_db for row in rows} == {0.0, 5.0, 10.0, 15.0}
+    assert {row.noise_class for row in rows} == set(URBANSOUND_CLASSES)
+    assert all(noise_class(row.noise) == row.noise_class for row in rows)
+
+
+def test_unseen_noise_is_dealt_out_evenly_and_nobody_talks_over_himself():
+    rows = of(UNSEEN)
+    assert len(rows) == 40
+    assert set(Counter((row.noise, row.snr_db) for row in rows).values()) == {1}
+    assert set(Counter((row.speaker, row.snr_db) for row in rows).values()) == {1}
+    assert not {row.noise_class for row in rows} & set(URBANSOUND_CLASSES)
+    for variant, half in enumerate(halves(FIRST.rows()), 1):
+        babbled = {row.speaker for row in rows if row.noise == f"talkers-{variant}"}
+        assert len(half) == 5 and not babbled & half.keys()
+
+
+def test_the_list_holds_no_mixture_twice():
+    rows = FIRST.rows()
+    assert len({row.sha256 for row in rows}) == len(rows) == 220
+    assert all(row.utterance.split("-")[0] == row.speaker.split("/")[1] for row in rows)
+    assert Counter(row.speaker for row in of(CLEAN)).most_common()[0][1] == 2
+
+
+def test_the_second_list_is_dealt_out_evenly_of_what_no_training_hears():
+    rows = SECOND.rows()
+    assert len({row.sha256 for row in rows}) == len(rows) == 120
+    assert all(is_held_out(f"{row.utterance}.opus") for row in rows)
+    assert {row.noise for row in rows} == {
+        line.removeprefix("noise/") for line in held_out() if line.startswith("noise/")
+    }
+    assert all(4.6 * RATE <= row.samples <= 5 * RATE for row in rows)
+    others = of(OTHER)
+    assert set(Counter((row.speaker, row.snr_db) for row in others).values()) == {1}
+    assert set(Counter(row.noise_class for row in others).values()) == {11, 12}
+    for part, of_part in ((ROOM, "room"), (QUIET, "level_db")):
+        found = [(row.speaker, getattr(row, of_part)) for row in of(part)]
+        assert len({speaker for speaker, _ in found}) == len(found) == 20
+        assert set(Counter(value for _, value in found).values()) == {5}
+
+
+@pytest.fixture(scope="module")
+def items(corpora, tmp_path_factory):
+    return frozen_items(ROWS, *corpora, tmp_path_factory.mktemp("noise"))
+
+
+def test_mixtures_have_the_level_they_are_listed_with(items):
+    for row, item in zip(ROWS[:2], items[:2], strict=True):
+        clean, noisy, rate = item.load()
+        assert (clean.dtype, noisy.dtype, rate) == (np.float32, np.float32, RATE)
+        assert clean.shape == noisy.shape == (row.samples,)
+        snr = 10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2))
+        assert snr == pytest.approx(row.snr_db, abs=0.01)
+    clean, noisy, _ = items[0].load()
+    assert si_sdr(noisy, clean) == pytest.approx(5.0, abs=0.5)
+
+
+def test_rooms_and_quiet_mixtures_keep_their_ratio(corpora, tmp_path):
+    row = replace(ROWS[0], start=2_000, samples=70_000)
+    changed = [row, replace(row, room=0.6), replace(row, level_db=-50.0)]
+    items = frozen_items(changed, *corpora, tmp_path)
+    (dry, noisy, _), (wet, wetter, _), (soft, quiet, _) = (item.load() for item in items)
+    assert dry.shape == wet.shape == soft.shape == (70_000,)
+    assert 10 * np.log10(np.mean(wet**2) / np.mean((wetter - wet) ** 2)) == pytest.approx(
+        5, abs=0.1
+    )
+    assert 0 < si_sdr(wet, dry) < 6  # half the energy of the direct sound came after it
+    assert 10 * np.log10(np.mean(quiet**2)) == pytest.approx(-50, abs=0.01)
+    np.testing.assert_allclose(soft / quiet.std(), dry / noisy.std(), atol=1e-4)
+
+
+def test_lists_whose_recordings_are_not_there_are_left_out(corpora, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="test-other"):
+        items_of_all_lists(*corpora, tmp_path)
+    rows = {FIRST.file: ROWS, SECOND.file: [replace(ROWS[0], utterance="a/b", noise="c/d")]}
+    monkeypatch.setattr(FrozenList, "rows", lambda self: rows[self.file])
+    items, lacking = items_of_all_lists(*corpora, tmp_path)
+    assert [item.part for item in items] == [row.part for row in ROWS]
+    assert len(lacking) == 1 and "a/b among them" in lacking[0] and "held_out.csv" in lacking[0]
+
+
+def test_clean_speech_has_no_noise(items):
+    clean, noisy, _ = items[-1].load()
+    np.testing.assert_array_equal(clean, noisy)
+    assert items[-1].snr_db is None
+
+
+def test_loading_again_gives_the_same_samples(items, corpora, tmp_path_factory):
+    again = frozen_items(ROWS, *corpora, tmp_path_factory.mktemp("again"))
+    assert [digest(item.load()[1]) for item in again] == [digest(item.load()[1]) for item in items]
+
+
+def test_another_corpus_is_refused_before_anything_is_mixed(corpora, tmp_path):
+    with pytest.raises(UserError, match=r"65 utterances .* --speech .* test-other"):
+        frozen_items(FIRST.rows(), *corpora, tmp_path)
+    lost = [replace(ROWS[0], noise="1-2-3-4")]
+    with pytest.raises(UserError, match=r"1 noise clips .* 1-2-3-4 .* --noise .* fold10"):
+        frozen_items(lost, *corpora, tmp_path)
