@@ -11,11 +11,12 @@ import numpy as np
 
 from ..denoiser import Denoiser
 from ..dsp.spectrum import SAMPLE_RATE
-from ..shipped import locate
+from ..models.versions import VERSIONS
+from ..shipped import has_weights, locate
 from .peers import PEERS, Cleaner, Waveform
 
 NOISY = "noisy input"
-MODELS = ("v2", "v3", "v4", "torch")
+MODELS = tuple(name for name in VERSIONS if has_weights(name))
 
 
 @dataclass(frozen=True)
