@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audio_denoising.denoiser import Denoiser
 from audio_denoising.dsp.level import TARGET_DB, ActiveLevel
+from audio_denoising.evaluation.metrics import si_sdr
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def noise(*shape: int, rms: float = 0.1) -> np.ndarray:
@@ -52,3 +59,67 @@ def test_every_channel_is_brought_to_the_target() -> None:
 def test_silence_is_left_as_it_is(length: int) -> None:
     x = np.zeros((2, length), np.float32)
     assert np.array_equal(level(x).gains(), np.ones(2) if length else np.empty(0))
+
+
+def decibels(gains: np.ndarray) -> np.ndarray:
+    return np.asarray(20 * np.log10(gains[0]))
+
+
+def test_an_even_recording_has_one_gain() -> None:
+    x = noise(2, 160_000) * np.array([[1], [0.03]], np.float32)
+    x[:, 40_000:60_000] *= 0.2  # 14 dB: a pause in a noisy room
+    heard = level(x)
+    curve = heard.curve(0.0, 1000, 100)
+    assert np.array_equal(curve, np.repeat(heard.gains()[:, None], 1000, axis=1))
+
+
+def test_a_knock_does_not_take_the_gain_with_it() -> None:
+    quiet = noise(1, 160_000, rms=10 ** (-50 / 20))
+    knocked = quiet.copy()
+    for start in (8_000, 100_000):  # 0.2 s, 40 dB louder
+        knocked[:, start : start + 3_200] *= 100
+    assert level(knocked).gains()[0] < 1  # by the knocks alone
+    curve = decibels(level(knocked).curve(0.0, 100, 10))
+    even = decibels(level(quiet).curve(0.0, 100, 10))
+    assert np.all((curve > even - 21) & (curve < even + 1))
+
+
+def test_a_faint_talker_is_raised_beside_a_loud_one() -> None:
+    x = noise(1, 640_000)
+    x[:, 320_000:] *= 10 ** (-45 / 20)
+    curve = decibels(level(x).curve(0.0, 400, 10))
+    assert curve[:180] == pytest.approx(0, abs=0.3)
+    assert curve[235:] == pytest.approx(25, abs=1.0)
+    assert np.abs(np.diff(curve)).max() < 2  # in 0.1 s
+
+
+def test_digital_silence_is_raised_by_no_more_than_is_of_use() -> None:
+    x = np.concatenate((noise(1, 160_000), np.zeros((1, 160_000), np.float32)), axis=1)
+    curve = decibels(level(x).curve(0.0, 200, 10))
+    assert curve.max() == pytest.approx(40, abs=0.5)
+    assert np.array_equal(level(x * 0).curve(0.0, 5, 10), np.ones((1, 5)))
+
+
+@pytest.mark.parametrize("length", [1, 100, 20_000])
+def test_the_gain_goes_on_beyond_the_ends(length: int) -> None:
+    curve = level(noise(1, length) if length > 1 else np.ones((1, 1), np.float32)).curve(
+        -3, 200, 10
+    )
+    assert curve.shape == (1, 200) and np.isfinite(curve).all()
+
+
+def test_a_network_cleans_a_quiet_talker_beside_a_knock() -> None:
+    """On a real recording, with the networks that read absolute levels."""
+    clean = soundfile.read(EXAMPLES / "clean_street.flac", dtype="float32")[0]
+    noisy = soundfile.read(EXAMPLES / "noisy_street.wav", dtype="float32")[0] * 10 ** (-28 / 20)
+    knocked = noisy.copy()
+    knock = slice(8_000, 11_200)
+    knocked[knock] += np.random.default_rng(0).uniform(-1, 1, 3_200).astype(np.float32)
+    outside = np.r_[0 : knock.start - 800, knock.stop + 800 : len(clean)]
+    denoise = Denoiser("v4")
+    alone, beside = (
+        si_sdr(denoise(x.astype(np.float32), 16_000)[outside], clean[outside])
+        for x in (noisy, knocked)
+    )
+    assert beside > alone - 1
+    assert alone > si_sdr(noisy[outside], clean[outside]) + 3

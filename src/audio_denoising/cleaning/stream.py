@@ -96,21 +96,25 @@ class StreamCleaner:
             Noisy and cleaned samples ``(C, m)``, side by side; laid end to end they are the signal.
         """
         assert level is not None, "this network needs to know the level"
-        gains = level.gains()[:, None]
         done = 0.0
+        position = 0  # of the chunk's first sample that counts
         for chunk in chunks(blocks, rate):
+            begin = (position - chunk.start) / rate
+            length = resampled_length(chunk.samples.shape[1], rate, spectrum.SAMPLE_RATE)
+            gains = level.curve(begin, length, spectrum.SAMPLE_RATE)
+            position += chunk.stop - chunk.start
             noisy = chunk.samples[:, chunk.start : chunk.stop]
             cleaned = np.empty_like(noisy)
             for first in range(0, len(noisy), _TOGETHER):
                 some = slice(first, first + _TOGETHER)
-                length = noisy[some].size / len(noisy)
+                size = noisy[some].size / len(noisy)
 
-                def report(share: float, done: float = done, length: float = length) -> None:
-                    progress((done + share * length) / rate, level.samples / rate)
+                def report(share: float, done: float = done, size: float = size) -> None:
+                    progress((done + share * size) / rate, level.samples / rate)
 
                 part = Chunk(chunk.samples[some], chunk.start, chunk.stop)
                 cleaned[some] = self._clean(part, rate, gains[some], report)
-                done += length
+                done += size
             yield noisy, cleaned
 
     def _clean(
@@ -131,12 +135,12 @@ class StreamCleaner:
         seen = slice(max(0, start - spectrum.SEGMENT), stop + spectrum.SEGMENT)
         denoised = noisy.copy()
         levelled = overlap_add(
-            torch.from_numpy(noisy[:, seen] * gains),
+            torch.from_numpy(noisy[:, seen] * gains[:, seen]),
             self._clean_windows,
             batch_size=self.batch_size,
             progress=lambda windows, of: report(windows / of),
         )
-        denoised[:, seen] = levelled.numpy() / gains
+        denoised[:, seen] = levelled.numpy() / gains[:, seen]
         return carry_over(chunk.samples, rate, noisy, denoised)[:, chunk.start : chunk.stop]
 
     @torch.inference_mode()
