@@ -113,8 +113,18 @@ class CompressedSpectrumLoss:
             mask: the network's answer, (T, N, 64, 8).
             heard: what it answered to.
             clean: waveforms (N, (T + 1) 256).
+
+        Raises:
+            ValueError: their shapes do not belong together.
         """
         transform, hop = self.transform, self.transform.hop
+        frames, clips, _ = heard.compressed.shape
+        wanted = (frames, clips, POSITIONS, OUTPUTS), (clips, (frames + 1) * hop)
+        if (mask.shape, clean.shape) != wanted:
+            raise ValueError(
+                f"CompressedSpectrumLoss takes a mask {wanted[0]} and a waveform {wanted[1]}, "
+                f"and got {tuple(mask.shape)} and {tuple(clean.shape)}"
+            )
         target = compress(transform.analyse(clean)[..., :BINS])
         estimate = as_complex(mask) * heard.compressed
         modulus = estimate.abs()

@@ -61,7 +61,15 @@ class HalfOverlap:
         return cls(round(rate * HOP_SECONDS), dtype, device)
 
     def analyse(self, waveform: Tensor) -> Tensor:
-        """Waveforms (N, (T + 1) hop) -> spectra (T, N, hop + 1)."""
+        """Waveforms (N, (T + 1) hop) -> spectra (T, N, hop + 1).
+
+        Raises:
+            ValueError: not whole blocks, or fewer than one.
+        """
+        if waveform.dim() != 2 or waveform.shape[1] % self.hop or not waveform.shape[1]:
+            raise ValueError(
+                f"HalfOverlap takes (N, (T + 1) {self.hop}) and got {tuple(waveform.shape)}"
+            )
         return torch.fft.rfft(self._frames(waveform) * self.window)
 
     def synthesise(self, spectrum: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""The twin of v5's network in torch.nn, assembled by the same function, with the same keys."""
+"""The twin of v5's network in torch.nn, assembled by the same function, with the same keys, and the
+twin of its loss."""
 
 from __future__ import annotations
 
@@ -155,3 +156,35 @@ def build_twin(size: str = "base") -> torch.nn.Module:
     twin = cast(torch.nn.Module, assemble(LAYERS, SIZES[size]))
     twin.load_state_dict(first_weights)
     return twin
+
+
+def spectrum_loss(mask: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
+    """`dsp.compressed_spectrum.CompressedSpectrumLoss` at 16 kHz, for autograd.
+
+    Args:
+        mask: (T, N, 64, 8). noisy, clean: waveforms (N, (T + 1) 256), two frames or more.
+    """
+    window = torch.hann_window(512, dtype=clean.dtype, device=clean.device)
+
+    def compressed(waves: Tensor) -> Tensor:
+        """(N, 256, T)."""
+        x = torch.stft(waves, 512, 256, window=window, center=False, return_complex=True)[:, :256]
+        return x * x.abs().clamp(min=1e-5) ** -0.7
+
+    target = compressed(clean)
+    answer = torch.view_as_complex(mask.flatten(-2).unflatten(-1, (256, 2))).permute(1, 2, 0)
+    estimate = answer * compressed(noisy)
+    power = torch.nn.functional.avg_pool1d(clean.square()[:, None], 256)[:, 0]
+    active = power > 1e-4 * power.amax(1, keepdim=True)
+    level = (power * active).sum(1) / active.sum(1).clamp(min=1)
+    weights = (10**-2.5 / level.clamp(min=1e-7)).pow(0.3).clamp(0.1, 10)
+    weights = torch.where(level > 1e-7, weights, 1.0)
+    apart = 0.7 * (estimate.abs() - target.abs()) ** 2 + 0.3 * (estimate - target).abs() ** 2
+    spectral = 100 * (apart * weights[:, None, None]).mean()
+
+    spectrum = torch.nn.functional.pad(estimate * estimate.abs() ** (7 / 3), (0, 0, 0, 1))
+    error = torch.istft(spectrum, 512, 256, window=window) - clean[:, 256:-256]
+    energy = clean[:, 256:-256].square().sum(1)
+    speech = energy > 1e-7 * error.shape[1]
+    ratio = error.square().sum(1)[speech] / energy[speech] + 1e-3
+    return spectral + torch.log10(ratio).sum() / len(clean)
