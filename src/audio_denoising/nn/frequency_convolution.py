@@ -1,7 +1,10 @@
 """Convolution over the frequency axis alone, on rows that lie channels-last.
 
-The row of a frame is lowered to columns (im2col in one dimension) a few frames at a time, so that
-the columns stay in the cache between being written and being multiplied; a GPU takes all at once.
+With P zeros at both ends of every frame, all frames lie behind each other as one long matrix of
+rows, and neighbours in frequency are neighbours in it. So each of the K places of the kernel is one
+matrix product with the same rows, shifted: nothing is lowered to columns. What the products give
+between two frames is thrown away. A few frames are computed at a time, so that they stay in the
+cache; a GPU takes all at once.
 """
 
 from __future__ import annotations
@@ -46,17 +49,25 @@ class FrequencyConv(Module):
         require_channels("FrequencyConv", x, inputs, "..., F")
         rows = x.reshape(-1, *x.shape[-2:])
         y = empty((*rows.shape[:2], outputs), rows)
-        matrix = self._matrix()
+        matrices = [w.t().contiguous() for w in self.weight.data.unbind(2)]
         for part in self._parts(rows):
-            columns = lowered(rows[part], kernel)
-            torch.mm(columns, matrix, out=y[part].view(-1, outputs))
-            if self.bias is not None:
-                y[part] += self.bias.data
+            padded = _padded(rows[part], kernel // 2, kernel // 2, "input")
+            made = scratch((*padded.shape[:2], outputs), rows, "output")
+            flat, out = _shifted(padded, kernel), _shifted(made, kernel)[0]
+            torch.mm(flat[0], matrices[0], out=out)
+            for k in range(1, kernel):
+                out.addmm_(flat[k], matrices[k])
+            inside = made[:, : rows.shape[1]]
+            if self.bias is None:
+                y[part] = inside
+            else:
+                torch.add(inside, self.bias.data, out=y[part])
         self.input = rows if self.training else None
         return y.view(*x.shape[:-1], outputs)
 
-    # With the columns X of x, y = X W: dL/dW = X^T dL/dy and dL/dX = dL/dy W^T. Each value of x
-    # stands in K places of X, so its gradient is the sum over those.
+    # Each place of the kernel is a linear layer of rows shifted by k, so with g = dL/dy:
+    #   dL/dW_k = sum over f of g_f x_(f + k - P)^T,   dL/dx_f = sum over k of W_k^T g_(f - k + P).
+    # Between the frames g is zero, which makes the products of whole matrices right.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x; empty where `input_gradient` is False."""
@@ -64,61 +75,46 @@ class FrequencyConv(Module):
         rows, self.input = self.input, None
         outputs, inputs, kernel = self.weight.data.shape
         grad = grad_output.reshape(*rows.shape[:2], outputs)
-        across = self._matrix().t().contiguous()
-        total = rows.new_zeros(kernel * inputs, outputs)
+        matrices = [w.contiguous() for w in self.weight.data.unbind(2)]
+        totals = rows.new_zeros(kernel, outputs, inputs)
         grad_rows = empty(tuple(rows.shape) if self.input_gradient else (0,), rows)
+        middle = kernel // 2
         for part in self._parts(rows):
-            here = grad[part].reshape(-1, outputs)
-            total.addmm_(lowered(rows[part], kernel).t(), here)
+            flat = _shifted(_padded(rows[part], middle, middle, "input"), kernel)
+            g = _shifted(_padded(grad[part], 0, 2 * middle, "output"), kernel)[0]
+            for k in range(kernel):
+                totals[k].addmm_(g.t(), flat[k])
             if self.input_gradient:
-                columns = torch.mm(here, across).view(*rows[part].shape[:2], -1)
-                _gather(columns, kernel, grad_rows[part])
-        self.weight.add_gradient(total.view(kernel, inputs, outputs).permute(2, 1, 0))
+                made = scratch((*grad[part].shape[:1], rows.shape[1] + 2 * middle, inputs), rows)
+                out = _shifted(made, kernel)
+                torch.mm(g, matrices[middle], out=out[middle])
+                for k in range(kernel):
+                    if k != middle:
+                        out[k].addmm_(g, matrices[k])
+                grad_rows[part] = made[:, middle : middle + rows.shape[1]]
+        self.weight.add_gradient(totals.permute(1, 2, 0))
         if self.bias is not None:
             self.bias.add_gradient(grad.sum((0, 1)))
         return grad_rows.view(*grad_output.shape[:-1], inputs) if self.input_gradient else grad_rows
 
-    def _matrix(self) -> Tensor:
-        """The weights as the columns need them, (K C, C')."""
-        return self.weight.data.permute(2, 1, 0).reshape(-1, self.weight.data.shape[0])
-
     def _parts(self, rows: Tensor) -> Iterator[slice]:
         outputs, inputs, kernel = self.weight.data.shape
-        values = kernel * inputs + outputs
-        return (n for n, _ in tiles(len(rows), rows.shape[1], values, rows.device))
+        values = 2 * inputs + outputs
+        return (n for n, _ in tiles(len(rows), rows.shape[1] + kernel, values, rows.device))
 
 
-def lowered(rows: Tensor, kernel: int) -> Tensor:
-    """(R, F, C) -> columns (R F, K C) in the work area: each place beside its K - 1 neighbours."""
+def _padded(rows: Tensor, before: int, behind: int, use: str) -> Tensor:
+    """(R, F, C) -> (R, before + F + behind, C) in the work area, zeros around."""
     count, bands, channels = rows.shape
-    columns = scratch((count, bands, kernel * channels), rows)
-    for k in range(kernel):
-        shift = k - kernel // 2
-        to, start = _places(bands, shift)
-        block = columns[..., k * channels : (k + 1) * channels]
-        block[:, to] = rows[:, start]
-        if shift < 0:
-            block[:, : to.start] = 0
-        elif shift > 0:
-            block[:, to.stop :] = 0
-    return columns.view(count * bands, -1)
+    padded = scratch((count, before + bands + behind, channels), rows, use)
+    padded[:, :before] = 0
+    padded[:, before : before + bands] = rows
+    padded[:, before + bands :] = 0
+    return padded
 
 
-def _gather(columns: Tensor, kernel: int, out: Tensor) -> None:
-    """The transpose of `lowered`: out (R, F, C) = the sum of each value's places in the columns."""
-    channels = out.shape[2]
-    middle = kernel // 2
-    out.copy_(columns[..., middle * channels : (middle + 1) * channels])
-    for k in range(kernel):
-        if k != middle:
-            to, start = _places(out.shape[1], k - middle)
-            out[:, start] += columns[:, to, k * channels : (k + 1) * channels]
-
-
-def _places(bands: int, shift: int) -> tuple[slice, slice]:
-    """Where values that lie `shift` places further up go, and where they come from."""
-    inside = max(0, bands - abs(shift))
-    low = min(bands, max(0, -shift))
-    return slice(low, low + inside), slice(
-        low + shift if inside else 0, low + shift + inside if inside else 0
-    )
+def _shifted(padded: Tensor, kernel: int) -> list[Tensor]:
+    """(R, F + K - 1, C) -> K views (R (F + K - 1) - K + 1, C), each a row further down."""
+    flat = padded.view(-1, padded.shape[2])
+    count = len(flat) - kernel + 1
+    return [flat[k : k + count] for k in range(kernel)]
