@@ -13,7 +13,6 @@ from benchmarks.markdown import markdown_table
 Results = Mapping[str, Any]
 Figures = Mapping[str, float]  # seconds of sound -> figure
 
-MEMORY_GOAL_MB = 600
 _COLOURS = ("#d1495b", "#8f2d56", "#edae49")  # ours, by number of threads
 _PEER_COLOURS = ("#8d99ae", "#30638e")
 _TIME_TICKS = (0.03, 0.1, 0.3, 1.0)
@@ -63,7 +62,6 @@ def draw(results: Results, picture: Path) -> None:
                 seconds, list(figures.values()), style, marker="o", ms=4, c=colour, label=label
             )
     time.axhline(1.0, color="black", lw=1, ls=":", label="real time")
-    space.axhline(MEMORY_GOAL_MB, color="black", lw=1, ls=":", label=f"goal, {MEMORY_GOAL_MB} MB")
     time.set_title("time for a second of sound")
     time.set(yscale="log", ylabel="seconds of processor (dashed: elapsed)")
     time.set_yticks(_TIME_TICKS, [f"{each:g}" for each in _TIME_TICKS])

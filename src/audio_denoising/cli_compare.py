@@ -136,7 +136,10 @@ def compare(
     from .evaluation.comparison_folder import write_comparisons
 
     recordings = list(_read(inputs, clean) if inputs else _from_test_list(speech, noise, snr))
-    denoisers = [(Path(name).stem, Denoiser.from_pretrained(name, device)) for name in names]
+    # A checkpoint goes by its file and folder: many are called best.pth.
+    titles = ["/".join(Path(name).parts[-2:]) for name in names]
+    loaded = [Denoiser.from_pretrained(name, device) for name in names]
+    denoisers = list(zip(titles, loaded, strict=True))
     comparisons = []
     with console.status("") as status:
         for title, noisy, reference, rate in recordings:
@@ -190,12 +193,10 @@ def _from_test_list(speech: Path, noise: Path, snr: int) -> Recorded:
 
 def _table(comparison: Comparison) -> Table:
     """Scores of every take, on the terminal."""
-    columns = list(dict.fromkeys(name for take in comparison.takes for name in take.scores))
     table = Table(box=None, header_style="bold", title=comparison.title, title_justify="left")
     table.add_column("version")
-    for name in (*columns, "RTF"):
+    for name in comparison.names:
         table.add_column(name, justify="right")
     for take in comparison.takes:
-        values = [*(take.scores.get(name) for name in columns), take.rtf]
-        table.add_row(take.name, *("–" if value is None else f"{value:.2f}" for value in values))
+        table.add_row(take.name, *map(take.shown, comparison.names))
     return table

@@ -60,6 +60,27 @@ def test_takes_stand_in_order_and_are_scored() -> None:
     assert clean.rtf is None
 
 
+def test_scores_are_rounded_once() -> None:
+    """1.4449 is 1.44, and not 1.45 by way of 1.445."""
+    take = Take("v2", voice(), {"PESQ": 1.4449, "STOI": None}, 0.0126)
+    shown = [take.shown(name) for name in ("PESQ", "STOI", "RTF", "LSD dB")]
+    assert shown == ["1.44", "–", "0.013", "–"]
+
+
+def test_the_best_is_told_by_what_is_shown_and_where_better_has_a_meaning() -> None:
+    names = {"PESQ": (9.0, 1.501, 1.499, 1.2), "LSD dB": (0.0, 5.0, 4.0, None)}
+    names |= {"pauses dB": (-20.0, -40.0, -50.0, -60.0)}
+    takes = [
+        Take(title, voice(), {n: v[i] for n, v in names.items()}, None if i == 0 else 0.1 * i)
+        for i, title in enumerate(("noisy", "v2", "v4", "v5"))
+    ]
+    found = Comparison("x", RATE, takes)
+    assert found.names == ["PESQ", "LSD dB", "pauses dB", "RTF"]
+    assert found.best("PESQ") == [False, True, True, False]
+    assert found.best("LSD dB") == [False, False, True, False]
+    assert not any((*found.best("pauses dB"), *found.best("RTF")))
+
+
 def test_without_a_reference_nothing_is_scored_against_it() -> None:
     result = compare("x", voice(), RATE, two_models())
     assert not result.has_reference
@@ -210,6 +231,7 @@ def test_command_says_what_is_wrong(
 
 
 def test_take_names_become_file_names(tmp_path: Path) -> None:
-    take = Take("../we ird", voice(0.1))
-    write_comparisons([Comparison("..", RATE, [take])], tmp_path)
-    assert (tmp_path / "recording" / "we_ird.wav").is_file()
+    takes = [Take(name, voice(0.1)) for name in ("../we ird", "a/best.pth", "a best.pth")]
+    write_comparisons([Comparison("..", RATE, takes)], tmp_path)
+    written = {path.name for path in (tmp_path / "recording").glob("*.wav")}
+    assert written == {"we_ird.wav", "a_best.pth.wav", "a_best.pth_2.wav"}

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from audio_denoising.evaluation import report
 from audio_denoising.evaluation.comparison import Comparison, Take
@@ -34,7 +35,8 @@ FLAGS = [
 RATE, SECONDS = 16_000, 4.0
 STATE = """() => { const r = recordings[0]; const s = r.sounds[r.chosen]; return {
     chosen: r.chosen, playing: r.playing, time: r.time, sounding: r.sounds.map((x) => !x.paused),
-    at: s.currentTime, volumes: r.sounds.map((x) => x.volume), cursor: r.cursor.style.left }; }"""
+    at: s.currentTime, gains: (r.gains ?? []).map((x) => x.value),
+    cursor: r.cursor.style.left }; }"""
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -45,9 +47,9 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     time = np.arange(int(SECONDS * RATE)) / RATE
     tone = (0.2 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)[None]
     takes = [
-        Take("noisy", tone, {"SI-SDR dB": 1.0, "pauses dB": -30.0}),
-        Take("v2", tone / 2, {"SI-SDR dB": 5.0, "pauses dB": -50.0}, 0.01),
-        Take("v4 </script>", tone, {"SI-SDR dB": 9.0, "pauses dB": None}, 0.02),
+        Take("noisy", tone, {"SI-SDR dB": 1.0, "PESQ": 1.4449, "pauses dB": -30.0}),
+        Take("v2", tone / 2, {"SI-SDR dB": 5.0, "PESQ": 1.5, "pauses dB": -50.0}, 0.01),
+        Take("v4 </script>", tone, {"SI-SDR dB": 9.0, "PESQ": 1.499, "pauses dB": None}, 0.02),
     ]
     folder = tmp_path_factory.mktemp("report")
     return write_comparisons([Comparison(f"r{i}.wav", RATE, takes) for i in (1, 2)], folder)
@@ -113,22 +115,55 @@ def test_keys_and_clicks_move_the_playhead(page: Any) -> None:
 def test_loudness_is_matched_until_told_otherwise(page: Any) -> None:
     page.keyboard.press("Space")
     playing_beyond(page, 0.05)
-    assert page.evaluate(STATE)["volumes"] == pytest.approx([0.5, 1.0, 0.5], abs=0.01)
+    assert page.evaluate(STATE)["gains"] == pytest.approx([0.5, 1.0, 0.5], abs=0.01)
     page.keyboard.press("l")
-    assert page.evaluate(STATE)["volumes"] == [1.0, 1.0, 1.0]
+    assert page.evaluate(STATE)["gains"] == [1.0, 1.0, 1.0]
+
+
+def test_sound_comes_out_of_the_graph(page: Any) -> None:
+    """A sound that a browser does not take for the page's own would be silence here."""
+    page.evaluate("""() => {
+        const gainOf = AudioContext.prototype.createGain;
+        AudioContext.prototype.createGain = function () {
+            const gain = gainOf.call(this);
+            gain.connect(window.heard ??= this.createAnalyser());
+            return gain;
+        };
+    }""")
+    page.keyboard.press("Space")
+    page.wait_for_function("""() => {
+        const samples = new Float32Array(2048);
+        window.heard?.getFloatTimeDomainData(samples);
+        return samples.some((sample) => Math.abs(sample) > 0.05);
+    }""")
 
 
 def test_table_and_buttons_switch_and_mark_the_best(page: Any) -> None:
     page.get_by_role("radio", name="2 v2").first.click()
     assert page.evaluate(STATE)["chosen"] == 1
-    page.locator("tbody tr").nth(2).click()
+    page.locator("thead button").nth(2).click()
     assert page.evaluate(STATE)["chosen"] == 2
     assert (
         page.locator(".picture img.shown")
         .first.get_attribute("alt")
         .startswith("Spectrogram of v4")
     )
-    assert page.locator("section").first.locator("td.best").all_inner_texts() == ["0.010", "9.0"]
+    table = page.locator("section").first.locator("table")
+    assert table.locator("td.best").all_inner_texts() == ["9.0", "1.50", "1.50"]  # as shown
+    assert table.locator("td.shown").all_inner_texts() == ["9.0", "1.50", "–", "0.020"]
+    names = table.locator("tbody th b").all_inner_texts()
+    assert names == ["SI-SDR dB", "PESQ", "pauses dB", "RTF"]
+    told = table.locator("tbody th").all_inner_texts()
+    assert all(row.removeprefix(name).strip() for row, name in zip(told, names, strict=True))
+
+
+def test_the_chosen_version_can_be_saved(page: Any) -> None:
+    page.keyboard.press("2")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save v2.wav").first.click()
+    assert download.value.suggested_filename == "v2.wav"
+    samples, rate = soundfile.read(download.value.path())
+    assert rate == RATE and np.abs(samples).max() == pytest.approx(0.1, abs=0.001)
 
 
 def test_one_recording_plays_at_a_time(page: Any) -> None:
@@ -141,6 +176,9 @@ def test_one_recording_plays_at_a_time(page: Any) -> None:
 
 def test_nothing_overflows_the_window(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert page.evaluate(
+        "[...document.querySelectorAll('.scroll')].every((x) => x.scrollWidth <= x.clientWidth)"
+    )
 
 
 def test_much_sound_stays_beside_the_page(

@@ -20,7 +20,24 @@ from .scores import METRICS, score
 Samples = npt.NDArray[np.float32]
 
 NOISY, CLEAN = "noisy", "clean"
-_SHOWN = ("si_sdr", "pesq_wb", "stoi", "segmental_snr", "lsd", "ovrl")  # of the metrics
+PAUSES, RTF = "pauses dB", "RTF"
+_SCORED = {  # metrics that need the clean recording, and what they tell
+    "si_sdr": "how far the voice stands above everything else; higher is better",
+    "pesq_wb": "how natural speech sounds, from 1 (bad) to 4.6 (clean); higher is better",
+    "stoi": "how much of the words can be understood, from 0 to 1; higher is better",
+    "segmental_snr": "signal over error, averaged over short stretches; higher is better",
+    "lsd": "how far the spectrum is from the clean one; lower is better",
+    "ovrl": "overall opinion that listeners would have (DNSMOS), from 1 to 5; higher is better",
+}
+MEANINGS = {
+    **{METRICS[key].title: meaning for key, meaning in _SCORED.items()},
+    PAUSES: "level of the quietest tenth; lower means less noise is left, or less of everything",
+    RTF: "time to clean a second of sound, in seconds, on this machine",
+}
+"""What the rows of a table of scores tell, in their order."""
+_DIGITS = {METRICS[key].title: METRICS[key].digits for key in _SCORED} | {PAUSES: 1, RTF: 3}
+_NONE = "–"  # where there is no score
+_LOWER = {METRICS[key].title for key in _SCORED if not METRICS[key].rising}
 _PIECE = 1024  # samples whose level is looked at, 20 to 64 ms at the usual rates
 _SPEECH_RANGE_DB = 30.0  # pieces this far below the loudest ones are pauses
 _FLOOR = 1e-10  # mean power that stands for silence, -100 dB
@@ -42,6 +59,11 @@ class Take:
     scores: dict[str, float | None] = field(default_factory=dict)
     rtf: float | None = None
 
+    def shown(self, name: str) -> str:
+        """A score as every table and page prints it: rounded here, and nowhere else."""
+        value = self.rtf if name == RTF else self.scores.get(name)
+        return _NONE if value is None else f"{value:.{_DIGITS[name]}f}"
+
     @property
     def speech_level(self) -> float:
         """Level in dB of what is not a pause, to compare takes at one loudness."""
@@ -62,6 +84,25 @@ class Comparison:
     def seconds(self) -> float:
         """Length of every take."""
         return self.takes[0].samples.shape[1] / self.rate
+
+    @property
+    def names(self) -> list[str]:
+        """The scores that any take has, in the order of `MEANINGS`."""
+        there = {RTF}.union(*(take.scores for take in self.takes))
+        return [name for name in MEANINGS if name in there]
+
+    def best(self, name: str) -> list[bool]:
+        """Of every take, whether it is the best one that a network made, by the score as shown.
+
+        None is where better has no meaning: quiet pauses alone are no merit, and a time depends on
+        what else the machine did.
+        """
+        texts = [take.shown(name) if take.rtf is not None else _NONE for take in self.takes]
+        values = [float(text) for text in texts if text != _NONE]
+        if len(values) < 2 or name in (PAUSES, RTF):
+            return [False] * len(texts)
+        wanted = (min if name in _LOWER else max)(values)
+        return [text != _NONE and float(text) == wanted for text in texts]
 
     @property
     def has_reference(self) -> bool:
@@ -133,8 +174,8 @@ def _scores(estimate: Samples, clean: Samples | None, rate: int) -> dict[str, fl
     scores: dict[str, float | None] = {}
     if clean is not None:
         found = score(_mono(estimate, rate), _mono(clean, rate))
-        scores = {METRICS[key].title: found[key] for key in _SHOWN if key in found}
-    scores["pauses dB"] = round(float(np.percentile(_levels(estimate), 10)), 2)
+        scores = {METRICS[key].title: found[key] for key in _SCORED if key in found}
+    scores[PAUSES] = float(np.percentile(_levels(estimate), 10))
     return scores
 
 

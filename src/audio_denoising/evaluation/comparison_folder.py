@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..io.whole_file import save_whole
 from ..io.writing import AudioWriter
-from .comparison import Comparison
+from .comparison import RTF, Comparison
 from .comparison_figure import comparison_figure
 from .report import write_report
 
@@ -28,7 +28,8 @@ def write_comparisons(comparisons: Sequence[Comparison], folder: Path) -> Path:
         UserError: something cannot be written.
     """
     audio = []
-    for comparison, name in zip(comparisons, _folder_names(comparisons), strict=True):
+    names = _distinct([Path(comparison.title).stem for comparison in comparisons])
+    for comparison, name in zip(comparisons, names, strict=True):
         place = folder / name
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -45,8 +46,9 @@ def write_comparisons(comparisons: Sequence[Comparison], folder: Path) -> Path:
 
 def _write_takes(comparison: Comparison, place: Path) -> list[Path]:
     paths = []
-    for take in comparison.takes:
-        path = place / f"{_plain(take.name)}.wav"
+    names = _distinct([take.name for take in comparison.takes])
+    for take, name in zip(comparison.takes, names, strict=True):
+        path = place / f"{name}.wav"
         channels, frames = take.samples.shape
         with AudioWriter(path, comparison.rate, channels, frames=frames, force=True) as writer:
             writer.write(take.samples)
@@ -55,21 +57,19 @@ def _write_takes(comparison: Comparison, place: Path) -> list[Path]:
 
 
 def _table(comparison: Comparison) -> str:
-    columns = list(dict.fromkeys(name for take in comparison.takes for name in take.scores))
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["version", *columns, "RTF"])
+    rows.writerow(["version", *comparison.names])
     for take in comparison.takes:
-        values = [*(take.scores.get(name) for name in columns), take.rtf]
+        values = (take.rtf if name == RTF else take.scores.get(name) for name in comparison.names)
         rows.writerow([take.name, *("" if v is None else f"{v:.4f}" for v in values)])
     return text.getvalue()
 
 
-def _folder_names(comparisons: Sequence[Comparison]) -> list[str]:
-    """A name for each, all different."""
+def _distinct(titles: Sequence[str]) -> list[str]:
+    """A name of a file or folder for each, all different."""
     names: list[str] = []
-    for comparison in comparisons:
-        plain = _plain(Path(comparison.title).stem)
+    for plain in map(_plain, titles):
         number = 2
         name = plain
         while name in names:

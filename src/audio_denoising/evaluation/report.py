@@ -21,7 +21,7 @@ from matplotlib.image import imsave
 
 from ..dsp.spectrum import FLOOR_DB
 from ..io.whole_file import save_whole
-from .comparison import Comparison
+from .comparison import MEANINGS, Comparison
 from .comparison_figure import overview
 
 EMBEDDED_BYTES = 24_000_000  # of wav files; beyond that they stay beside the page
@@ -63,10 +63,9 @@ def _recording(
     takes = [
         {
             "name": take.name,
-            "scores": {name: _rounded(value) for name, value in take.scores.items()},
-            "rtf": _rounded(take.rtf),
-            "volume": 10 ** ((quietest - take.speech_level) / 20),
+            "gain": 10 ** ((quietest - take.speech_level) / 20),
             "picture": _picture(comparison, index),
+            "file": file.name,
             "audio": _data(file.read_bytes(), "audio/wav")
             if embedded
             else quote(file.relative_to(folder).as_posix()),
@@ -79,11 +78,16 @@ def _recording(
         "channels": int(comparison.takes[0].samples.shape[0]),
         "seconds": comparison.seconds,
         "takes": takes,
+        "scores": [
+            {
+                "name": name,
+                "meaning": MEANINGS[name],
+                "shown": [take.shown(name) for take in comparison.takes],
+                "best": comparison.best(name),
+            }
+            for name in comparison.names
+        ],
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 3)
 
 
 def _picture(comparison: Comparison, index: int) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..io.whole_file import save_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Row = dict[str, Any]
 
@@ -31,6 +34,12 @@ def save_history(
 
 
 def _draw(path: Path, rows: list[Row], key: str, label: str, title: str) -> None:
+    figure = curve(rows, key, label, title)
+    save_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
+
+
+def curve(rows: list[Row], key: str, label: str, title: str) -> Figure:
+    """Training and validation by epochs; ``key`` is "loss" or "psnr"."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -41,7 +50,8 @@ def _draw(path: Path, rows: list[Row], key: str, label: str, title: str) -> None
         values = [row[f"{split}_{key}"] for row in rows]
         axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=split)
     axes.set(xlabel="epoch", ylabel=label, title=title)
+    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)  # whole numbers, also around a single epoch
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
-    save_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
+    return figure
