@@ -51,7 +51,7 @@ def curve(rows: list[Row], key: str, label: str, title: str) -> Figure:
         axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=split)
     axes.set(xlabel="epoch", ylabel=label, title=title)
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)  # whole numbers, also around a single epoch
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
