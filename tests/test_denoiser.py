@@ -29,6 +29,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.models import build
 from audio_denoising.models.unet_torch import build_twin
 from audio_denoising.shipped import locate, shipped
+from audio_denoising.training.checkpoint import describe, save_checkpoint
 
 RATES = [8000, 16_000, 44_100, 48_000]
 
@@ -244,11 +245,17 @@ def test_what_cannot_be_called() -> None:
         denoiser(noise(10), 16_000, strength=120)
     with pytest.raises(UserError, match="did you mean 80?"):
         denoiser(noise(10), 16_000, strength=0.8)
-    for option in ({"strength": "80"}, {"limit": "12"}, {"strength": True}):
+    for option in ({"strength": "80"}, {"limit": "12"}, {"strength": True}, {"strength": None}):
         with pytest.raises(UserError, match="must be a number"):
             denoiser(noise(10), 16_000, **option)  # type: ignore[call-overload]
-    with pytest.raises(UserError, match="batch_size is 0"):
-        Denoiser(unchanged, batch_size=0)
+    for size in (0, "8", 2.5):
+        with pytest.raises(UserError, match="batch_size is"):
+            Denoiser(unchanged, batch_size=size)  # type: ignore[arg-type]
+    for wrong in (lambda image: image[:, :, :3], lambda image: 3, torch.nn.Identity):
+        with pytest.raises(UserError, match="does not return images"):
+            Denoiser(wrong)(noise(10), 16_000)
+    with pytest.raises(UserError, match="no device None here"):
+        Denoiser(unchanged, device=None)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no precision int4: choose fp32 or bf16"):
         Denoiser(unchanged, precision="int4")
 
@@ -453,16 +460,20 @@ def test_files_by_name_and_opened(tmp_path: Path) -> None:
         denoiser.denoise_file("https://a.b/c.wav")
 
 
-@pytest.mark.parametrize("default", ["meta", "float64"])
-def test_defaults_of_the_program_around_change_nothing(default: str) -> None:
+@pytest.mark.parametrize("version", ["v4", "v5"])
+def test_defaults_of_the_program_around_change_nothing(version: str, tmp_path: Path) -> None:
+    path = shipped(version)
+    if version == "v5":
+        path = tmp_path / "v5.pth"
+        network = build("v5", "base").state_dict()
+        save_checkpoint(path, {"model": network, **describe("v5", "base")})
     x = noise(20_000)
-    expected = Denoiser("v4", device="cpu")(x, 44_100)
+    expected = Denoiser(path, device="cpu")(x, 44_100)
     try:
-        if default == "meta":
-            torch.set_default_device("meta")
-        else:
-            torch.set_default_dtype(torch.float64)
-        found = Denoiser("v4", device="cpu")(x, 44_100)
+        torch.set_default_device("meta")
+        torch.set_default_dtype(torch.float64)
+        found = Denoiser(path, device="cpu")(x, 44_100)
+        assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_device(None)
         torch.set_default_dtype(torch.float32)

@@ -117,9 +117,12 @@ def main() -> None:
         if debug:
             raise
         expected = isinstance(error, UserError)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
-            error = UserError(  # behind a redirection: files have sentences of their own
-                f"the standard output cannot be written ({error.strerror}): free some space"
+        if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+            # Without a name it is the standard output, sent to a file on a full disk.
+            name = error.filename or "the standard output"
+            error = UserError(
+                f"{name} cannot be used ({error.strerror}): check the name, the permissions and "
+                f"the space on the disk"
             )
             expected = True
         message = f"Error: {as_typed(str(error))}"

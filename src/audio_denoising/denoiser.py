@@ -20,7 +20,7 @@ from audio_denoising.cleaning.rate import checked_rate
 from audio_denoising.cleaning.recording import Report, clean_recording
 from audio_denoising.cleaning.stream import Cleaner, Model, Progress, StreamCleaner
 from audio_denoising.cleaning.target import Target
-from audio_denoising.device import PRECISIONS, check_precision, pick_device, usual_device
+from audio_denoising.device import PRECISIONS, check_precision, pick_device, usual_defaults
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import Samples
 from audio_denoising.dsp.strength import Strength
@@ -61,16 +61,16 @@ class Denoiser:
         model: str | Path | Model = "v4",
         *,
         name: str = "",
-        device: str = "auto",
+        device: str | torch.device = "auto",
         batch_size: int = 8,
         precision: str = "fp32",
     ) -> None:
         check_precision(precision)
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}: give 1 or more")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"batch_size is {batch_size!r}: give a whole number of 1 or more")
         chosen = pick_device(device)
         dtype: torch.dtype = getattr(torch, PRECISIONS[precision])
-        with usual_device():
+        with usual_defaults():
             if isinstance(model, str | Path):
                 # Here, not above: a model of your own needs neither.
                 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
@@ -111,7 +111,11 @@ class Denoiser:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path = "v4", device: str = "auto", *, precision: str = "fp32"
+        cls,
+        name_or_path: str | Path = "v4",
+        device: str | torch.device = "auto",
+        *,
+        precision: str = "fp32",
     ) -> Denoiser:
         """The same as ``Denoiser(name_or_path, device=device, precision=precision)``."""
         return cls(name_or_path, device=device, precision=precision)
@@ -205,8 +209,8 @@ class Denoiser:
         Args:
             input: any audio or video file that FFmpeg reads.
             output: the file to write; its extension decides the format, and its folder is made
-                where need be. Left out, it is
-                ``NAME_denoised.wav`` beside the input (a video stays one).
+                where need be. Left out, it is ``NAME_denoised.wav`` beside the input (a video
+                stays one).
             strength: percent of the noise removal, as in ``denoiser(x, rate, strength=...)``.
             limit: dB by which noise is turned down at most, likewise.
             save_noise: a second file for what was taken out: input less output.
@@ -220,8 +224,8 @@ class Denoiser:
             UserError: the input cannot be read, an output cannot be written, or an option is out of
                 range.
         """
-        for name in (input, output, save_noise):
-            if not isinstance(name, str | os.PathLike | None):
+        for name in (input, *(name for name in (output, save_noise) if name is not None)):
+            if not isinstance(name, str | os.PathLike):
                 raise UserError(
                     f"denoise_file takes names of files, not a {type(name).__name__}: save it to a "
                     f"file, or call the Denoiser itself with it"
@@ -232,14 +236,11 @@ class Denoiser:
             raise UserError("replacing the input and writing another output exclude each other")
         path = Path(output) if output is not None else input if in_place else default_output(input)
         noise = None if save_noise is None else Path(save_noise)
-        return clean_recording(
-            self._cleaner,
-            input,
-            Target(path, noise, force, in_place),
-            Strength(strength, limit),
-            salvage=salvage,
-            progress=progress or _unseen,
-        )
+        target, mix = Target(path, noise, force, in_place), Strength(strength, limit)
+        with usual_defaults():
+            return clean_recording(
+                self._cleaner, input, target, mix, salvage=salvage, progress=progress or _unseen
+            )
 
     def _clean(
         self, samples: Samples, rate: int, strength: Strength, progress: Progress | None
@@ -251,8 +252,9 @@ class Denoiser:
         if self._cleaner.needs_level:
             level = ActiveLevel(rate)
             level.add(samples)
-        parts = self._cleaner.stream([samples], rate, level, progress or _unseen)
-        return np.concatenate([strength.mix(noisy, clean) for noisy, clean in parts], axis=1)
+        with usual_defaults():
+            parts = self._cleaner.stream([samples], rate, level, progress or _unseen)
+            return np.concatenate([strength.mix(noisy, clean) for noisy, clean in parts], axis=1)
 
 
 @overload
@@ -261,7 +263,7 @@ def denoise(
     sample_rate: int | None = None,
     model: str | Path | Model = "v4",
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     strength: float = 100.0,
     limit: float | None = None,
 ) -> tuple[Samples, int]: ...
@@ -273,7 +275,7 @@ def denoise(
     sample_rate: int,
     model: str | Path | Model = "v4",
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     strength: float = 100.0,
     limit: float | None = None,
 ) -> Audio: ...
@@ -284,7 +286,7 @@ def denoise(
     sample_rate: int | None = None,
     model: str | Path | Model = "v4",
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     strength: float = 100.0,
     limit: float | None = None,
 ) -> Audio | tuple[Samples, int]:
@@ -303,7 +305,7 @@ def denoise_file(
     output: str | os.PathLike[str] | None = None,
     model: str | Path | Model = "v4",
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     strength: float = 100.0,
     limit: float | None = None,
     save_noise: str | os.PathLike[str] | None = None,

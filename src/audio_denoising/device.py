@@ -6,7 +6,9 @@ The checks need no torch, so that a wrong name is told before it loads.
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from .errors import UserError
@@ -20,13 +22,13 @@ PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 _NAME = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
 
 
-def check_device_name(name: str) -> None:
-    """Refuses what is no name of a device.
+def check_device_name(name: object) -> None:
+    """Refuses what is no device or name of one.
 
     Raises:
         UserError: it is none.
     """
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(str(name)):
         raise UserError(f"there is no device {name} here: choose auto, cpu, cuda or mps")
 
 
@@ -40,7 +42,7 @@ def check_precision(name: str) -> None:
         raise UserError(f"there is no precision {name}: choose {' or '.join(PRECISIONS)}")
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str | torch.device = "auto") -> torch.device:
     """The torch device of a name; "auto" takes CUDA where there is one, then MPS, then the CPU.
 
     Raises:
@@ -66,9 +68,28 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def usual_device() -> AbstractContextManager[object]:
-    """New tensors are made on the CPU, as they are unless a program sets another default."""
+_lock = threading.Lock()
+_inside = 0  # threads for which the default dtype is the usual one; it is the same for all threads
+_theirs: torch.dtype | None = None  # what it was before
+
+
+@contextmanager
+def usual_defaults() -> Iterator[None]:
+    """New tensors are float32 on the CPU meanwhile, whatever the program around prefers."""
+    global _inside, _theirs
     import torch
 
+    with _lock:
+        if not _inside:
+            _theirs = torch.get_default_dtype()
+            torch.set_default_dtype(torch.float32)
+        _inside += 1
     usual = torch.get_default_device().type == "cpu"  # the mode would only slow every call down
-    return nullcontext() if usual else torch.device("cpu")
+    try:
+        with nullcontext() if usual else torch.device("cpu"):
+            yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside and _theirs is not None:
+                torch.set_default_dtype(_theirs)

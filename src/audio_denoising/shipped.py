@@ -13,8 +13,8 @@ SHIPPED = Path(__file__).resolve().parent / "checkpoints"
 
 
 def shipped(version: str) -> Path:
-    """Where the weights of a version lie that come with the package: v5 in its base size."""
-    return SHIPPED / f"{version}-{'base' if version == 'v5' else 'small'}.pth"
+    """Where the weights of a version lie that come with the package, if there are any."""
+    return _all_shipped().get(version, SHIPPED / f"{version}.pth")
 
 
 def has_weights(version: str) -> bool:
@@ -38,9 +38,13 @@ def locate(name_or_path: str | Path) -> Path:
             raise UserError(f"no checkpoint at {text}: check the name, or train one first")
         return Path(text)
     if not shipped(text).is_file():
-        known = sorted(path.name.rpartition("-")[0] for path in SHIPPED.glob("*.pth"))
         raise UserError(
-            f"there is no version {text}: choose one of {', '.join(known)}, or give a checkpoint "
-            f"file whose name ends in .pth"
+            f"there is no version {text}: choose one of {', '.join(_all_shipped())}, or give a "
+            f"checkpoint file whose name ends in .pth"
         )
     return shipped(text)
+
+
+def _all_shipped() -> dict[str, Path]:
+    """Versions and their weights, which are called VERSION-SIZE.pth."""
+    return {path.stem.rpartition("-")[0]: path for path in sorted(SHIPPED.glob("*-*.pth"))}

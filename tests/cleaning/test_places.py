@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,8 +45,12 @@ def test_there_and_back(memory: MemoryFileSystem, tmp_path: Path) -> None:
 def test_local_files_are_used_where_they_lie(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"sound")
     assert Place(str(tmp_path / "a.wav")).fetch(tmp_path / "none") == tmp_path / "a.wav"
-    Place(str(tmp_path / "new" / "b.wav")).publish(tmp_path / "a.wav", "tag")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["b.wav"]
+    made = tmp_path / "new" / "b.wav"
+    Place(str(made)).publish(tmp_path / "a.wav", "tag")
+    made.chmod(0o600)
+    Place(str(made)).publish(tmp_path / "a.wav", "tag")
+    assert [path.name for path in made.parent.iterdir()] == ["b.wav"]
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
 
 
 def test_an_upload_that_breaks_leaves_the_former_file(

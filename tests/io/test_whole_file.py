@@ -73,9 +73,10 @@ def test_folders_made_for_a_file_that_fails_are_taken_away(tmp_path: Path) -> No
     def fail(temporary: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError):
-        save_whole(tmp_path / "a" / "b" / "file.txt", fail)
-    assert _names(tmp_path) == set()
+    for folder in ("a/b", f"a/{'x' * 300}"):
+        with pytest.raises(UserError):
+            save_whole(tmp_path / folder / "file.txt", fail)
+        assert _names(tmp_path) == set()
 
 
 def test_a_failing_write_leaves_the_old_files(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from audio_denoising.training.interruption import stop_on_signal
+
 from .runs import NARROW, NOISE, SPEECH, Recorder, content, train
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -24,6 +26,19 @@ WIDTHS.update({NARROW})
 validation.VALIDATION_SIZE = 2
 main()
 """
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_a_closed_terminal_is_a_wish_to_stop_unless_nohup_is_before_the_command() -> None:
+    for heard, handler in ((True, signal.SIG_DFL), (False, signal.SIG_IGN)):
+        before = signal.signal(signal.SIGHUP, handler)
+        try:
+            with stop_on_signal() as received:
+                os.kill(os.getpid(), signal.SIGHUP)
+            assert (signal.SIGHUP in received) == heard
+            assert signal.getsignal(signal.SIGHUP) == handler
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")

@@ -15,6 +15,7 @@ from typing import Any
 
 from audio_denoising.errors import UserError
 from audio_denoising.io.formats import MEDIA_EXTENSIONS
+from audio_denoising.io.whole_file import hand_on_permissions
 
 # Here an object appears when its upload is complete. Elsewhere a file grows before all eyes.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss"})
@@ -90,6 +91,7 @@ class Place:
             storage.makedirs(folder, exist_ok=True)
             storage.put_file(str(made), temporary)
             if self.local is not None:
+                hand_on_permissions(Path(path), Path(temporary))
                 Path(temporary).replace(path)  # in one step, where fsspec takes two
             else:
                 storage.mv(temporary, path)

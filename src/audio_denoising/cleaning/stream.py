@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio_denoising.device import usual_device
 from audio_denoising.dsp import spectrum
 from audio_denoising.dsp.chunks import Chunk, chunks
 from audio_denoising.dsp.level import ActiveLevel
@@ -121,12 +120,6 @@ class StreamCleaner:
         self, chunk: Chunk, rate: int, gains: Samples, report: Callable[[float], None]
     ) -> Samples:
         """Cleans one chunk and cuts off its context; reports the share that is done."""
-        with usual_device():
-            return self._clean_usually(chunk, rate, gains, report)
-
-    def _clean_usually(
-        self, chunk: Chunk, rate: int, gains: Samples, report: Callable[[float], None]
-    ) -> Samples:
         noisy = resample(chunk.samples, rate, spectrum.SAMPLE_RATE)
         # One window of context on either side, so that the windows of all chunks are those of the
         # whole recording. What is left of the context only keeps the resampler's edges away.
@@ -148,7 +141,13 @@ class StreamCleaner:
         """Cleans windows ``(N, 40800)`` at 16 kHz."""
         noisy = spectrum.stft(windows.to(self.device))
         image = spectrum.image(noisy)[:, None].to(self.dtype)
-        predicted = self.model(image)[:, 0].float()
+        predicted = self.model(image)
+        if getattr(predicted, "shape", None) != image.shape:
+            raise UserError(
+                f"the model {self.name} does not return images {tuple(image.shape)} for as many: "
+                f"give one that does, or the name of a version"
+            )
+        predicted = predicted[:, 0].float()
         if not bool(torch.isfinite(predicted).all()):
             raise UserError(
                 f"the model {self.name} returns values that are not numbers: its weights are "

@@ -13,7 +13,7 @@ from ..errors import UserError
 
 def leave_signals_to_the_parent(worker: int) -> None:
     """Ctrl-C reaches the whole process group; the parent decides when its workers stop."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)
 
 

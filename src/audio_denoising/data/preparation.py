@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from ..dsp.spectrum import SAMPLE_RATE
 from ..errors import UserError
+from ..io.whole_file import hand_on_permissions
 from .corpus import Recording
 from .mixing import DamagedRecording, Waveform, read_segment
 from .prepared import END, EXACT, FLOAT, FULL_SCALE, HEADER, TRAILER, Entry, PreparedAudio
@@ -128,6 +129,7 @@ def _write(
                 stopped = interrupt
             _finish(file, entries)
         if stopped is None or len(entries) >= least:
+            hand_on_permissions(target, part)
             part.replace(target)
         if stopped is not None:
             raise stopped

@@ -34,7 +34,8 @@ class Strength:
 
     def __post_init__(self) -> None:
         for name, value in (("strength", self.percent), ("limit", self.limit_db)):
-            if not isinstance(value, Real | None) or isinstance(value, bool):
+            absent = name == "limit" and value is None
+            if not (absent or isinstance(value, Real)) or isinstance(value, bool):
                 raise UserError(f"the {name} {value!r} must be a number, without quotes or a unit")
         if not 0 <= self.percent <= 100:
             raise UserError(f"the strength {self.percent:g} must be from 0 to 100 percent")

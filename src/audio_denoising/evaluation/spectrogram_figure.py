@@ -83,7 +83,7 @@ def _read_mono(path: Path) -> tuple[Waveform, int]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Reads the two recordings and writes the picture; the ending decides its format."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("noisy", type=Path)
     parser.add_argument("denoised", type=Path)
     parser.add_argument("picture", type=Path)

@@ -34,8 +34,8 @@ def to_samples(x: npt.NDArray[np.generic] | Tensor) -> Samples:
     """
     if not isinstance(x, np.ndarray | Tensor):
         raise UserError(
-            f"denoise takes a NumPy array or a torch tensor, not {type(x).__name__}: convert it "
-            f"first, for example with numpy.asarray"
+            f"denoise takes a NumPy array, a torch tensor or a file, not a {type(x).__name__}: "
+            f"convert it first, for example with numpy.asarray"
         )
     shape = tuple(x.shape)
     if len(shape) not in (1, 2):
@@ -46,9 +46,12 @@ def to_samples(x: npt.NDArray[np.generic] | Tensor) -> Samples:
             f"(channels, samples)"
         )
     if isinstance(x, Tensor):
-        x = x.detach().cpu()
-        # NumPy has no bfloat16.
-        x = (x.float() if x.is_floating_point() else x).numpy()
+        try:
+            x = x.detach().cpu()
+            # NumPy has no bfloat16.
+            x = (x.float() if x.is_floating_point() else x).numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantised, without data
+            raise UserError(f"the tensor is no plain one ({error}): convert it first") from error
     if x.dtype.name not in _FULL_SCALE and not np.issubdtype(x.dtype, np.floating):
         raise UserError(
             f"the array has dtype {x.dtype}: convert it to floating point in [-1, 1], or to int16"

@@ -39,13 +39,17 @@ class WholeFile:
         self._target = real(path)
         folder = self._target.parent
         self._made = [each for each in (folder, *folder.parents) if not each.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
         self.temporary = folder / (
             f".{self._target.stem[:40]}.{uuid.uuid4().hex[:8]}{_MARK}{self._target.suffix[:20]}"
         )
         # As private as what it replaces may be, until it has its permissions.
         mode = 0o600 if exists(self._target) else 0o666
-        os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        except OSError:
+            self._remove_folders()
+            raise
 
     def keep(self, former: Path | None = None) -> None:
         """Puts the file in its place.
@@ -69,8 +73,11 @@ class WholeFile:
     def discard(self) -> None:
         """Takes away what has not been put in its place, with the folders made for it."""
         self.temporary.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # in use, by this very file if it was kept
-            for folder in self._made:
+        self._remove_folders()
+
+    def _remove_folders(self) -> None:
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # in use, by this very file if it was kept
                 folder.rmdir()
 
 
