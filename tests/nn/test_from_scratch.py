@@ -20,6 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from audio_denoising import models, nn
+from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear, sound
+from audio_denoising.dsp.stft import HalfOverlap
+from audio_denoising.models.causal_frames import FrameNetwork
+from audio_denoising.nn.batch_norm import folded
 from audio_denoising.training.learner import build_learner
 from audio_denoising.training.options import TrainingOptions
 
@@ -34,7 +38,8 @@ FORBIDDEN = re.compile(
     | .*(batch|layer|group|instance)_norm.* | .*rms_norm.*
     | .*_loss.*
     | _fused_.* | .*attention.*
-    | (leaky_)?relu.* | .*threshold.*
+    | .*elu.* | .*silu.* | .*threshold.*         # activations with a name of their own
+    | i?stft.*
     | .*_backward.*                              # whatever autograd is made of
     """,
     re.VERBOSE,
@@ -130,6 +135,44 @@ def test_the_step_of_the_training_loop_does_neither(version: str) -> None:
         assert recorder.on_autograd == set()
 
 
+def training_step_of_v5(network: nn.Module, transform: HalfOverlap) -> Tensor:
+    """From waveforms to moved weights; the loss."""
+    noisy, clean = (0.1 * random_tensor((2, 6 * 256), torch.float32, seed) for seed in (1, 2))
+    loss = CompressedSpectrumLoss(transform)
+    matrices = [p for p in network.parameters() if p.data.dim() > 1]
+    optimiser = nn.Adam(
+        network.parameters(), 1e-2, weight_decay=0.01, decoupled=True, decayed=matrices
+    )
+    average = nn.MovingAverage([p.data for p in network.parameters()], 0.9)
+    heard = hear(noisy, transform)
+    value = loss(network(heard.features), heard, clean)
+    network.backward(loss.backward())
+    nn.clip_gradient_norm(network.parameters(), 3.0)
+    optimiser.step()
+    average.update()
+    return value
+
+
+@pytest.mark.parametrize("inference", [True, False], ids=["inference mode", "gradients enabled"])
+def test_a_training_step_of_v5_dispatches_no_forbidden_operator(inference: bool) -> None:
+    """Spectrum, features, network, loss, its adjoint, clipping, AdamW; then how it cleans."""
+    network, transform = models.build("v5", "small"), HalfOverlap()
+    before = network.state_dict()
+    with torch.inference_mode() if inference else nullcontext(), Recorder() as recorder:
+        loss = training_step_of_v5(network, transform)
+        heard = hear(random_tensor((1, 6 * 256), torch.float32, 3), transform)
+        fast = folded(network)
+        sound(fast(heard.features), heard, transform)
+        FrameNetwork(fast, 1)(heard.features[:1])
+    assert forbidden(recorder.operators) == []
+    assert recorder.on_autograd == set()
+    seen = {"mm", "addmm", "bmm", "sigmoid", "tanh", "lerp", "_fft_r2c", "_fft_c2r"}
+    assert seen <= recorder.operators
+    assert bool(torch.isfinite(loss))
+    changed = [n for n in before if not torch.equal(network.state_dict()[n], before[n])]
+    assert changed == list(before)
+
+
 class LibraryConv2d(nn.Conv2d):
     """What must not be in the engine: the forward pass of the library."""
 
@@ -155,8 +198,58 @@ def test_a_convolution_of_the_library_is_caught(
     assert ("conv2d" in found) == inference
 
 
-X = random_tensor((2, 3, 8, 8), torch.float32, 1)
 F = torch.nn.functional
+
+
+class LibrarySiLU(nn.SiLU):
+    def forward(self, x: Tensor) -> Tensor:
+        self.input = x
+        return F.silu(x)
+
+
+class LibraryBatchNorm(nn.BatchNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        super().forward(x)
+        rows = x.reshape(-1, x.shape[-1])
+        return F.batch_norm(rows, None, None, self.weight.data, training=True).view(x.shape)
+
+
+class LibraryGRU(nn.GRU):
+    def forward(self, x: Tensor) -> Tensor:
+        super().forward(x)
+        weights = [parameter.data for parameter in self.parameters()]
+        rows, state = x.flatten(1, -2), x.new_zeros(1, x[0, ..., 0].numel(), self.hidden)
+        return torch.gru(rows, state, weights, True, 1, 0.0, False, False, False)[0].view_as(x)
+
+
+class LibraryFrequencyConv(nn.FrequencyConv):
+    def forward(self, x: Tensor) -> Tensor:
+        super().forward(x)
+        rows = x.flatten(0, -3).transpose(1, 2)
+        y = F.conv1d(rows, self.weight.data, padding=1).transpose(1, 2)
+        return y.unflatten(0, x.shape[:-2]).contiguous()
+
+
+@pytest.mark.parametrize(
+    ("name", "planted", "operator"),
+    [
+        ("SiLU", LibrarySiLU, "silu"),
+        ("BatchNorm", LibraryBatchNorm, "native_batch_norm"),
+        ("GRU", LibraryGRU, "gru"),
+        ("FrequencyConv", LibraryFrequencyConv, "convolution"),
+    ],
+)
+def test_a_layer_of_the_library_inside_of_v5_is_caught(
+    name: str, planted: type[nn.Module], operator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nn, name, planted)
+    network = models.build("v5", "small")
+    with torch.inference_mode(), Recorder() as recorder:
+        training_step_of_v5(network, HalfOverlap())
+    assert operator in forbidden(recorder.operators)
+
+
+X = random_tensor((2, 3, 8, 8), torch.float32, 1)
 SMUGGLED = {
     "conv1d": lambda: F.conv1d(X[0], X[:1, 0, :, :3]),
     "conv_transpose2d": lambda: F.conv_transpose2d(X, X.transpose(0, 1)),
@@ -168,6 +261,9 @@ SMUGGLED = {
     "adaptive_avg_pool2d": lambda: F.adaptive_avg_pool2d(X, 2),
     "relu": lambda: F.relu(X),
     "leaky_relu": lambda: F.leaky_relu(X),
+    "silu": lambda: F.silu(X),
+    "gelu": lambda: F.gelu(X),
+    "stft": lambda: torch.stft(X[0, 0], 4, window=X[0, 0, 0, :4], return_complex=True),
     "mse_loss": lambda: F.mse_loss(X, X),
     "l1_loss": lambda: F.l1_loss(X, X + 1),
     "batch_norm": lambda: F.batch_norm(X, None, None, training=True),
@@ -198,12 +294,20 @@ def test_autograd_and_fused_optimisers_are_caught() -> None:
 
 
 ENGINE = Path(nn.__file__).parent
-SOURCES = [*sorted(ENGINE.glob("**/*.py")), ENGINE.parent / "models" / "unet.py"]
+OF_NETWORKS = [
+    "models/unet.py",
+    "models/causal.py",
+    "models/causal_frames.py",
+    "dsp/stft.py",
+    "dsp/compressed_spectrum.py",
+]
+SOURCES = [*sorted(ENGINE.glob("**/*.py")), *(ENGINE.parent / name for name in OF_NETWORKS)]
 FORBIDDEN_IN_SOURCE = re.compile(
-    r"torch\.(nn|optim|autograd|jit|func|ops|compile|utils|_dynamo)(\..*)?"
+    r"torch\.(nn|optim|autograd|jit|func|ops|compile|utils|_dynamo|_VF|_C\._nn)(\..*)?"
     r"|F\..*|.*functional.*"
     r"|(.*\.)?(requires_grad_?|grad_fn|autograd|enable_grad)"
     r"|(torch|x|y|g|grad_output)\.(conv\w*|.*_loss|\w*pool\w*|(un)?fold|\w*relu\w*|\w*norm_\w*)"
+    r"|torch\.(\w*(batch|layer|group|instance|rms)_norm\w*|(gru|lstm|rnn)\w*|\w*elu|i?stft)"
 )
 
 
@@ -244,6 +348,10 @@ def test_source_uses_nothing_of_the_library(path: Path) -> None:
         "w = torch.zeros(3); w.requires_grad = True",
         "torch.autograd.grad(y, x)",
         "columns = x.unfold(2, 3, 1)",
+        "y = torch.batch_norm(x, w, b)",
+        "y = torch.gru_cell(x, h, w, r)",
+        "y = torch._C._nn.silu(x)",
+        "y = torch.stft(x, 512)",
         "getattr(torch, 'nn')",
     ],
 )
