@@ -140,5 +140,6 @@ def test_what_cannot_be_kept_is_named(tmp_path: Path, name: str) -> None:
         wanted, kept = first.about, second.about
     assert len(wanted.chapters) == 2 and wanted.tags.keys() >= {"title", "mood"}
     assert ("chapters" in named) == (not kept.chapters)
+    assert bool(kept.chapters) == (name in ("out.ogg", "out.opus", "out.mp3"))
     for tag in ("title", "mood"):
         assert (tag in named) == (tag not in kept.tags)

@@ -68,15 +68,17 @@ def covers(path: Path) -> list[bytes]:
         ]
 
 
-@pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a", "a.mp4", "a.mkv"])
+@pytest.mark.parametrize(
+    "name", ["a.flac", "a.mp3", "a.m4a", "a.m4b", "a.mp4", "a.mkv", "a.ogg", "a.opus"]
+)
 def test_the_cover_is_kept(
     tmp_path: Path,
     encode: Callable[..., Path],
     voice: Callable[..., np.ndarray],
     name: str,
 ) -> None:
-    x = voice(44_100, 2)
-    first = encode(tmp_path / "first.mp3", "libmp3lame", x, 44_100, cover=COVER)
+    x = voice(48_000, 2, seconds=2)
+    first = encode(tmp_path / "first.mp3", "libmp3lame", x, 48_000, cover=COVER)
     pass_on(first, tmp_path / name)
     pass_on(tmp_path / name, tmp_path / f"second_{name}")
     assert (

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _WITH_CHAPTERS = ("mp4", "mov", "matroska", "webm", "mp3", "asf", "ogg", "opus", "wav")
 _MP4 = ("mp4", "mov")
+_IN_COMMENTS = ("ogg", "opus")  # the writer puts covers into the complete file
 _SEEN = 0.01  # difference in width
 _NONSTRICT = 0x20000  # FFmpeg's AVFMT_TS_NONSTRICT: stamps may stay the same
 _ON_THE_LIST = {"video": "mpeg4", "audio": "aac", "subtitle": "subrip"}
@@ -162,7 +163,7 @@ class Copies:
             self._attach(stream, name)
         elif self._container.pictures and self._holds(stream):
             self._add(stream)
-        else:
+        elif self._container.name not in _IN_COMMENTS:
             self._leave_out(f"cover picture ({name})")
 
     def _attach(self, stream: Stream, name: str) -> None:

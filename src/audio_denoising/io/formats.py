@@ -52,7 +52,11 @@ _LOSSY = {"AAC": "aac", "MPEG_LAYER_III": "libmp3lame", "AC3": "ac3"}
 _FLAC = {"PCM_16": "flac", "PCM_24": "flac"}
 _OGG = Container("ogg", {"VORBIS": LIBSNDFILE, "OPUS": "libopus"})
 _U8 = {"PCM_U8": "pcm_u8"}
-_AIFF = Container("aiff", {**_pcm("be"), "PCM_S8": "pcm_s8", **_LAW}, options={"write_id3v2": "1"})
+_AIFF = Container(
+    "aiff",
+    {**_pcm("be"), "PCM_S8": "pcm_s8", **_LAW},
+    options={"write_id3v2": "1"},
+)
 _M4A = Container("mp4", {"AAC": "aac", **_ALAC}, pictures=True, options={"brand": "M4A "})
 _MP4 = Container("mp4", {**_LOSSY, **_ALAC, "OPUS": "libopus"}, video=True, pictures=True)
 _MOV = Container("mov", {**_LOSSY, **_pcm("le"), **_ALAC, **_LAW}, video=True, pictures=True)
@@ -66,8 +70,10 @@ _MKV = Container(
     options=_UNSHIFTED,
 )
 
+_PLAIN = {"fflags": "+bitexact"}  # no chunk that tells of FFmpeg: a header of 44 bytes is the rule
+
 CONTAINERS: dict[str, Container] = {
-    ".wav": Container("wav", {**_pcm("le"), **_U8, **_LAW}),
+    ".wav": Container("wav", {**_pcm("le"), **_U8, **_LAW}, options=_PLAIN),
     ".flac": Container("flac", _FLAC, pictures=True),
     ".ogg": _OGG,
     ".oga": _OGG,

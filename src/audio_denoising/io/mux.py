@@ -39,6 +39,7 @@ Samples = npt.NDArray[np.float32]
 
 # What is told of a sound track that holds for the denoised one too (its size does not).
 _OF_A_TRACK = {"language", "title", "handler_name"}
+_ONLY_A_DATE = ("wav", "w64", "aiff", "mp3")
 _PIECE = 1 << 16  # samples handed to the encoder at once
 
 
@@ -99,7 +100,7 @@ class MediaEncoder:
                 self._copies = Copies(self._source, self._out, container, self._add_sound)
             self._add_streams()
             if source is not None and self._source is not None:
-                self._out.metadata.update(source.about.tags)
+                self._out.metadata.update(_dated(source.about.tags, container))
             self._start()
         except BaseException:
             self.abort()
@@ -234,3 +235,10 @@ class MediaEncoder:
                 self._out.mux(self._stream.encode(frame))
         except av.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from error
+
+
+def _dated(tags: dict[str, str], container: Container) -> dict[str, str]:
+    """The tags, with the time of recording as their date where a file has no other place for it."""
+    if container.name in _ONLY_A_DATE and "creation_time" in tags:
+        return {"date": tags["creation_time"], **tags}
+    return tags

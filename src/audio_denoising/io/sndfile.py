@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,19 +28,6 @@ _FEW_PAGES = 4  # three of them for the header
 _PIECE = 16_384  # of a piece that fails to decode nothing is left, so pieces are short
 _TOLD = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _OPEN_LENGTH = 2**31 - 2**16
-# FFmpeg's names for the tags that libsndfile writes -> libsndfile's own.
-_TAGS = {
-    "title": "title",
-    "artist": "artist",
-    "album": "album",
-    "comment": "comment",
-    "date": "date",
-    "genre": "genre",
-    "copyright": "copyright",
-    "track": "tracknumber",
-}
-
-
 # Where Vorbis keeps the channels of FFmpeg's layouts 3.0, quad, 5.0, 5.1, 6.1 and 7.1.
 _ORDER = {
     3: [0, 2, 1],
@@ -128,13 +115,10 @@ class VorbisEncoder:
     left_out: tuple[str, ...] = ()
     subtype = "VORBIS"
 
-    def __init__(self, path: Path, rate: int, channels: int, tags: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, rate: int, channels: int) -> None:
         name = for_libsndfile(path)
         self._file = soundfile.SoundFile(name, "w", rate, channels, "VORBIS", format="OGG")
         self._order = _ORDER.get(channels, list(range(channels)))
-        for name, own in _TAGS.items():
-            if name in tags:
-                setattr(self._file, own, tags[name])
 
     def write(self, samples: Samples) -> None:
         """Append samples ``(channels, n)``; OSError where they cannot be written."""

@@ -29,10 +29,13 @@ from audio_denoising.io.sndfile import VorbisEncoder
 from audio_denoising.io.whole_file import WholeFile
 
 if TYPE_CHECKING:
+    from audio_denoising.io.media import About
     from audio_denoising.io.mux import MediaEncoder
     from audio_denoising.io.reading import AudioReader
 
 Samples = npt.NDArray[np.float32]
+
+_SURELY_SHORT = 1 << 25  # samples over all channels
 
 
 class AudioWriter:
@@ -153,11 +156,12 @@ class AudioWriter:
     ) -> VorbisEncoder | MediaEncoder:
         kind = container_of(self.path)
         if kind.encoders[subtype] == LIBSNDFILE:
-            tags = source.about.tags if source is not None else {}
-            return VorbisEncoder(self._temporary, rate, channels, tags)
+            return VorbisEncoder(self._temporary, rate, channels)
         if kind.name == "wav":
-            # Where the length is not known, room is left to make it an RF64 in the end.
-            large = "always" if container == "rf64" else "never" if frames else "auto"
+            # Where the length is not known, room is left to make it an RF64 in the end. It may be
+            # off by far: of joined recordings only the first tells of its own.
+            short = 0 < frames * channels < _SURELY_SHORT
+            large = "always" if container == "rf64" else "never" if short else "auto"
             kind = replace(kind, options={**kind.options, "rf64": large})
         # Here, not above: FFmpeg's libraries take a moment to load.
         from audio_denoising.io.mux import MediaEncoder
@@ -167,21 +171,15 @@ class AudioWriter:
     def _carry_over(self, source: AudioReader) -> tuple[str, ...]:
         """Add what only the complete file can take, and name what it does not hold."""
         from audio_denoising.io.media import read_about
+        from audio_denoising.io.ogg import describe
 
         chapters = [(round(start * self._rate), title) for start, title in source.about.chapters]
         lost = [called(chunk) for chunk in carry(source.path, self._temporary, chapters)]
-        kept = read_about(self._temporary)
-        tags = [
-            name
-            for name, text in source.about.tags.items()
-            if name not in kept.tags and text not in kept.tags.values()
-        ]
-        if tags:
-            lost.append(f"tags ({', '.join(tags)})")
-        if len(kept.chapters) < len(source.about.chapters):
-            lost.append("chapters")
-        if kept.covers < source.about.covers:
-            lost.append("cover picture")
+        wanted, kept = source.about, read_about(self._temporary)
+        if _lacking(wanted, kept) and container_of(self.path).name in ("ogg", "opus"):
+            describe(self._temporary, wanted, source.path)
+            kept = read_about(self._temporary)
+        lost += _lacking(wanted, kept)
         told = " ".join(self._encoder.left_out)
         return tuple(
             f"its {what} cannot be kept in this kind of file" for what in lost if what not in told
@@ -193,6 +191,18 @@ class AudioWriter:
             f"{self.path} cannot be written ({reason}): free some space, or choose another folder "
             f"with the output option"
         )
+
+
+def _lacking(wanted: About, kept: About) -> list[str]:
+    """What one file tells beside its sound and another does not."""
+    tags = [
+        name
+        for name, text in wanted.tags.items()
+        if name not in kept.tags and text not in kept.tags.values()
+    ]
+    lacking = [f"tags ({', '.join(tags)})"] if tags else []
+    lacking += ["chapters"] * (len(kept.chapters) < len(wanted.chapters))
+    return lacking + ["cover picture"] * (kept.covers < min(wanted.covers, 1))
 
 
 def check_output(path: str | Path, *, force: bool = False) -> None:
