@@ -11,6 +11,7 @@ from .cli_clean_ways import clean_many, clean_on_ray, clean_one, clean_pipe
 from .cli_options import device_option, precision_option
 from .dsp.strength import number
 from .errors import UserError
+from .shipped import DEFAULT
 
 _AMOUNT, _FILES, _WORK = "How much", "Files", "Network and machine"
 
@@ -101,11 +102,11 @@ def clean(
     model: Annotated[
         str,
         typer.Option(
-            help="v2, v3, v4, torch, or a checkpoint of `denoise train`.",
+            help="v5, v4, v3, v2, torch, or a checkpoint of `denoise train`.",
             metavar="VERSION|FILE",
             rich_help_panel=_WORK,
         ),
-    ] = "v4",
+    ] = DEFAULT,
     device: Annotated[str, device_option(_WORK)] = "auto",
     precision: Annotated[str, precision_option(_WORK)] = "fp32",
     jobs: Annotated[

@@ -31,7 +31,7 @@ from audio_denoising.io.reading import read_audio
 from audio_denoising.io.writing import default_output
 from audio_denoising.nn import Module
 from audio_denoising.nn.batch_norm import folded
-from audio_denoising.shipped import locate
+from audio_denoising.shipped import DEFAULT, locate
 
 Content = str | os.PathLike[str] | BinaryIO
 """The name of a file, or an open one."""
@@ -58,7 +58,7 @@ class Denoiser:
 
     def __init__(
         self,
-        model: str | Path | Model = "v4",
+        model: str | Path | Model = DEFAULT,
         *,
         name: str = "",
         device: str | torch.device = "auto",
@@ -112,7 +112,7 @@ class Denoiser:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path = "v4",
+        name_or_path: str | Path = DEFAULT,
         device: str | torch.device = "auto",
         *,
         precision: str = "fp32",
@@ -261,7 +261,7 @@ class Denoiser:
 def denoise(
     x: Content,
     sample_rate: int | None = None,
-    model: str | Path | Model = "v4",
+    model: str | Path | Model = DEFAULT,
     *,
     device: str | torch.device = "auto",
     strength: float = 100.0,
@@ -273,7 +273,7 @@ def denoise(
 def denoise(
     x: Audio,
     sample_rate: int,
-    model: str | Path | Model = "v4",
+    model: str | Path | Model = DEFAULT,
     *,
     device: str | torch.device = "auto",
     strength: float = 100.0,
@@ -284,7 +284,7 @@ def denoise(
 def denoise(
     x: Audio | Content,
     sample_rate: int | None = None,
-    model: str | Path | Model = "v4",
+    model: str | Path | Model = DEFAULT,
     *,
     device: str | torch.device = "auto",
     strength: float = 100.0,
@@ -303,7 +303,7 @@ def denoise(
 def denoise_file(
     input: str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
-    model: str | Path | Model = "v4",
+    model: str | Path | Model = DEFAULT,
     *,
     device: str | torch.device = "auto",
     strength: float = 100.0,

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from .errors import UserError
 
+DEFAULT = "v4"
+"""The version that cleans where nobody asks for another."""
+
 SHIPPED = Path(__file__).resolve().parent / "checkpoints"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from audio_denoising.cleaning.jobs import Job
 from audio_denoising.device import check_device_name, check_precision
 from audio_denoising.dsp.strength import Strength
-from audio_denoising.shipped import locate
+from audio_denoising.shipped import DEFAULT, locate
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.recording import Report
@@ -25,7 +25,7 @@ class Settings:
             precision.
     """
 
-    model: str = "v4"
+    model: str = DEFAULT
     device: str = "auto"
     precision: str = "fp32"
     strength: float = 100.0
