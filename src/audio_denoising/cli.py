@@ -5,7 +5,6 @@ Heavy imports happen inside the commands, so that `denoise --help` answers at on
 
 from __future__ import annotations
 
-import errno
 import io
 import signal
 import sys
@@ -25,7 +24,7 @@ from .cli_models import export, models
 from .cli_options import Command, Group
 from .cli_train import train
 from .cli_verify import verify
-from .errors import UserError, UserNotice, as_typed
+from .errors import UserNotice, told
 
 app = typer.Typer(
     cls=Group,
@@ -116,21 +115,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        expected = isinstance(error, UserError)
-        if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
-            # Without a name it is the standard output, sent to a file on a full disk.
-            name = error.filename or "the standard output"
-            error = UserError(
-                f"{name} cannot be used ({error.strerror}): check the name, the permissions and "
-                f"the space on the disk"
-            )
-            expected = True
-        message = f"Error: {as_typed(str(error))}"
-        if not expected:
-            message = (
-                f"Error: {type(error).__name__}: {error}; this should not happen: "
-                "the same command with --debug shows where it did"
-            )
+        sentence, expected = told(error, "the same command with --debug")
         console = Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
-        console.print(message)
+        console.print(f"Error: {sentence}")
         sys.exit(2 if expected else 1)

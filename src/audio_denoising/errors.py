@@ -1,5 +1,7 @@
 """The exception and the warning whose messages are written for the person at the keyboard."""
 
+import errno
+import os
 import re
 
 
@@ -13,6 +15,31 @@ class UserError(ValueError):
 
 class UserNotice(UserWarning):
     """Something the user should know although the work goes on, in one sentence like an error's."""
+
+
+def told(error: BaseException, again: str) -> tuple[str, bool]:
+    """What to say of an error, and whether the user can put it right.
+
+    Beside a `UserError` that is what the system says of a file, or of memory; all else is a fault
+    of the program.
+
+    Args:
+        error: what was raised.
+        again: how to see where a fault was, such as ``the same command with --debug``.
+    """
+    if isinstance(error, UserError):
+        return as_typed(str(error)), True
+    if isinstance(error, OSError) and (error.filename or error.errno == errno.ENOSPC):
+        # Without a name it is the standard output, sent to a file on a full disk.
+        name = os.fsdecode(error.filename) if error.filename else "the standard output"
+        todo = "check the name, the permissions and the space on the disk"
+        return f"{name} cannot be used ({error.strerror}): {todo}", True
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own
+        return "there is too little memory: close other programs, or choose --device cpu", True
+    return (
+        f"{type(error).__name__}: {error}; this should not happen: {again} shows where it did",
+        False,
+    )
 
 
 def as_typed(sentence: str) -> str:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
-from audio_denoising.errors import UserError, as_typed
+from audio_denoising.errors import UserError, as_typed, told
 from audio_denoising.io.paths import exists, real, require_file, require_free, same_file
 
 LONG = "x" * 300 + ".wav"
@@ -84,3 +85,21 @@ def test_impossible_names_are_no_files() -> None:
 def test_arguments_are_options_on_the_command_line() -> None:
     told = as_typed("a=True.wav exists: replace it by force=True, or with in_place=True; x=Truest")
     assert told == "a=True.wav exists: replace it by --force, or with --in-place; x=Truest"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (UserError("exists: use force=True"), "exists: use --force"),
+        (PermissionError(13, "Permission denied", b"a\xff"), "a\udcff cannot be used (Permission"),
+        (OSError(28, "No space left on device"), "the standard output cannot be used (No space"),
+        (MemoryError(), "too little memory"),
+        (torch.OutOfMemoryError("CUDA"), "too little memory: close other programs, or choose"),
+        (KeyError("x"), "KeyError: 'x'; this should not happen: --debug shows where it did"),
+        (OSError(5, "Input/output error"), "this should not happen"),
+    ],
+)
+def test_what_the_user_can_put_right_is_told_from_a_fault(error: Exception, sentence: str) -> None:
+    words, expected = told(error, "--debug")
+    assert sentence in words
+    assert expected == ("should not happen" not in words)

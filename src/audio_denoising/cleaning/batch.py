@@ -13,7 +13,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from audio_denoising.cleaning.jobs import Job
-from audio_denoising.errors import UserError
+from audio_denoising.errors import told
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.recording import Report
@@ -44,12 +44,10 @@ class Outcome:
         """What the user should know of a failure; empty if there is none."""
         if self.report is not None:
             return self.report.damage
-        if isinstance(self.error, UserError):
-            return str(self.error)
-        return (
-            f"{self.job.input}: {type(self.error).__name__}: {self.error}; this should not happen: "
-            f"denoise --debug clean with this file alone shows where it did"
-        )
+        assert self.error is not None
+        sentence, _ = told(self.error, "denoise --debug clean with this file alone")
+        about = any(str(path) in sentence for path in (self.job.input, *self.job.outputs))
+        return sentence if about else f"{self.job.input}: {sentence}"
 
 
 class _Stopped(Exception):

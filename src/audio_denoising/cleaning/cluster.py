@@ -25,7 +25,7 @@ from audio_denoising.cleaning.jobs import Job
 from audio_denoising.cleaning.places import TransferError
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.cleaning.tasks import Task
-from audio_denoising.errors import UserError
+from audio_denoising.errors import UserError, told
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.recording import Report
@@ -272,14 +272,10 @@ def _clean(denoiser: Denoiser, settings: Settings, task: Task, folder: Path, tag
             place.publish(made[number], f"{tag}-{number}")
     except TransferError:
         raise
-    except UserError as error:
-        return Result(task, sentence=named(str(error)))
     except Exception as error:
-        return Result(
-            task,
-            sentence=f"{task.input}: {type(error).__name__}: {error}; this should not happen: "
-            f"denoise --debug clean with this file alone shows where it did",
-        )
+        sentence = named(told(error, "denoise --debug clean with this file alone")[0])
+        about = any(str(place) in sentence for place in (task.input, *task.outputs))
+        return Result(task, sentence=sentence if about else f"{task.input}: {sentence}")
     warnings = tuple(map(named, report.warnings))
     report = replace(report, damage=named(report.damage), warnings=warnings)
     return Result(task, report, report.damage)
