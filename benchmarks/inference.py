@@ -1,13 +1,16 @@
 """How long denoising a file takes and how much memory, from seconds to an hour, beside noisereduce.
 
 python -m benchmarks.inference [--model v4] [--seconds 10 60 600 3600] [--threads 1 2] [--rounds 3]
-    [--json PATH] [--figure PATH]
+    [--alike 60] [--json PATH] [--figure PATH]
 
 The recordings are examples/noisy_street.wav over and over, as 48 kHz stereo in 16 bits. Every
 measurement is a process of its own (`inference_trial`). Up to a minute the contestants run in turn
 in interleaved rounds, longer recordings once; beyond ten minutes only ours runs, with the first
 number of threads. Points that the JSON file holds already, of the same model and machine, stay in
 it unless they are measured anew, so a long series can be measured in parts.
+
+Then every version that ships and every peer that is installed clean the example as it is, 16 kHz
+mono, on one thread each (`side_by_side`).
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from rich.markdown import Markdown
 
 from audio_denoising.dsp.resampling import resample
 from audio_denoising.io.reading import read_audio
+from benchmarks import side_by_side
 from benchmarks.engine import WIDE
 from benchmarks.inference_report import draw, inference_table
 from benchmarks.inference_trial import OURS, PEERS, measure_in_fresh_process
@@ -45,6 +49,13 @@ SHARED = 600  # seconds; longer ones are measured with ours and the first number
 
 Point = tuple[str, int, int]
 """Contestant, threads, seconds of sound."""
+
+
+def make_alike(path: Path, seconds: int) -> Path:
+    """Writes so many seconds of the example over and over, 16 kHz mono."""
+    mono, rate = read_audio(EXAMPLE)
+    soundfile.write(path, np.resize(mono[0], seconds * rate), rate, "PCM_16")
+    return path
 
 
 def make_recording(path: Path, seconds: int) -> Path:
@@ -157,6 +168,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60, 600, 3600])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3, help=f"up to {REPEATED} s of sound")
+    parser.add_argument("--alike", type=int, default=60, help="seconds for all alike; 0: not")
     parser.add_argument("--json", type=Path, help="file for everything measured")
     parser.add_argument("--figure", type=Path, help="picture of time and memory")
     return parser.parse_args(arguments)
@@ -168,11 +180,19 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             trials = measure(given, Path(folder), Console(stderr=True))
+            alike = []
+            if given.alike:
+                recording = make_alike(Path(folder) / "alike.wav", given.alike)
+                who = side_by_side.contestants()
+                alike = list(side_by_side.trials(who, recording, given.rounds))
         except subprocess.CalledProcessError as error:  # it has said why
             sys.exit(error.returncode)
     results = {"model": given.model, "machine": describe_machine(), "trials": trials}
     trials = sorted(trials + kept(given.json, results), key=lambda t: (t["seconds"], t["side"]))
     results = {**summary(trials), **results, "trials": trials}
+    if alike:
+        rows = side_by_side.medians(alike)
+        results |= {"alike": rows, "alike_seconds": given.alike, "alike_trials": alike}
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)

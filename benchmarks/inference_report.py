@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmarks.markdown import markdown_table
+from benchmarks.side_by_side import side_by_side_table
 
 Results = Mapping[str, Any]
 Figures = Mapping[str, float]  # seconds of sound -> figure
@@ -19,7 +20,7 @@ _TIME_TICKS = (0.03, 0.1, 0.3, 1.0)
 
 
 def inference_table(results: Results) -> str:
-    """A row for every contestant and length."""
+    """A row for every contestant and length; then all of them alike, where that was measured."""
     columns = ["", "sound", "time / sound", "processor time / sound", "memory, MB"]
     rows = [
         [
@@ -33,6 +34,7 @@ def inference_table(results: Results) -> str:
         for seconds in elapsed
     ]
     loads = [trial["load"] for trial in results["trials"]]
+    alike = results.get("alike")
     longest = max((int(each) for row in results["peer_rtf"].values() for each in row), default=0)
     peer = f" noisereduce holds all of a recording; it was tried up to {duration(longest)}."
     return markdown_table(columns, rows) + (
@@ -41,6 +43,7 @@ def inference_table(results: Results) -> str:
         f"{max(loads):.0f} on {results['machine']['cores']} processors) lengthens the time, but "
         f"hardly the processor time of one thread, which is what it would take alone."
         f"{peer if longest else ''}"
+        + (f"\n\n{side_by_side_table(alike, results['alike_seconds'])}" if alike else "")
     )
 
 

@@ -80,7 +80,7 @@ def test_the_table_has_a_row_for_every_point():
 def test_everything_is_measured_and_written(tmp_path, capsys):
     pytest.importorskip("noisereduce")
     path, picture = tmp_path / "out" / "inference.json", tmp_path / "inference.png"
-    options = ["--rounds", "1", "--json", str(path), "--figure", str(picture)]
+    options = ["--rounds", "1", "--alike", "0", "--json", str(path), "--figure", str(picture)]
     inference.main(["--seconds", "1", "--threads", "1", *options])
     results = json.loads(path.read_text(encoding="utf-8"))
     assert results.keys() >= {"rtf", "memory_mb", "memory_growth", "peer_rtf", "peer_memory_mb"}
