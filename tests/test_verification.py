@@ -52,9 +52,11 @@ def test_every_layer_and_network_is_a_subject() -> None:
 
 
 def test_layers_pass() -> None:
-    verdicts = list(verify([s for s in subjects() if s.shape[1] <= 8]))
-    assert len(verdicts) > 3
-    assert all(v.passed for v in verdicts if "whole" not in v.name), verdicts
+    """Whole networks take longer, and are held to autograd in tests/models."""
+    small = [s for s in subjects() if s.shape[1] <= 8 and "whole" not in s.name]
+    verdicts = list(verify(small))
+    assert len(verdicts) == len(small) > 10
+    assert all(v.passed for v in verdicts), verdicts
     assert all(v.seconds > 0 and v.twin_seconds > 0 for v in verdicts)
 
 

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from . import nn
-from .models import build
-from .models.unet_torch import LAYERS, build_twin
+from .dsp.compressed_spectrum import CompressedSpectrumLoss, hear
+from .dsp.stft import HalfOverlap
+from .models import build, build_twin, causal_torch, unet_torch
 
 FORMULA_LIMIT = 1e-9  # relative error against autograd; rounding leaves 1e-14
 DIFFERENCE_LIMIT = 1e-4  # against finite differences; rounding leaves 1e-8, 1e-5 where a deep
@@ -40,8 +41,9 @@ class Subject:
     Attributes:
         name: what the table calls it.
         ours, theirs: make it from the engine and from torch.nn.
-        shape: (N, C, F, T) of the input on which the sides are compared and timed.
-        small: (N, C, F, T) for the finite differences, two passes for every derivative.
+        shape: of the input on which the sides are compared and timed: (N, C, F, T) of images,
+            (T, N, F, C) of recurrent features.
+        small: the same for the finite differences, two passes for every derivative.
         entries: derivatives of every tensor that are checked so.
     """
 
@@ -80,10 +82,22 @@ class Verdict:
 
 def subjects() -> list[Subject]:
     """Every layer of the engine at a shape of the networks, then the networks."""
+    return [
+        *_of_images(),
+        _network("v2", "v2-small and v3-small, whole", (1, 1, 128, 128), (1, 1, 64, 32)),
+        _network("v4", "v4-small, whole", (1, 1, 128, 128), (1, 1, 64, 32)),
+        *_of_rows(),
+        Subject("Loss on compressed spectra", _Loss, _TwinLoss, (20, 2, 64, 8), (3, 2, 64, 8), 24),
+        _network("v5", "v5-small, whole", (20, 2, 64, 12), (3, 2, 64, 12)),
+    ]
+
+
+def _of_images() -> list[Subject]:
+    """The layers of the U-Nets."""
 
     def layer(name: str, make: Callable[[Any], Any], channels: int, size: int) -> Subject:
         shape, small = (2, channels, size, size), (1, channels, 6, 6)
-        return Subject(name, lambda: make(OURS), lambda: make(LAYERS), shape, small)
+        return _layer(name, make, unet_torch.LAYERS, shape, small)
 
     def level(layers: Any) -> Any:
         inner = (layers.Conv2d(8, 16, 3, 2, 1), layers.ReLU(), layers.ConvTranspose2d(16, 8, 2, 2))
@@ -91,7 +105,7 @@ def subjects() -> list[Subject]:
             layers.Conv2d(8, 8, 3, 1, 1), layers.Sequential(*inner), layers.Conv2d(16, 8, 1)
         )
 
-    rows = [
+    return [
         layer("Conv2d 3x3, 1 to 16 channels", lambda x: x.Conv2d(1, 16, 3, 1, 1), 1, 128),
         layer("Conv2d 3x3, 16 channels", lambda x: x.Conv2d(16, 16, 3, 1, 1), 16, 128),
         layer("Conv2d 3x3, 128 channels", lambda x: x.Conv2d(128, 128, 3, 1, 1), 128, 32),
@@ -111,25 +125,80 @@ def subjects() -> list[Subject]:
         layer("UNetLevel (skip connection)", level, 8, 64),
         layer("Mask", lambda x: x.Mask(x.Sequential(x.Conv2d(8, 8, 1), x.Sigmoid())), 8, 64),
     ]
+
+
+def _of_rows() -> list[Subject]:
+    """The layers of v5."""
+
+    def layer(name: str, make: Callable[[Any], Any], bands: int, channels: int) -> Subject:
+        shape, small = (20, 2, bands, channels), (4, 2, bands, channels)
+        return _layer(name, make, causal_torch.LAYERS, shape, small)
+
+    def recurrence(layers: Any) -> Any:
+        inner = (layers.GRU(36, 36), layers.Linear(36, 36, False), layers.BatchNorm(36))
+        return layers.Residual(layers.Sequential(*inner))
+
     return [
-        *rows,
-        _network("v2", "v2-small and v3-small, whole"),
-        _network("v4", "v4-small, whole"),
+        layer("Linear, 96 to 48 channels", lambda x: x.Linear(96, 48), 64, 96),
+        layer("BandMatrix, 64 to 24 bands", lambda x: x.BandMatrix(64, 24), 64, 48),
+        layer("ChannelBandMatrix, 24 bands", lambda x: x.ChannelBandMatrix(36, 24, 24), 24, 36),
+        layer("FrequencyConv 3", lambda x: x.FrequencyConv(48, 48, 3, True), 64, 48),
+        layer("BatchNorm", lambda x: x.BatchNorm(48), 64, 48),
+        layer("BatchNormSiLU", lambda x: x.BatchNormSiLU(48), 64, 48),
+        layer("GRU", lambda x: x.GRU(36, 36), 24, 36),
+        layer("SiLU", lambda x: x.SiLU(), 24, 36),
+        layer("RadialTanh", lambda x: x.RadialTanh(), 64, 8),
+        layer("Residual (recurrence)", recurrence, 24, 36),
     ]
 
 
-OURS = SimpleNamespace(**{name: getattr(nn, name) for name in vars(LAYERS)})
+def _layer(
+    name: str, make: Callable[[Any], Any], twins: SimpleNamespace, shape: Shape, small: Shape
+) -> Subject:
+    """`make` builds it from the layers of one side."""
+    return Subject(name, lambda: make(nn), lambda: make(twins), shape, small)
 
 
-def _network(version: str, name: str) -> Subject:
+def _network(version: str, name: str, shape: Shape, small: Shape) -> Subject:
     return Subject(
         name,
         lambda: build(version, "small"),
         lambda: build_twin(version, "small"),
-        (1, 1, 128, 128),
-        (1, 1, 64, 32),
+        shape,
+        small,
         entries=2,
     )
+
+
+def _mixture(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Noisy and clean waveforms (N, (T + 1) 256) for masks (T, N, 64, 8)."""
+    frames, clips = mask.shape[:2]
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = 0.05 * torch.randn(2, clips, (frames + 1) * 256, generator=generator)
+    return (clean + noise).to(mask.dtype), clean.to(mask.dtype)
+
+
+class _Loss(nn.Module):
+    """v5's loss as a layer, from masks to one number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, N, 64, 8) -> (1,)."""
+        noisy, clean = _mixture(x)
+        transform = HalfOverlap(dtype=x.dtype)
+        self.criterion = CompressedSpectrumLoss(transform)
+        return self.criterion(x, hear(noisy, transform), clean).view(1)
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """(1,) -> (T, N, 64, 8)."""
+        return self.criterion.backward() * grad_output
+
+
+class _TwinLoss(torch.nn.Module):
+    """The same in torch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, N, 64, 8) -> (1,)."""
+        return causal_torch.spectrum_loss(x, *_mixture(x)).view(1)
 
 
 def verify(chosen: list[Subject] | None = None, seed: int = 1) -> Iterator[Verdict]:
