@@ -101,15 +101,19 @@ class TestPlan:
         scandir = os.scandir
 
         def closed(path: str) -> Any:
-            if str(path).endswith("deep"):
+            if str(path).endswith(hidden):
                 raise PermissionError(13, "Permission denied", str(path))
             return scandir(path)
 
+        hidden = "deep"
         monkeypatch.setattr(os, "scandir", closed)
         planned = jobs.plan(["talks"], recursive=True)
         assert len(planned.jobs) == 2
         (told,) = planned.left_out
         assert told.endswith("deep left out: it cannot be listed (Permission denied)")
+        hidden = "talks"
+        with pytest.raises(UserError, match="^talks cannot be listed .Permission denied.: check"):
+            plan(["talks"])
 
     def test_the_noise_stands_beside_the_output_in_its_format(self) -> None:
         (job,) = plan(["talks/b.MP3"], "out/", save_noise=True)

@@ -239,6 +239,8 @@ def _in_folder(root: Path, recursive: bool, folder: Path | None, left_out: list[
     found = []
 
     def closed(error: OSError) -> None:
+        if error.filename == str(root):
+            raise UserError(f"{root} cannot be listed ({error.strerror}): check your permissions")
         left_out.append(f"{error.filename} left out: it cannot be listed ({error.strerror})")
 
     for parent, folders, names in os.walk(root, onerror=closed):
@@ -253,8 +255,7 @@ def _in_folder(root: Path, recursive: bool, folder: Path | None, left_out: list[
         ]
     if not found:
         more = "" if recursive else ": add --recursive to take the folders inside it, too"
-        why = f" ({'; '.join(left_out)})" if left_out else ""
-        raise UserError(f"{root} is a folder without recordings{why}{more or ': give another one'}")
+        raise UserError(f"{root} is a folder without recordings{more or ': give another one'}")
     return sorted(found)
 
 
