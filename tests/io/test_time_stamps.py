@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from audio_denoising.io.reading import AudioReader
+from audio_denoising.io.timeline import Timeline, with_gaps
 from tests.io.test_video import pass_on
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg command")
@@ -135,3 +138,111 @@ def test_stamps_may_begin_anywhere(plain: Path, tmp_path: Path, suffix: str, sta
     pass_on(film, tmp_path / "cleaned.mkv")
     assert_in_sync(tmp_path / "cleaned.mkv", 2)
     assert moments(tmp_path / "cleaned.mkv")[0].max() < 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "suffix"),
+    [
+        ("noise=drop=between(n\\,5\\,8)", ".ts"),  # four packets, 85 ms of sound
+        ("noise=drop=between(n\\,5\\,8)", ".mkv"),
+        ("noise=drop=between(n\\,5\\,8)", ".mp4"),
+        ("noise=drop=between(n\\,5\\,5)", ".ts"),
+        ("noise=drop=between(n\\,5\\,5)", ".mkv"),
+        ("setts=ts=TS-gte(N\\,6)*0.03/TB", ".ts"),
+        ("setts=ts=TS-gte(N\\,6)*0.03/TB", ".mp4"),
+    ],
+)
+def test_sound_stays_with_the_picture_behind_a_fault(
+    plain: Path, tmp_path: Path, fault: str, suffix: str
+) -> None:
+    film = tmp_path / f"film{suffix}"
+    ffmpeg("-i", plain, "-c", "copy", "-bsf:a", fault, film)
+    pass_on(film, tmp_path / "cleaned.mkv")
+    before, after = moments(film), moments(tmp_path / "cleaned.mkv")
+    assert len(after[0]) == len(after[1]) == 2
+    assert np.allclose(after[1] - after[0], before[1] - before[0], atol=0.0025)
+
+
+def stamped(stamps: list[float]) -> list[av.AudioFrame]:
+    """Frames of 1000 samples with such stamps, in frames."""
+    frames = []
+    for stamp in stamps:
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.float32), "flt", "mono")
+        frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+        frame.pts = round(1000 * stamp) + 77
+        frames.append(frame)
+    return frames
+
+
+def test_stamps_that_stand_still_cost_no_sound() -> None:
+    found = with_gaps(iter(stamped([0, 1, *[2] * 500])), together=True, step=0.012)
+    assert -1 < sum(gap for gap, _ in found) < 0
+
+
+def test_a_single_wrong_stamp_moves_nothing(plain: Path) -> None:
+    with av.open(plain) as container:
+        timeline = Timeline(container)
+        packets = [p for p in container.demux() if p.dts is not None]
+        before = [(p.pts, p.dts) for p in packets]
+        for wrong in packets[20], packets[60]:
+            wrong.pts, wrong.dts = wrong.pts + 5 * RATE, wrong.dts + 5 * RATE
+        for packet in packets:
+            timeline.place(packet)
+        moved = [n for n, p in enumerate(packets) if (p.pts, p.dts) != before[n]]
+        assert moved == [20, 60]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "gaps"),
+    [
+        ([0, 1, 2, 3, 4], []),
+        ([0, 1, 9, 3, 4], []),  # one is wrong
+        ([0, 1, 2, 6, 7], [(3, 3)]),
+        ([0, 1, 1.2, 2.2, 3.2], [(2, -0.8)]),
+        ([0, 1.3, 2, 3.3, 4], []),  # they are inexact
+    ],
+)
+def test_gaps_are_where_all_stamps_behind_agree(
+    stamps: list[float], gaps: list[tuple[int, float]]
+) -> None:
+    frames = stamped([*stamps, *(stamps[-1] + n for n in range(1, 30))])
+    found = [gap * RATE / 1000 for gap, _ in with_gaps(iter(frames), together=True, step=0.012)]
+    assert [(n, round(gap, 6)) for n, gap in enumerate(found) if gap] == gaps
+
+
+def test_pictures_that_are_not_shown_move_nothing(plain: Path, tmp_path: Path) -> None:
+    """MP4 keeps those before a cut below zero, where Matroska has no time."""
+    ffmpeg("-ss", "0.3", "-i", plain, "-c", "copy", tmp_path / "cut.mp4")
+    pass_on(tmp_path / "cut.mp4", tmp_path / "cleaned.mkv")
+    first, second = (moments(tmp_path / name) for name in ("cut.mp4", "cleaned.mkv"))
+    assert len(first[1]) == len(second[1]) == 2
+    assert np.allclose(second[1] - second[0][-2:], first[1] - first[0][-2:], atol=0.0015)
+
+
+def test_a_joined_film_that_is_half_read_is_told_of(plain: Path, tmp_path: Path) -> None:
+    film = made(plain, tmp_path, ".flv")
+    with AudioReader(joined(film, film)) as reader:
+        list(reader.blocks(RATE))
+        assert any("last 50 % of" in notice for notice in reader.notices)
+
+
+def test_packets_that_the_output_refuses_are_counted(plain: Path, tmp_path: Path) -> None:
+    """Stamps below zero in Matroska, which FFmpeg writes and reads back in disorder."""
+    below = ["-copyts", "-avoid_negative_ts", "disabled", "-output_ts_offset", "-1"]
+    ffmpeg("-i", plain, "-c", "copy", *below, tmp_path / "film.mkv")
+    (told,) = pass_on(tmp_path / "film.mkv", tmp_path / "cleaned.mkv")
+    assert "packets of its picture and other tracks cannot be kept" in told
+
+
+def test_a_track_that_cannot_be_decoded_hides_no_other(plain: Path, tmp_path: Path) -> None:
+    film = tmp_path / "film.mkv"
+    first, second = ("-map", "0:v", "-map", "0:a", "-map", "0:a"), ("-c:a:0", "ac3", "-c:a:1")
+    ffmpeg("-i", plain, *first, "-c:v", "copy", *second, "flac", film)
+    film.write_bytes(film.read_bytes().replace(b"A_AC3", b"A_XYZ", 1))
+    with AudioReader(film) as reader:
+        assert reader.subtype == "PCM_24"
+        list(reader.blocks(RATE))
+        assert any("cannot be decoded here" in notice for notice in reader.notices)
+    (told,) = pass_on(film, tmp_path / "cleaned.mkv")
+    assert "audio track (of unknown codec)" in told
+    assert_in_sync(tmp_path / "cleaned.mkv", 2)

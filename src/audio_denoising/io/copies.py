@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 _WITH_CHAPTERS = ("mp4", "mov", "matroska", "webm", "mp3", "asf", "ogg", "opus", "wav")
 _MP4 = ("mp4", "mov")
 _IN_COMMENTS = ("ogg", "opus")  # the writer puts covers into the complete file
+REFUSED = (av.ArgumentError, av.InvalidDataError)
+"""What a muxer raises where a packet does not suit it."""
+
+_FIRST = 64  # packets, among which every stream that is no rare one has begun
 _SEEN = 0.01  # difference in width
 _NONSTRICT = 0x20000  # FFmpeg's AVFMT_TS_NONSTRICT: stamps may stay the same
 _ON_THE_LIST = {"video": "mpeg4", "audio": "aac", "subtitle": "subrip"}
@@ -48,8 +53,8 @@ class Copies:
         add_sound: adds the denoised sound track to a file like this one.
 
     Attributes:
-        left_out: a sentence for everything that the file cannot hold.
         names: of the streams that are copied.
+        later: seconds by which everything has to be later than in the source.
     """
 
     def __init__(
@@ -63,16 +68,25 @@ class Copies:
         self._source, self._out, self._container = source, out, container
         self._streams: dict[int, Stream] = {}
         self._last: dict[int, int] = {}
-        self._packets = self._read()
+        self._reader = self._read()
+        self._packets: Iterator[Packet] = self._reader
         self._waiting: Packet | None = None
+        self.later = 0.0
+        self._refused = 0  # packets
         self._tag = ""  # that held last
-        self.left_out: list[str] = []
+        self._left_out: list[str] = []
         self.names: list[str] = []
         chapters = source.chapters()
         if chapters and container.name in _WITH_CHAPTERS:
             out.set_chapters(chapters)
         elif chapters:
             self._leave_out("chapters")
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A sentence for everything that the file cannot hold."""
+        refused = f"{self._refused} packets of its picture and other tracks cannot be kept"
+        return (*self._left_out, refused) if self._refused else tuple(self._left_out)
 
     def add(self, stream: Stream) -> None:
         """Take a stream over, where the file is of a kind to hold such.
@@ -95,6 +109,25 @@ class Copies:
         else:
             self._leave_out(f"{stream.type} track ({name})")
 
+    def begin(self) -> None:
+        """Look at the first packets, once all streams are there.
+
+        MP4 keeps pictures that are not shown below zero, since the first one shown is made from
+        them. Other containers have no time below zero: there all streams are moved alike.
+        """
+        first: list[Packet] = []
+        seen: set[int] = set()
+        for packet in self._reader:
+            first.append(packet)
+            seen.add(packet.stream.index)
+            if packet.stream.type == "video" and packet.pts is not None:
+                self.later = max(self.later, -float(packet.pts * packet.time_base))
+            if seen >= self._streams.keys() or len(first) >= _FIRST:
+                break
+        if self._container.name in _MP4:
+            self.later = 0.0
+        self._packets = chain(first, self._reader)
+
     def until(self, seconds: float) -> None:
         """Write the packets that come before a time, so that the file is well interleaved."""
         if self._waiting is None:
@@ -102,14 +135,14 @@ class Copies:
         while self._waiting is not None:
             packet = self._waiting
             stamp = packet.dts if packet.dts is not None else packet.pts
-            if stamp is not None and float(stamp * packet.time_base) > seconds:
+            if stamp is not None and float(stamp * packet.time_base) + self.later > seconds:
                 return
             self._write(packet)
             self._waiting = next(self._packets, None)
 
     def close(self) -> None:
         """Close the source."""
-        self._packets.close()
+        self._reader.close()
         self._source.close()
 
     def _read(self) -> Generator[Packet, None, None]:
@@ -123,6 +156,10 @@ class Copies:
     def _write(self, packet: Packet) -> None:
         index = packet.stream.index
         packet.stream = copy = self._streams[index]
+        if self.later:
+            ticks = round(self.later / float(packet.time_base))
+            packet.pts = None if packet.pts is None else packet.pts + ticks
+            packet.dts = None if packet.dts is None else packet.dts + ticks
         if packet.dts is not None and copy.time_base is not None:
             # Files joined from several overlap a little where they meet; stamps must rise.
             nonstrict = self._out.format.flags & _NONSTRICT
@@ -130,7 +167,10 @@ class Copies:
             packet.dts = max(packet.dts, self._last.get(index, packet.dts - step) + step)
             packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
             self._last[index] = packet.dts
-        self._out.mux(packet)
+        try:
+            self._out.mux(packet)
+        except REFUSED:
+            self._refused += 1
 
     def _add(self, stream: Stream) -> None:
         copy = _copy_into(self._out, stream, self._tag)
@@ -176,7 +216,7 @@ class Copies:
         self._out.add_attachment(file_name, mime, data)
 
     def _leave_out(self, what: str) -> None:
-        self.left_out.append(f"its {what} cannot be kept in this kind of file")
+        self._left_out.append(f"its {what} cannot be kept in this kind of file")
 
 
 def _tags(stream: Stream, container: Container) -> list[str]:

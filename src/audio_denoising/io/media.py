@@ -74,6 +74,7 @@ _GAPLESS = ("flac", "ogg")  # but for damage
 # no picture waits for the sound, and FFmpeg may have made up the stamps, the second does no harm.
 _STEP, _SMALL = 0.012, 0.1
 _LONG_BLOCK = 8192  # samples
+_MOST_PADDING = 0.5  # seconds that a codec adds at the end
 # Seconds of silence in gaps, or as much as there is sound, or a little for every packet of the
 # picture: time stamps can tell anything.
 _MOST_SILENCE, _FOR_A_PACKET = 3600, 10
@@ -190,9 +191,15 @@ class MediaDecoder:
 
         What follows a damaged place is decoded too, and stays at its time.
         """
+        padding: list[Samples] = []
         for piece in self._all():
             if self._exact:
-                piece = piece[:, : self.frames - self._done]  # the rest is codec padding
+                padding.append(piece[:, max(0, self.frames - self._done) :])
+                piece = piece[:, : self.frames - self._done]
+                if sum(rest.shape[1] for rest in padding) > _MOST_PADDING * self.rate:
+                    # A file joined from several tells of its first part.
+                    self._exact = False
+                    piece = np.concatenate(padding, axis=1)
             if piece.shape[1]:
                 self._done += piece.shape[1]
                 yield piece
@@ -220,6 +227,13 @@ class MediaDecoder:
             yield fresh
         yield from self._end_of_rate()
 
+    @property
+    def unread(self) -> float:
+        """The share of a file that FFmpeg passes over, as of several FLV or Matroska in one."""
+        if not self._container.format.name.startswith(("flv", "matroska")):
+            return 0.0
+        return 1 - self._reached / self._container.size
+
     def close(self) -> None:
         """Close the file."""
         self._frames.close()
@@ -231,6 +245,7 @@ class MediaDecoder:
         self.silence = self._done = self._overlap = 0
         self.first_gap = 0.0
         self._others = 0  # packets of the picture
+        self._reached = 0  # bytes of the file
         self._stream = cast(AudioStream, self._container.streams[self.track])
         together = self._accompanied()
         gapless = self._container.format.name in _GAPLESS
@@ -254,7 +269,9 @@ class MediaDecoder:
         for packet in steady_packets(self._container):
             if isinstance(packet, Mark):
                 yield packet
-            elif packet.stream is not self._stream:
+                continue
+            self._reached = max(self._reached, (packet.pos or 0) + packet.size)
+            if packet.stream is not self._stream:
                 self._others += packet.stream.type == "video"
             elif packet.size or packet.dts is None:  # an empty one tells of changes; none, the end
                 try:
@@ -346,7 +363,8 @@ class MediaDecoder:
             end = float(_seconds(stream.metadata.get("DURATION", "")))  # of Matroska: a time stamp
             if not end and alone:
                 end = float(Fraction(container.duration or 0, av.time_base))
-            seconds = max(0.0, end - (self._origin or 0.0))
+            start = float((stream.start_time or 0) * (stream.time_base or 0))
+            seconds = max(0.0, end - start)
         # What follows from the size and the bit rate nobody told: FFmpeg has guessed.
         guessed = 8 * container.size / self.bit_rate if alone and self.bit_rate else 0.0
         return False, 0.0 if abs(seconds - guessed) < _LIKE_A_GUESS * seconds else seconds

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import soxr
 from av.audio.stream import AudioStream
 
-from audio_denoising.io.copies import Copies
+from audio_denoising.io.copies import REFUSED, Copies
 from audio_denoising.io.encoders import (
     UNFLUSHED,
     accepted,
@@ -106,6 +106,9 @@ class MediaEncoder:
             self.abort()
             raise
         start = source.start if source is not None and container.video else 0.0
+        if self._copies is not None:
+            self._copies.begin()
+            start += self._copies.later
         self._position = round(start * self._rate)
         lost = container.lost_frames * self._stream.codec_context.frame_size
         self._tail = np.zeros((channels, lost or UNFLUSHED.get(self._encoder, 0)), np.float32)
@@ -114,7 +117,7 @@ class MediaEncoder:
     @property
     def left_out(self) -> tuple[str, ...]:
         """A sentence for everything that goes with the sound and that the file cannot hold."""
-        return tuple(self._copies.left_out) if self._copies is not None else ()
+        return self._copies.left_out if self._copies is not None else ()
 
     def write(self, samples: Samples) -> None:
         """Append samples ``(channels, n)``; OSError where they cannot be written."""
@@ -136,6 +139,8 @@ class MediaEncoder:
             if self._container.name == "mp3":
                 tell_length(self._file, self._position, self._stream.codec_context.frame_size)
             self._file.close()
+        except REFUSED as error:
+            raise CannotHoldError("sound and picture at the times they have") from error
         except av.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from error
         finally:
@@ -233,6 +238,8 @@ class MediaEncoder:
                 if self._copies is not None:
                     self._copies.until(self._position / self._rate)
                 self._out.mux(self._stream.encode(frame))
+        except REFUSED as error:
+            raise CannotHoldError("sound and picture at the times they have") from error
         except av.FFmpegError as error:
             raise OSError(error.errno, error.strerror) from error
 

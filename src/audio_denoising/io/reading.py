@@ -28,6 +28,7 @@ Samples = npt.NDArray[np.float32]
 # Samples in a second over all channels: memory goes by them, and a header can tell anything.
 # 64 channels at 48 kHz are three million, eight at 384 kHz as well.
 _MOST_SAMPLES = 1 << 22
+_UNREAD = 0.1  # of a file: less is an index, or attachments
 _SHORT = 0.25  # seconds: less may be a difference in counting
 _FFMPEG_ALONE = (".mp3", ".flac")  # libsndfile need not be tried
 _LOUDEST = 1e10  # samples that an integer's full scale of 2^31 was taken for 1 stay below it
@@ -174,6 +175,11 @@ class AudioReader:
             yield (
                 f"{self.path} ends after {seconds:.2f} s, though it tells of {decoder.told:.2f} s: "
                 f"if that is too early, copy or download it again"
+            )
+        if not isinstance(decoder, SndfileDecoder) and decoder.unread > _UNREAD:
+            yield (
+                f"the last {100 * decoder.unread:.0f} % of {self.path} cannot be read: if it was "
+                f"joined from several recordings, clean them one by one"
             )
         if not isinstance(decoder, SndfileDecoder) and decoder.silence:
             yield (

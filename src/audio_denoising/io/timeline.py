@@ -33,6 +33,7 @@ _PRIMING = 0.15  # seconds that an encoder's delay may begin before zero
 _MOST_REFUSALS = 1000  # damaged places in a file
 # Seconds: containers round stamps to a millisecond; small differences may add up to this.
 _ROUNDING, _DRIFT = 0.002, 0.1
+_MOST_OVERLAP = 0.5  # seconds, and a hundredth of the sound on top
 _WINDOW = 0.3  # seconds of frames that must agree on it: single stamps are wrong now and then
 
 
@@ -154,13 +155,14 @@ def with_gaps(
     Args:
         frames: with marks, behind which no difference is too small to count.
         together: other streams have to stay in time with the sound; else none of it is left out
-            for overlapping.
+            for overlapping. Nor is much of it, since stamps may stand still.
         step: seconds by which sound must be missing or overlap at one place to count.
     """
     waiting: deque[AudioFrame | Mark] = deque()
     held = 0.0  # seconds of sound that wait
     origin: float | None = None
     position = 0.0  # seconds of sound so far, with what was missing
+    overlap = 0.0  # seconds that were told of
     last = 0.0  # how late the last frame was
     careful = 0.0  # until when differences behind a mark are looked for
     while True:
@@ -184,9 +186,12 @@ def with_gaps(
             least = _ROUNDING if position < careful else step
             if abs(gap) < (least if abs(late - last) >= least else _DRIFT):
                 gap = 0.0
-            elif gap < 0 and not together:
+            elif gap < 0 and (not together or overlap - gap > _MOST_OVERLAP + position / 100):
                 origin, late, gap = origin + gap, late - gap, 0.0
             last = late - gap
+            overlap -= min(gap, 0.0)
+            if gap:
+                careful = position + _WINDOW
         position += gap + _seconds(frame)
         yield gap, frame
 

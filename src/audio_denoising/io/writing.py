@@ -90,10 +90,7 @@ class AudioWriter:
         except BaseException as error:
             self._file.discard()
             if isinstance(error, CannotHoldError):
-                raise UserError(
-                    f"{self.path} cannot hold {error}: choose a .mkv name instead, which keeps the "
-                    f"video, or a .wav name for the sound alone"
-                ) from error
+                raise self._too_much(error) from error
             if isinstance(error, _REFUSED) and not isinstance(error, UserError):
                 raise UserError(
                     f"{self.path} cannot hold {channels} channel(s) at {rate} Hz as {container} "
@@ -119,6 +116,8 @@ class AudioWriter:
         """
         try:
             self._encoder.write(samples)
+        except CannotHoldError as error:
+            raise self._too_much(error) from error
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -140,6 +139,8 @@ class AudioWriter:
                 self._lost = self._carry_over(self._source)
             check_output(self.path, force=self._force)
             self._file.keep()
+        except CannotHoldError as problem:
+            raise self._too_much(problem) from problem
         except OSError as problem:
             raise self._unwritable(problem) from problem
         finally:
@@ -183,6 +184,12 @@ class AudioWriter:
         told = " ".join(self._encoder.left_out)
         return tuple(
             f"its {what} cannot be kept in this kind of file" for what in lost if what not in told
+        )
+
+    def _too_much(self, error: CannotHoldError) -> UserError:
+        return UserError(
+            f"{self.path} cannot hold {error}: choose a .mkv name instead, which keeps the video, "
+            f"or a .wav name for the sound alone"
         )
 
     def _unwritable(self, error: BaseException) -> UserError:
