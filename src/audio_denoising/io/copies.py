@@ -230,7 +230,8 @@ def _tags(stream: Stream, container: Container) -> list[str]:
         if stream.codec_context.name == "hevc" and container.name in _MP4:
             tags.insert(0, "hvc1")
         with suppress(UnicodeDecodeError):
-            tags.insert(0, stream.codec_context.codec_tag)
+            if (own := stream.codec_context.codec_tag).strip("\0"):
+                tags.insert(0, own)
     return tags
 
 
@@ -244,7 +245,7 @@ def _copy_into(out: OutputContainer, stream: Stream, tag: str) -> Stream:
         copy = out.add_stream_from_template(stream, opaque=True)
     except ValueError:
         copy = _past_the_list(out, stream)
-    if tag.strip("\0"):
+    if tag:
         copy.codec_context.codec_tag = tag
     if isinstance(stream, VideoStream) and isinstance(copy, VideoStream):
         if stream.average_rate:

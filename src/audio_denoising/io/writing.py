@@ -187,9 +187,11 @@ class AudioWriter:
         )
 
     def _too_much(self, error: CannotHoldError) -> UserError:
+        kept = (
+            "" if self.path.suffix == ".mkv" else "a .mkv name instead, which keeps the video, or "
+        )
         return UserError(
-            f"{self.path} cannot hold {error}: choose a .mkv name instead, which keeps the video, "
-            f"or a .wav name for the sound alone"
+            f"{self.path} cannot hold {error}: choose {kept}a .wav name for the sound alone"
         )
 
     def _unwritable(self, error: BaseException) -> UserError:
