@@ -13,11 +13,12 @@ _COLUMNS = ("layer", "forward", "gradient", "differences", "ours", "torch.nn", "
 
 
 def verify() -> None:
-    """Check every hand-written backward pass on this machine, in under a minute.
+    """Check every hand-written backward pass on this machine.
 
     The judges are torch.nn with autograd and finite differences, both in float64; errors are
     relative, the largest of the output or of all gradients. Times are of a forward and a backward
-    pass in float32 with the threads that torch uses by itself.
+    pass in float32 with the threads that torch uses by itself. All together is about half a minute
+    of work for a processor.
 
     Example:
       denoise verify
