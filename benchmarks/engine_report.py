@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,14 @@ def with_spread(ratio: Mapping[str, Any]) -> str:
 
 
 def engine_table(results: list[dict[str, Any]]) -> str:
-    """One row for each file of results: ours against the better layout of the twin."""
-    columns = ["network", "training step", "forward", "peak memory", "reference engine"]
+    """One row for each file of results: ours against the better layout of the twin.
+
+    Of several processors that measured the same, the one on which ours is slowest comes first.
+    """
+    columns = ["network", "processor", "training step", "forward", "peak memory"]
+    columns.append("reference engine")
     rows = []
-    for each in sorted(results, key=lambda r: (r["settings"]["size"] != "small", _name(r))):
+    for each in sorted(results, key=_order):
         ratios, memory = each.get("ratios", {}), each.get("peak_memory_ratio")
         cells = [
             with_spread(ratios[name]) if name in ratios else _UNMEASURED
@@ -47,8 +52,20 @@ def engine_table(results: list[dict[str, Any]]) -> str:
         cells.append(_UNMEASURED if memory is None else f"{memory:.2f}")
         slow = ratios.get("reference")
         cells.append(f"{slow['median']:.1f} times ours" if slow else _UNMEASURED)
-        rows.append([_name(each), *cells])
+        rows.append([_name(each), processor(each.get("machine", {})), *cells])
     return markdown_table(columns, rows)
+
+
+def _order(results: Results) -> tuple[bool, str, float]:
+    step = results.get("ratios", {}).get("train_step", {}).get("median", 0.0)
+    return results["settings"]["size"] != "small", _name(results), -step
+
+
+def processor(machine: Mapping[str, Any]) -> str:
+    """Such as "AMD EPYC (family 25, model 17)": what a machine says of itself, without marks."""
+    name = re.sub(r"\((R|TM)\)|\bProcessor\b", "", machine.get("cpu", "unknown"))
+    model = machine.get("cpu_model", "")
+    return " ".join(name.split()) + (f" ({model})" if model else "")
 
 
 def _name(results: Results) -> str:

@@ -76,6 +76,22 @@ def test_a_part_can_be_measured_alone(thin, tmp_path):
     assert "–" in engine_table([results])
 
 
+def test_of_several_processors_the_worst_comes_first():
+    def measured(cpu, ratio, size="small"):
+        settings = {"size": size, "batch": 16, "precision": "fp32", "threads": 2}
+        ratios = {"train_step": {"median": ratio, "quartiles": [ratio, ratio]}}
+        return {"settings": settings, "machine": {"cpu": cpu}, "ratios": ratios}
+
+    results = [
+        measured("Intel(R) Xeon(R) Processor", 1.07),
+        measured("Intel(R) Xeon(R) Processor", 2.0, "large"),
+        measured("AMD EPYC", 1.3) | {"machine": {"cpu": "AMD EPYC", "cpu_model": "family 25"}},
+    ]
+    _, _, *rows = engine_table(results).splitlines()
+    processors = [[cell.strip() for cell in row.split("|")][2] for row in rows]
+    assert processors == ["AMD EPYC (family 25)", "Intel Xeon", "Intel Xeon"]
+
+
 def test_the_tricks_are_measured_one_by_one(thin, tmp_path):
     path = tmp_path / "ablation.json"
     engine.main([*QUICK, "--ablation", "--json", str(path)])
