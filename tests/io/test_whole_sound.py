@@ -58,6 +58,8 @@ JOINED = {
     "vorbis": ("ogg", ["-q:a", "8"], ["-q:a", "8"]),
     "opus": ("opus", ["-b:a", "192k"], ["-b:a", "96k"]),
     "flac": ("flac", [], []),
+    "flac in ogg": ("oga", ["-c:a", "flac"], ["-c:a", "flac"]),
+    "matroska": ("mka", ["-c:a", "flac"], ["-c:a", "flac"]),
     "mp3, high bit rate first": ("mp3", ["-b:a", "320k"], ["-b:a", "128k"]),
     "mp3, low bit rate first": ("mp3", ["-b:a", "128k"], ["-b:a", "320k"]),
     "mp3, one bit rate": ("mp3", ["-b:a", "192k"], ["-b:a", "192k"]),
@@ -112,6 +114,14 @@ def test_a_flac_from_a_pipe_is_read_whole(spoken: Path, seconds: float) -> None:
     assert np.array_equal(heard, clean[:, : round(seconds * RATE)])
 
 
+def test_mp3_inside_a_wav_has_no_seams(spoken: Path) -> None:
+    """As the same MP3 outside."""
+    inside, outside = spoken.with_name("inside.wav"), spoken.with_name("outside.mp3")
+    ffmpeg("-i", spoken, "-c:a", "libmp3lame", "-b:a", "128k", inside)
+    ffmpeg("-i", inside, "-c", "copy", "-write_xing", "0", outside)
+    assert np.array_equal(read(inside)[0], read(outside)[0])
+
+
 def test_a_sound_that_starts_late_is_not_called_cut_off(spoken: Path) -> None:
     late = spoken.with_name("late.mkv")
     picture = ["-f", "lavfi", "-i", "testsrc2=s=96x64:r=25:d=4"]
@@ -141,6 +151,18 @@ def test_a_wrong_size_in_a_wav_cuts_and_refuses_nothing(spoken: Path, told: int)
     missing = 9 if told == -36 else 0  # what lies behind the told end may be something else
     assert np.array_equal(heard, clean[:, : clean.shape[1] - missing])
     assert len(reader.notices) == (told == 2_000_000_000)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "au", "caf", "m4a", "wma", "tta"])
+def test_a_second_recording_that_nobody_reads_is_named(spoken: Path, suffix: str) -> None:
+    one, joined = spoken.with_name(f"one.{suffix}"), spoken.with_name(f"joined.{suffix}")
+    ffmpeg("-i", spoken, one)
+    joined.write_bytes(2 * one.read_bytes())
+    assert read(one)[1].notices == ()
+    heard, reader = read(joined)
+    assert heard.shape == read(one)[0].shape
+    (notice,) = reader.notices
+    assert "second recording" in notice
 
 
 @pytest.mark.parametrize("suffix", ["ogg", "opus", "flac"])

@@ -80,7 +80,12 @@ _MOST_PADDING = 0.5  # seconds that a codec adds at the end
 _MOST_SILENCE, _FOR_A_PACKET = 3600, 10
 _PIECE = 1 << 16  # samples over all channels: of silence at once
 _LIKE_A_GUESS = 0.02  # of a length: it follows from the size of the file
-_TAGS_INSIDE = (b"ID3", b"TAG", b"APETAGEX")  # in the middle of an MP3 joined from several
+# In the middle of a recording joined from several: tags, and what Ogg tells of the next.
+_TAGS_INSIDE = (b"ID3", b"TAG", b"APETAGEX")
+_HEADS_INSIDE = {
+    "speex": (b"Speex",),
+    "flac": tuple(bytes([last + kind, 0]) for last in (0, 128) for kind in range(1, 7)),
+}
 _STREAMINFO = 34  # bytes at the beginning of FLAC; five bits of them are bits per sample less one
 _OPUS_RATES = (8000, 12_000, 16_000, 24_000)  # and 48,000
 # Entries that describe the old file, not the recording.
@@ -277,7 +282,9 @@ class MediaDecoder:
                 try:
                     yield from self._stream.decode(packet)
                 except av.InvalidDataError:
-                    if not bytes(packet).startswith(_TAGS_INSIDE):
+                    codec = self._stream.codec_context.codec.canonical_name
+                    heads = (*_TAGS_INSIDE, *_HEADS_INSIDE.get(codec, ()))
+                    if not bytes(packet).startswith(heads):
                         yield Mark.DAMAGE
                 except av.FFmpegError:
                     yield Mark.DAMAGE

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from audio_denoising.errors import UserError
 from audio_denoising.io import sndfile
+from audio_denoising.io.joined import is_followed
 from audio_denoising.io.paths import require_file
 from audio_denoising.io.sndfile import SndfileDecoder
 
@@ -29,6 +30,7 @@ Samples = npt.NDArray[np.float32]
 # 64 channels at 48 kHz are three million, eight at 384 kHz as well.
 _MOST_SAMPLES = 1 << 22
 _UNREAD = 0.1  # of a file: less is an index, or attachments
+_UNHEARD = 0.01  # seconds of gaps that are not worth a word
 _SHORT = 0.25  # seconds: less may be a difference in counting
 _FFMPEG_ALONE = (".mp3", ".flac")  # libsndfile need not be tried
 _LOUDEST = 1e10  # samples that an integer's full scale of 2^31 was taken for 1 stay below it
@@ -166,6 +168,11 @@ class AudioReader:
     def _missing(self, seconds: float) -> Iterator[str]:
         """What the file told of and did not hold, which need not be damage."""
         decoder = self._decoder
+        if followed := is_followed(self.path):
+            yield (
+                f"{self.path} holds a second recording behind the first, which is not read: split "
+                f"the file, and clean them one by one"
+            )
         if decoder.passed_over:
             yield (
                 f"{self.path} has a sound track that cannot be decoded here: the next one was "
@@ -176,12 +183,14 @@ class AudioReader:
                 f"{self.path} ends after {seconds:.2f} s, though it tells of {decoder.told:.2f} s: "
                 f"if that is too early, copy or download it again"
             )
-        if not isinstance(decoder, SndfileDecoder) and decoder.unread > _UNREAD:
+        if isinstance(decoder, SndfileDecoder):
+            return
+        if decoder.unread > _UNREAD and not followed:
             yield (
                 f"the last {100 * decoder.unread:.0f} % of {self.path} cannot be read: if it was "
                 f"joined from several recordings, clean them one by one"
             )
-        if not isinstance(decoder, SndfileDecoder) and decoder.silence:
+        if decoder.silence > _UNHEARD * self.rate:
             yield (
                 f"{self.path} has gaps of {decoder.silence / self.rate:.2f} s in all, the first "
                 f"after {decoder.first_gap:.2f} s: they are filled with silence"

@@ -58,7 +58,8 @@ class SndfileDecoder:
         self.rate = int(self._file.samplerate)
         self.channels = int(self._file.channels)
         self.subtype = str(self._file.subtype)
-        self.exact = self._file.format not in _PARTIAL or self._fits_one_page(path)
+        partial = self._file.format in _PARTIAL or self.subtype.startswith("MPEG")
+        self.exact = not partial or self._fits_one_page(path)
         frames = int(self._file.frames)
         self.empty = frames == 0
         self.frames = frames if frames < _UNKNOWN_LENGTH else 0
