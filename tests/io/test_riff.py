@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from audio_denoising.io.reading import AudioReader
+from audio_denoising.io.riff import carry
 from audio_denoising.io.writing import AudioWriter
 
 RATE = 48_000
@@ -120,6 +121,16 @@ def test_sound_is_not_taken_for_chunks(tmp_path: Path, size: int) -> None:
     (tmp_path / "in.wav").write_bytes(b"RIFF" + bytes(4) + b"WAVE" + fmt + data)
     pass_on(tmp_path / "in.wav", tmp_path / "out.wav")
     assert soundfile.read(tmp_path / "out.wav", dtype="int16")[0].tobytes() == sound
+
+
+@pytest.mark.parametrize("size", [2**63, 2**64 - 1])
+def test_a_size_beyond_all_measure_is_no_matter(tmp_path: Path, size: int) -> None:
+    path = wav(tmp_path / "in.wav", large=True)
+    told = struct.pack("<Q", SOUND.nbytes)
+    path.write_bytes(path.read_bytes().replace(told, struct.pack("<Q", size)))
+    soundfile.write(tmp_path / "out.wav", SOUND, RATE)
+    assert carry(path, tmp_path / "out.wav", [(2**40, "late"), (-1, "early")]) == []
+    assert np.array_equal(soundfile.read(tmp_path / "out.wav", dtype="int16")[0], SOUND)
 
 
 @pytest.mark.parametrize("name", ["out.ogg", "out.opus", "out.aac", "out.amr", "out.mp3"])

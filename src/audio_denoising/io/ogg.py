@@ -49,6 +49,8 @@ def describe(path: Path, about: About, source: Path) -> None:
                     packet.stream = stream
                     out.mux(packet)
         new.replace(path)
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error
     finally:
         new.unlink(missing_ok=True)
 

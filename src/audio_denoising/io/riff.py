@@ -83,6 +83,7 @@ def called(chunk: Chunk) -> str:
 
 
 def _read(file: BinaryIO, order: Literal["little", "big"]) -> Iterator[Chunk]:
+    end = file.seek(0, 2)
     file.seek(12)
     large = 0  # the size of the sound where 32 bits do not hold it
     while len(head := file.read(8)) == 8:
@@ -98,21 +99,22 @@ def _read(file: BinaryIO, order: Literal["little", "big"]) -> Iterator[Chunk]:
             name += b" " + file.read(4)
         if name not in _MADE_ANEW and size < _MOST_BYTES:
             file.seek(start)
-            data = file.read(size)
-            if len(data) < size:
-                return
-            yield Chunk(name, data)
+            if start + size <= end:
+                yield Chunk(name, file.read(size))
+        if start + size > end:
+            return
         file.seek(start + size + size % 2)
 
 
 def _cue(chapters: list[tuple[int, str]]) -> list[Chunk]:
     """Chapters as cue marks with labels."""
+    chapters = [(start, title) for start, title in chapters if 0 <= start < _LIMIT]
     if not chapters:
         return []
     points, labels = len(chapters).to_bytes(4, "little"), b"adtl"
     for number, (start, title) in enumerate(chapters, 1):
         place = start.to_bytes(4, "little")
         points += number.to_bytes(4, "little") + place + b"data" + bytes(8) + place
-        text = number.to_bytes(4, "little") + title.encode() + b"\0"
+        text = number.to_bytes(4, "little") + title.encode(errors="replace") + b"\0"
         labels += b"labl" + len(text).to_bytes(4, "little") + text + bytes(len(text) % 2)
     return [Chunk(b"cue ", points), Chunk(b"LIST adtl", labels)]
