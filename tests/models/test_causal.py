@@ -21,6 +21,7 @@ from audio_denoising.data.mixing import mix_batch
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.models.causal import SIZES, build, overlapping_triangles
+from audio_denoising.models.causal_frames import FrameNetwork
 from audio_denoising.models.causal_torch import build_twin, spectrum_loss
 from audio_denoising.nn import gradient_check
 from audio_denoising.nn.batch_norm import folded
@@ -111,6 +112,30 @@ def test_no_frame_hears_a_later_one_and_states_carry_on() -> None:
                 if isinstance(layer, nn.GRU):
                     layer.first_state = layer.last_state
         torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize("size", SIZES)
+def test_frame_by_frame_it_is_the_same_network(size: str, signals: int) -> None:
+    """States come from, and go to, its recurrent layers: a long pass may come before and after."""
+    network = folded(random_network(size, torch.float32))
+    x = features(9, signals, torch.float32)
+    recurrent = [layer for layer in network.modules() if isinstance(layer, nn.GRU)]
+
+    def states_go_on() -> None:
+        for layer in recurrent:
+            layer.first_state = layer.last_state
+
+    with torch.inference_mode():
+        whole = network(x)
+        parts = [network(x[:3])]
+        states_go_on()
+        live = FrameNetwork(network, signals)
+        for frame in x[3:7].split(1):
+            parts.append(live(frame).clone())
+            states_go_on()
+        parts.append(network(x[7:]))
+    assert relative_error(torch.cat(parts), whole) < 1e-5
 
 
 @pytest.mark.parametrize("size", SIZES)
