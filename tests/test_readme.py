@@ -27,6 +27,13 @@ def test_the_first_block_holds_exactly_the_two_commands():
     )
 
 
+def test_nothing_is_installed_by_a_name_that_an_index_must_have():
+    """The package is in no index: a clone installs itself, and extras by their own names."""
+    sources = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/**/*.py")]
+    found = [path.name for path in sources if "audio-denoising[" in path.read_text("utf-8")]
+    assert len(sources) > 100 and not found
+
+
 @pytest.mark.parametrize("document", readme.DOCUMENTS)
 def test_links_and_pictures_lead_somewhere(document):
     links = re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))

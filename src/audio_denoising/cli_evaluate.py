@@ -126,8 +126,8 @@ def evaluate(
     jobs = jobs or processors()
     for package, metrics in missing().items():
         console.print(
-            f"Without {', '.join(metrics)}: the package {package} is not installed; "
-            'pip install "audio-denoising[evaluation]" brings it.',
+            f"Without {', '.join(metrics)}: the package {package} is not installed; pip install "
+            f"{package} brings it.",
             markup=False,
         )
     with tempfile.TemporaryDirectory() as workshop:

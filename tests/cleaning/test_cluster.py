@@ -297,7 +297,7 @@ def test_no_cluster_there(address: str, sentence: str, monkeypatch: pytest.Monke
 
 def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    sentence = r"pip install 'audio-denoising\[ray\]'"
+    sentence = "pip install ray fsspec"
     with pytest.raises(UserError, match=sentence), cluster.connected("local"):
         pass
 

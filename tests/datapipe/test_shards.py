@@ -336,9 +336,9 @@ def test_shards_of_others_serve_and_pickles_stay_closed(shards, tmp_path):
 def test_a_missing_library_is_named(shards, monkeypatch):
     monkeypatch.setitem(sys.modules, "webdataset", None)
     monkeypatch.setitem(sys.modules, "webdataset.utils", None)
-    with pytest.raises(UserError, match=r"pip install 'audio-denoising\[shards\]'"):
+    with pytest.raises(UserError, match="pip install webdataset"):
         mixtures(shards)
-    with pytest.raises(UserError, match=r"pip install 'audio-denoising\[shards\]'"):
+    with pytest.raises(UserError, match="pip install webdataset"):
         recording = Recording(shards / "x", "x", 1, 16_000)
         write_shards([recording], [shards], shards, what="speech", split="train")
 

@@ -65,5 +65,7 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(name, monkeypatch):
         loaded.cache_clear()
     package = PEERS[name].package
     monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)
-    with pytest.raises(UserError, match=rf"{package}, which is not installed; pip install .*peers"):
+    with pytest.raises(
+        UserError, match=rf"{package}, which is not installed; pip install .*{package}"
+    ):
         PEERS[name].clean(np.ones(RATE, np.float32), RATE)

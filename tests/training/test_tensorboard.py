@@ -194,7 +194,7 @@ def test_without_the_package_one_sentence_says_so(
 ) -> None:
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(UserError, match=r"pip install 'audio-denoising\[tensorboard\]'"):
+    with pytest.raises(UserError, match="pip install tensorboard"):
         TensorBoardReporter(tmp_path, options())
 
 

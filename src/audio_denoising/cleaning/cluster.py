@@ -111,7 +111,7 @@ def connected(address: str) -> Iterator[None]:
         import ray
     except ImportError as error:
         raise UserError(
-            "--ray needs Ray, which is not installed: pip install 'audio-denoising[ray]'"
+            "--ray needs Ray, which is not installed: pip install ray fsspec"
         ) from error
     if ray.is_initialized():
         yield

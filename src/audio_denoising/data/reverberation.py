@@ -54,7 +54,7 @@ def room_bank(seed: int) -> RoomBank:
         import pyroomacoustics
     except ImportError as error:
         raise UserError(
-            "Reverberation needs pyroomacoustics: pip install 'audio-denoising[augment]', or "
+            "Reverberation needs pyroomacoustics: pip install pyroomacoustics, or "
             "train without it (--augment original)"
         ) from error
     rng = np.random.default_rng(seed)

@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import UserError
 from .shard_opening import MissingShard, is_remote, open_shard
 
-INSTALL = "pip install 'audio-denoising[shards]'"
+INSTALL = "pip install webdataset"
 
 _SHARD = re.compile(r"([^/\\:]+)-\d+\.tar")
 _ENDINGS = (".tar", ".tar.gz", ".tgz")

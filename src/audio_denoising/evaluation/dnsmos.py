@@ -89,6 +89,6 @@ def _session() -> Any:
 
 def _missing(package: str) -> UserError:
     return UserError(
-        f"DNSMOS needs the package {package}, which is not installed; "
-        'pip install "audio-denoising[evaluation]" brings it.'
+        f"DNSMOS needs the package {package}, which is not installed; pip install {package} "
+        "brings it."
     )

@@ -3,7 +3,7 @@
 ``L`` is the number of samples. Every function takes the estimate first and the reference second.
 SI-SDR, segmental SNR, log-spectral distance and PSNR are computed here; PESQ and STOI come from
 the packages ``pesq`` and ``pystoi``, which are optional
-(`pip install "audio-denoising[evaluation]"`).
+(`pip install pesq pystoi`).
 """
 
 from __future__ import annotations
@@ -231,6 +231,6 @@ def _optional(package: str, metric: str) -> ModuleType:
         return import_module(package)
     except ImportError as error:
         raise UserError(
-            f"{metric} needs the package {package}, which is not installed; "
-            'pip install "audio-denoising[evaluation]" brings it.'
+            f"{metric} needs the package {package}, which is not installed; pip install {package} "
+            "brings it."
         ) from error

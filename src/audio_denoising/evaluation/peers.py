@@ -42,8 +42,8 @@ def spectral_gating(noisy: Waveform, sample_rate: int) -> Waveform:
         from noisereduce import reduce_noise
     except ImportError as error:
         raise UserError(
-            "--peers needs the package noisereduce, which is not installed; "
-            'pip install "audio-denoising[peers]" brings it.'
+            "--peers needs the package noisereduce, which is not installed; pip install "
+            "noisereduce brings it."
         ) from error
     with np.errstate(divide="ignore", invalid="ignore"):  # of digital silence by itself
         cleaned = reduce_noise(y=noisy, sr=sample_rate)

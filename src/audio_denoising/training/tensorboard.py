@@ -4,7 +4,7 @@
         Trainer(options, place, Reporters(board)).run()
 
 `tensorboard --logdir OUT` shows them while the run goes on; a folder above compares its runs, on
-the HPARAMS page by their options. It needs `pip install 'audio-denoising[tensorboard]'`.
+the HPARAMS page by their options. It needs `pip install tensorboard`.
 
 Everything stands at the step of the run that it was found at. A run that goes on from a checkpoint
 withdraws what was logged after that checkpoint, so that its curves go on without double points.
@@ -71,9 +71,7 @@ class TensorBoardReporter:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise UserError(
-                "--tensorboard needs TensorBoard: pip install 'audio-denoising[tensorboard]'"
-            ) from error
+            raise UserError("--tensorboard needs TensorBoard: pip install tensorboard") from error
         self.folder = folder
         self.options = options
         self._kind = SummaryWriter
