@@ -3,9 +3,9 @@
 python -m benchmarks.readme            fills every marked block of the documents below
 python -m benchmarks.readme --check    changes nothing; fails if a block is out of date
 
-A block stands between ``<!-- measured: NAME -->`` and ``<!-- end -->``. Its source is a file of
-benchmarks/results/ or the histories shipped beside the weights; where that is missing, the block
-says so.
+A block stands between ``<!-- measured: NAME -->`` (or ``NAME in Korean``) and ``<!-- end -->``. Its
+source is a file of benchmarks/results/ or the histories shipped beside the weights; where that is
+missing, the block says so.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from benchmarks.engine_report import ablation_table, engine_table, layer_table, 
 from benchmarks.fault_report import faults_table
 from benchmarks.fuzz import table as fuzz_table
 from benchmarks.inference_report import inference_table
+from benchmarks.korean import in_korean
 from benchmarks.markdown import markdown_table
 from benchmarks.precision import precision_table
 from benchmarks.quality_tables import (
@@ -46,7 +47,7 @@ DOCUMENTS = (
     "docs/training.md",
 )
 
-_BLOCK = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- measured: ([\w-]+)( in Korean)? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
@@ -139,7 +140,7 @@ def fill(text: str, root: Path = ROOT) -> str:
         source, render = SOURCES[match[2]]
         files = sorted(root.glob(str(source)))
         body = render(files) if files else "*Not measured yet.*"
-        return f"{match[1]}\n{body}\n\n{match[3]}"
+        return f"{match[1]}\n{in_korean(body) if match[3] else body}\n\n{match[4]}"
 
     return _BLOCK.sub(block, text)
 

@@ -1,0 +1,65 @@
+"""The words of the measured tables in Korean, for README.ko.md; what is not here stays English."""
+
+from __future__ import annotations
+
+import re
+
+_WORDS = {
+    "model": "모델",
+    "metric": "지표",
+    "mean": "평균",
+    "95 % interval": "95% 신뢰 구간",
+    "noisy input": "잡음 섞인 입력",
+    "lowest SI-SDR, dB": "최저 SI-SDR, dB",
+    "network": "신경망",
+    "processor": "프로세서",
+    "training step": "학습 스텝",
+    "forward": "순전파",
+    "peak memory": "최대 메모리",
+    "reference engine": "기준 엔진",
+    "sound": "녹음 길이",
+    "time / sound": "시간 / 길이",
+    "processor time / sound": "프로세서 시간 / 길이",
+    "memory, MB": "메모리, MB",
+}
+_PATTERNS = (  # inside a cell, or in the sentences below a table
+    (r"(\d+) threads?\b", r"스레드 \1개"),
+    (r"\bbatch (\d+)", r"배치 \1"),
+    (r"([-\d.]+) to ([-\d.]+)", r"\1~\2"),
+    (r"([\d.]+) times ours", r"이 엔진의 \1배"),
+    (r"^(\d+) s$", r"\1초"),
+    (r"^(\d+) min$", r"\1분"),
+    (r"^(\d+) h$", r"\1시간"),
+    (
+        r"48 kHz stereo, from file to file, once the weights and the code are loaded; memory is "
+        r"the peak above that\. Other work on the machine \(load (\S+) on (\d+) processors\) "
+        r"lengthens the time, but hardly the processor time of one thread, which is what it would "
+        r"take alone\.",
+        r"48 kHz 스테레오 녹음을 읽어 결과 파일을 쓰기까지의 값입니다. 가중치와 코드를 "
+        r"불러온 뒤부터 쟀고, 메모리는 그때보다 늘어난 최댓값입니다. 다른 작업(프로세서 \2개에 "
+        r"부하 \1)이 있으면 시간은 길어지지만, 스레드 하나의 프로세서 시간은 거의 그대로이며, "
+        r"이것이 다른 작업 없이 걸릴 시간입니다.",
+    ),
+    (
+        r"noisereduce holds all of a recording; it was tried up to (\d+) min\.",
+        r"noisereduce는 녹음 전체를 메모리에 올리므로 \1분까지만 쟀습니다.",
+    ),
+)
+
+
+def in_korean(block: str) -> str:
+    """A generated Markdown block with its known words in Korean; digits stay as they are."""
+    return "\n".join(map(_line, block.splitlines()))
+
+
+def _line(line: str) -> str:
+    if not line.startswith("|"):
+        return _text(line)
+    cells = (cell.strip() for cell in line.strip("|").split("|"))
+    return f"| {' | '.join(_WORDS.get(cell, _text(cell)) for cell in cells)} |"
+
+
+def _text(text: str) -> str:
+    for pattern, korean in _PATTERNS:
+        text = re.sub(pattern, korean, text)
+    return text
