@@ -101,7 +101,7 @@ class Run:
         out: its folder; the output of its processes lies beside it.
         epochs: its length. epoch_steps: steps of an epoch. batch: mixtures in each.
         save_seconds: between checkpoints. workers: processes that decode.
-        more: further options. launcher: what starts the program.
+        more: further options. launcher: what starts the program. version: what is trained.
     """
 
     out: Path
@@ -113,10 +113,11 @@ class Run:
     workers: int = 0
     more: tuple[str, ...] = ()
     launcher: tuple[str, ...] = (sys.executable,)
+    version: str = "v4"
 
     def start(self) -> Training:
         """Starts or, where a checkpoint is there, resumes the run."""
-        command = [*self.launcher, "-m", "benchmarks.fault_program", "train", "v4"]
+        command = [*self.launcher, "-m", "benchmarks.fault_program", "train", self.version]
         named = {
             "size": "small",
             "device": "cpu",

@@ -66,6 +66,16 @@ Cache = Annotated[
     ),
 ]
 
+TrainCache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Audio that `denoise data prepare` decoded; for v5 a folder for what it decodes.",
+        metavar="FILE|DIR",
+        show_default="data/prepared.cache, if it is there; v5: none",
+        rich_help_panel=DATA,
+    ),
+]
+
 SPEECH = Path("data/LibriSpeech")
 NOISE = Path("data/noise_datasets/UrbanSound8K")
 SPEECHES, NOISES = [str(SPEECH)], [str(NOISE)]

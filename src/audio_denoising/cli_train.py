@@ -13,10 +13,10 @@ from .cli_options import (
     DATA,
     NOISES,
     SPEECHES,
-    Cache,
     HoldOut,
     Noises,
     Speeches,
+    TrainCache,
     device_option,
     precision_option,
 )
@@ -33,7 +33,7 @@ def train(
     version: Annotated[
         str,
         typer.Argument(
-            help="v2, v3, v4 or torch: `denoise models` tells how they differ.",
+            help="v2, v3, v4, torch or v5: `denoise models` tells how they differ.",
             metavar="VERSION",
         ),
     ],
@@ -41,20 +41,31 @@ def train(
     noise: Noises = NOISES,
     hold_out: HoldOut = None,
     augment: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What else happens to a mixture of speech and noise: nothing, at 0 to 15 dB "
-            "(original) or -3 to 27 dB (wide), or rooms, filters, levels and more (varied).",
-            metavar="original|wide|varied",
+            "(original) or -3 to 27 dB (wide), or rooms, filters, levels and more (varied). v5 has "
+            "a preset of its own (rich): babble, coloured noise, pauses and more besides.",
+            metavar="original|wide|varied|rich",
+            show_default=_OWN,
             rich_help_panel=DATA,
         ),
-    ] = "original",
-    cache: Cache = None,
+    ] = None,
+    cache: TrainCache = None,
+    rooms: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of impulse responses of rooms, for v5; may be repeated.",
+            metavar="DIR",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
-            help="How wide the network is; large has 16 times the parameters of small.",
-            metavar="small|large",
+            help="How wide the network is; base is v5's.",
+            metavar="small|base|large",
             show_default=_OWN,
             rich_help_panel=_MODEL,
         ),
@@ -87,13 +98,23 @@ def train(
         ),
     ] = None,
     batch_size: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Mixtures of 2.55 s behind one step, an update of all weights.",
+            help="Mixtures behind one step, an update of all weights.",
             metavar="N",
+            show_default=_OWN,
             rich_help_panel=_OPTIMISATION,
         ),
-    ] = 16,
+    ] = None,
+    clip_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Length of a mixture, for v5; those of the other versions are images of 2.55 s.",
+            metavar="SECONDS",
+            show_default=_OWN,
+            rich_help_panel=_OPTIMISATION,
+        ),
+    ] = None,
     lr: Annotated[
         float | None,
         typer.Option(
@@ -104,21 +125,24 @@ def train(
         ),
     ] = None,
     schedule: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="The learning rate stays, or falls to 0 along half a cosine.",
-            metavar="constant|cosine",
+            help="The learning rate stays, or falls to 0: straight in the last quarter, or along "
+            "half a cosine. A constant run may be resumed with linear-end.",
+            metavar="constant|linear-end|cosine",
+            show_default=_OWN,
             rich_help_panel=_OPTIMISATION,
         ),
-    ] = "constant",
+    ] = None,
     warmup: Annotated[
-        int,
+        int | None,
         typer.Option(
             help="Steps in which the learning rate rises from 0.",
             metavar="STEPS",
+            show_default=_OWN,
             rich_help_panel=_OPTIMISATION,
         ),
-    ] = 0,
+    ] = None,
     momentum: Annotated[
         float,
         typer.Option(
@@ -128,22 +152,24 @@ def train(
         ),
     ] = 0.9,
     clip_norm: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="Shorten gradients whose norm over all weights is above this; 0: never.",
             metavar="NORM",
+            show_default=_OWN,
             rich_help_panel=_OPTIMISATION,
         ),
-    ] = 0.0,
+    ] = None,
     ema: Annotated[
-        float,
+        float | None,
         typer.Option(
             help="Validate and keep an average of the weights over past steps that forgets at "
             "this rate, such as 0.999; 0: keep the last weights.",
             metavar="RATE",
+            show_default=_OWN,
             rich_help_panel=_OPTIMISATION,
         ),
-    ] = 0.0,
+    ] = None,
     patience: Annotated[
         int,
         typer.Option(
@@ -251,6 +277,7 @@ def train(
       denoise train v4 --size small
       denoise train v4 --speech my/voices --noise my/noise --epochs 20
       denoise train v4 --config examples/train_v4.toml
+      denoise train v5 --speech my/voices --noise my/noise --cache my/banks
     """
     from .data.sources import parse_sources, require_folders, weights_of
     from .shipped import locate
@@ -258,22 +285,27 @@ def train(
     from .training.run_folder import RunFolder
 
     spoken, noises = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
-    own: dict[str, Any] = {"size": size, "epochs": epochs, "learning_rate": lr}
+    own: dict[str, Any] = {
+        "size": size,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "epoch_size": epoch_size,
+        "clip_seconds": clip_seconds,
+        "learning_rate": lr,
+        "schedule": schedule,
+        "warmup_steps": warmup,
+        "clip_norm": clip_norm,
+        "ema": ema,
+        "augmentation": augment,
+    }
     options = TrainingOptions(
         version=version,
-        batch_size=batch_size,
-        epoch_size=epoch_size,
-        schedule=schedule,
-        warmup_steps=warmup,
         momentum=momentum,
-        clip_norm=clip_norm,
-        ema=ema,
         patience=patience,
         precision=precision,
         seed=seed,
         start_from=start_from,
         hold_out=hold_out or None,
-        augmentation=augment,
         speech_weights=weights_of(spoken),
         noise_weights=weights_of(noises),
         **own,
@@ -283,7 +315,17 @@ def train(
     out = out or Path("runs") / f"{options.version}-{options.size}"
     voices, sounds = ([source.place for source in found] for found in (spoken, noises))
     place = RunPlace(
-        voices, sounds, out, device, workers, resume, cache, accumulate, recompute, save_every
+        voices,
+        sounds,
+        out,
+        device,
+        workers,
+        resume,
+        cache,
+        accumulate,
+        recompute,
+        save_every,
+        rooms or (),
     )
     require_folders(spoken, noises)
     if not RunFolder(out).resumes(resume) and start_from:

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from benchmarks.fault_cases import (
     restarted_process,
 )
 from benchmarks.fault_kills import MOMENTS, SIGNALS, killed_and_whole, plan
-from benchmarks.fault_runs import Broken, Run
+from benchmarks.fault_runs import NEVER, Broken, Run, differences
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,6 +44,20 @@ def test_killed_by_every_signal_it_ends_as_if_nothing_had_been(tmp_path: Path) -
     assert {row["signal"] for row in rows} == {"SIGKILL", "SIGTERM", "SIGINT"}
     assert any(row["file_being_written"] for row in rows)
     assert "bit for bit" in seen
+
+
+def test_v5_ends_as_if_nobody_had_killed_it(tmp_path: Path) -> None:
+    clips: dict[str, Any] = {"version": "v5", "batch": 2, "more": ("--clip-seconds", "0.5")}
+    whole, hurt = (
+        Run(tmp_path / "whole", save_seconds=NEVER, **clips),
+        Run(tmp_path / "hurt", **clips),
+    )
+    whole.finish()
+    for _ in range(2):
+        hurt.stop_after(2)
+    assert 0 < hurt.step() < 8
+    hurt.finish()
+    assert differences(whole, hurt) == []
 
 
 CASES = (file_limit, full_disk, flipped, both_damaged, lost_recording, restarted_process)

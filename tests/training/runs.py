@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from audio_denoising.models import WIDTHS
-from audio_denoising.training import history, validation
+from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, WIDTHS, causal
+from audio_denoising.training import bank_material, history, validation
 from audio_denoising.training.history import Row
 from audio_denoising.training.material import Material
 from audio_denoising.training.options import RunPlace, TrainingOptions
@@ -23,8 +23,10 @@ from audio_denoising.training.validation import Clip
 
 TINY = Path(__file__).parent.parent / "data"
 SPEECH, NOISE = TINY / "LibriSpeech", TINY / "noise"
+U_NETS = [name for name, row in VERSIONS.items() if row.hears == DECIBEL_IMAGE]
 # Widths where a test is about the loop, not about the network.
 NARROW = {"small": (2, 4, 8, 16, 32), "large": (4, 8, 16, 32, 64)}
+NARROW_V5 = causal.Widths(4, 6, 4, 1, 1)
 
 
 class Recorder:
@@ -73,9 +75,11 @@ def quickly(narrow: bool) -> Iterator[pytest.MonkeyPatch]:
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "VALIDATION_SIZE", 4)
+        patch.setattr(bank_material, "STATISTICS", 2)
         if narrow:
             for size, widths in NARROW.items():
                 patch.setitem(WIDTHS, size, widths)
+            patch.setitem(causal.SIZES, "small", NARROW_V5)
             patch.setattr(history, "_draw", lambda path, *_: path.touch())
         torch.set_num_threads(1)
         try:
@@ -86,8 +90,10 @@ def quickly(narrow: bool) -> Iterator[pytest.MonkeyPatch]:
 
 
 def options(version: str = "v4", **changes: Any) -> TrainingOptions:
-    """Two epochs of two steps, two mixtures each."""
+    """Two epochs of two steps, two mixtures each, of half a second where a version lets choose."""
     settings: dict[str, Any] = {"size": "small", "epochs": 2, "batch_size": 2, "epoch_size": 4}
+    if version not in U_NETS:
+        settings["clip_seconds"] = 0.5
     return TrainingOptions(version, **(settings | changes))
 
 

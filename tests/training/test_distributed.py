@@ -17,15 +17,17 @@ from audio_denoising.training.distributed import ALONE, Processes, joined, local
 from audio_denoising.training.options import RunPlace
 from audio_denoising.training.trainer import Trainer
 
-from .runs import NARROW, NOISE, SPEECH, Recorder, content, options, train
+from .runs import NARROW, NARROW_V5, NOISE, SPEECH, Recorder, content, options, train
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PROGRAM = f"""
-from audio_denoising.models import WIDTHS
-from audio_denoising.training import distributed, history, validation
+from audio_denoising.models import WIDTHS, causal
+from audio_denoising.training import bank_material, distributed, history, validation
 from audio_denoising.cli import main
 
 WIDTHS.update({repr(NARROW).replace("{", "{{").replace("}", "}}")})
+causal.SIZES["small"] = causal.{NARROW_V5}
+bank_material.STATISTICS = 2
 distributed.BUCKET = 2000  # several buckets even in a narrow network
 validation.VALIDATION_SIZE = 4
 history._draw = lambda path, *_: path.touch()
@@ -106,6 +108,20 @@ def test_two_processes_equal_one(version: str, tmp_path: Path) -> None:
     assert told.resumed_at == 4
     assert train(one, name, resume=True, **prolonged)
     assert unlike(one, both, start) == []
+
+
+def test_two_processes_train_v5(tmp_path: Path) -> None:
+    """Each normalises over its own share, so the losses are those of one but nearly."""
+    v5: dict[str, Any] = {**SETTINGS, "epochs": 2, "clip_seconds": 0.5}
+    assert train(tmp_path / "one", "v5", **v5)
+    cache = str(tmp_path / "cache")
+    done = torchrun(tmp_path, "v5", "--epochs", "2", "--clip-seconds", "0.5", "--cache", cache)
+    assert done.returncode == 0, done.stderr
+    one, both = histories(tmp_path / "one", tmp_path / "both")
+    assert [row["hours"] for row in both] == [row["hours"] for row in one]
+    assert both[0]["train_loss"] == pytest.approx(one[0]["train_loss"], rel=0.1)
+    assert both[1]["validation_si_sdr"] == pytest.approx(one[1]["validation_si_sdr"], abs=1)
+    assert train(tmp_path / "both", "v5", resume=True, **{**v5, "epochs": 3})
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from typer.main import get_command
 from audio_denoising.cli import app
 from audio_denoising.data.augment import PRESETS
 from audio_denoising.errors import UserError
+from audio_denoising.nn import schedules
 from audio_denoising.training.options import (
     AUGMENTATIONS,
+    SCHEDULES,
     RunPlace,
     TrainingOptions,
     option_name,
@@ -24,6 +26,10 @@ def test_every_preset_of_mixing_can_be_chosen() -> None:
     assert tuple(PRESETS) == AUGMENTATIONS
 
 
+def test_schedules_are_those_of_the_engine() -> None:
+    assert SCHEDULES == schedules.SCHEDULES
+
+
 @pytest.mark.parametrize(
     ("version", "size", "rate", "epochs"),
     [
@@ -31,6 +37,7 @@ def test_every_preset_of_mixing_can_be_chosen() -> None:
         ("v3", "large", 1e-3, 10),
         ("v4", "large", 1e-4, 50),
         ("torch", "large", 1e-4, 50),
+        ("v5", "base", 1.5e-3, 200),
     ],
 )
 def test_defaults(version: str, size: str, rate: float, epochs: int) -> None:
@@ -47,7 +54,10 @@ def test_defaults(version: str, size: str, rate: float, epochs: int) -> None:
     [
         ({"version": "v9"}, "unknown version 'v9': choose one of v2, v3, v4, torch"),
         ({"size": "huge"}, "unknown size 'huge': choose one of small, large"),
-        ({"schedule": "steps"}, "unknown schedule 'steps': choose constant or cosine"),
+        (
+            {"schedule": "steps"},
+            "unknown schedule 'steps': choose one of constant",
+        ),
         ({"precision": "fp16"}, "unknown precision 'fp16': choose fp32 or bf16"),
         ({"epochs": -1}, "--epochs must be above 0"),
         ({"epochs": 0}, "--epochs must be above 0"),
@@ -66,7 +76,13 @@ def test_defaults(version: str, size: str, rate: float, epochs: int) -> None:
         ({"clip_norm": -1.0}, "--clip-norm must not be negative"),
         ({"seed": -1}, "--seed must not be negative"),
         ({"seed": 2**63}, "--seed must be below"),
-        ({"augmentation": "wild"}, "unknown augmentation 'wild': choose original, wide, varied"),
+        ({"augmentation": "wild"}, "unknown augmentation 'wild' for v4: choose original"),
+        ({"augmentation": "rich"}, "unknown augmentation 'rich' for v4: choose original, wide"),
+        ({"version": "v5", "augmentation": "wide"}, "'wide' for v5: choose rich"),
+        ({"version": "v5", "size": "huge"}, "choose one of small, base, large"),
+        ({"version": "v5", "precision": "bf16"}, "--precision bf16 is not for v5"),
+        ({"version": "v5", "clip_seconds": 0.0}, "--clip-seconds must be from 0.1 to 60"),
+        ({"clip_seconds": 2.0}, "v4 hears clips of 2.55 s: leave --clip-seconds out"),
     ],
 )
 def test_refusals(settings: dict[str, Any], sentence: str) -> None:
@@ -93,6 +109,7 @@ def test_a_place_in_plain_values() -> None:
     assert place.as_dict() == {
         "speech": ["a", "b.tar"],
         "noise": ["c"],
+        "rooms": [],
         "device": "auto",
         "workers": 1,
         "cache": "d",

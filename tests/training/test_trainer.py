@@ -23,7 +23,7 @@ from .conftest import Trained
 from .runs import NOISE, SPEECH, TINY, Recorder, content, options, train
 
 FIGURES = {
-    *("epoch", "step", "train_loss", "train_psnr", "train_seconds"),
+    *("epoch", "step", "hours", "train_loss", "train_psnr", "train_seconds"),
     *("validation_loss", "validation_psnr", "validation_si_sdr", "validation_si_sdr_gain"),
     "skipped_steps",
 }
@@ -43,7 +43,8 @@ def test_every_version_trains_and_leaves_its_results(version: str, trained: Trai
     assert row.keys() == FIGURES
     assert (row["epoch"], row["step"]) == (1, 2)
     assert all(math.isfinite(value) for value in row.values())
-    assert 0 < row["train_loss"] < 1 and 0 < row["validation_loss"] < 1
+    assert row["train_loss"] > 0 and row["validation_loss"] > 0
+    assert row["hours"] == pytest.approx(4 * options(version).clip_seconds / 3600, rel=0.05)
     for name in ("last.pth", "best.pth"):
         checkpoint = load_checkpoint(out / name)
         assert (checkpoint.version, checkpoint.size, checkpoint.steps) == (version, "small", 2)
@@ -82,7 +83,7 @@ def test_a_checkpoint_says_all_about_itself(v4: object, trained: Trained) -> Non
     }
     assert found["optimiser"]["steps"] == 2
     assert len(found["optimiser"]["mean"]) == len(found["model"])
-    assert found["position"] == {"epoch": 2, "batch": 0, "step": 2}
+    assert found["position"] == {"epoch": 2, "batch": 0, "step": 2, "heard": 10.2}
     assert found["rng"].dtype == torch.uint8
     assert len(found["history"]) == 1
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from audio_denoising.data.corpus import index_noise, index_speech
 from audio_denoising.data.splits import split
-from audio_denoising.training.validation import Validation, fixed_batches, mixtures_for, psnr
+from audio_denoising.dsp.representation import DecibelImage, psnr
+from audio_denoising.training.validation import Validation, fixed_batches, mixtures_for
 
 from .runs import NOISE, SPEECH, quickly
 
@@ -24,9 +25,7 @@ class Fixed:
 
     def __init__(self, predict: Any) -> None:
         self.predict = predict
-
-    def loss(self, prediction: Tensor, clean: Tensor) -> Tensor:
-        return (prediction - clean).abs().mean()
+        self.representation = DecibelImage(lambda image, clean: (image - clean).abs().mean())
 
 
 def run(predict: Any, batch_size: int = 2) -> dict[str, float]:

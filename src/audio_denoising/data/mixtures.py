@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -19,6 +20,21 @@ from .reverberation import LEAD, TAPS, RoomBank
 
 _RINGING = 352  # samples that filters other than rooms ring on, before and after
 _NOTHING_LEFT = 1e-6  # of the power (-60 dB): what a filter leaves is rounding, not sound
+
+
+Pair = tuple[Tensor, Tensor]
+"""Noisy and clean waveforms of one batch, ``(N, L)`` each."""
+
+
+def mixed(
+    batches: Iterable[Stretches],
+    rooms: RoomBank | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[Pair]:
+    """The mixtures of all batches, made on ``device``."""
+    for stretches in batches:
+        clean, noisy = make_mixtures(stretches.to(torch.device(device)), rooms)
+        yield noisy, clean
 
 
 def make_mixtures(stretches: Stretches, rooms: RoomBank | None = None) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .stft import HalfOverlap
 
+HOP = 256  # samples at 16 kHz
 BINS = 256
 POSITIONS = 64  # of four bins each
 FEATURES = 12  # (Re, Im, modulus) of four bins

@@ -2,11 +2,19 @@
 
 One concept with two forms: the decibel image of v2 to v4, a picture of 2.55 s that is answered by a
 picture, and the compressed spectrum of v5, frames of 16 ms that are answered by complex masks.
+Waveforms are (N, L) at 16 kHz.
 """
 
 from __future__ import annotations
 
-from . import compressed_spectrum, spectrum
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from . import spectrum
+from .compressed_spectrum import BINS, FLOOR, POWER, CompressedSpectrumLoss, Heard, hear, sound
+from .stft import HalfOverlap
 
 SIGNALS: dict[str, dict[str, float]] = {
     "decibel image": {
@@ -21,9 +29,135 @@ SIGNALS: dict[str, dict[str, float]] = {
         "sample_rate": spectrum.SAMPLE_RATE,
         "fft_size": 512,
         "hop": 256,
-        "bins": compressed_spectrum.BINS,
-        "power": compressed_spectrum.POWER,
-        "floor": compressed_spectrum.FLOOR,
+        "bins": BINS,
+        "power": POWER,
+        "floor": FLOOR,
     },
 }
 """Every number that input and output of a network depend on; a checkpoint carries them."""
+
+
+class Representation(Protocol):
+    """What learners, the training loop and validation need of either form.
+
+    A loss is a scalar tensor; `gradient` is that of the last one at the prediction, by hand.
+    """
+
+    margin: int
+    """Samples at both ends of a clip whose sound is not that of a longer recording."""
+
+    def hear(self, noisy: Tensor) -> Any:
+        """What is kept of noisy waveforms."""
+
+    def features(self, heard: Any) -> Tensor:
+        """The network's input."""
+
+    def target(self, clean: Tensor) -> Tensor:
+        """What a prediction is compared with."""
+
+    def loss(self, prediction: Tensor, heard: Any, target: Tensor) -> Tensor:
+        """How far a prediction is from the target."""
+
+    def gradient(self) -> Tensor:
+        """Of the last loss, at its prediction."""
+
+    def sound(self, prediction: Tensor, noisy: Tensor) -> Tensor:
+        """The cleaned waveforms (N, L)."""
+
+    def psnr(self, prediction: Tensor, heard: Any, target: Tensor) -> Tensor:
+        """PSNR in dB of the cleaned sound's decibel image, which compares with any version's."""
+
+
+class DecibelImage:
+    """Images (N, 1, 256, T) in [0, 1]; see `dsp.spectrum`.
+
+    Args:
+        criterion: takes prediction and clean image; one of `nn` has a `backward`, too.
+    """
+
+    margin = 0
+
+    def __init__(self, criterion: Any) -> None:
+        self.criterion = criterion
+
+    def hear(self, noisy: Tensor) -> Tensor:
+        """The noisy image, which is all that is kept."""
+        return spectrum.image(spectrum.stft(noisy)).unsqueeze(1)
+
+    def features(self, heard: Tensor) -> Tensor:
+        """The image."""
+        return heard
+
+    def target(self, clean: Tensor) -> Tensor:
+        """The clean image."""
+        return self.hear(clean)
+
+    def loss(self, prediction: Tensor, heard: Tensor, target: Tensor) -> Tensor:
+        """The criterion of two images."""
+        value: Tensor = self.criterion(prediction, target)
+        return value
+
+    def gradient(self) -> Tensor:
+        """At the predicted image."""
+        found: Tensor = self.criterion.backward()
+        return found
+
+    def sound(self, prediction: Tensor, noisy: Tensor) -> Tensor:
+        """The predicted levels with the noisy phase."""
+        spectra = spectrum.stft(noisy)
+        return spectrum.istft(spectrum.apply_image(spectra, prediction[:, 0]), noisy.shape[-1])
+
+    def psnr(self, prediction: Tensor, heard: Tensor, target: Tensor) -> Tensor:
+        """Of the predicted image itself."""
+        return psnr(prediction, target)
+
+
+class CompressedSpectrum:
+    """Features (T, N, 64, 12) and masks (T, N, 64, 8); see `dsp.compressed_spectrum`.
+
+    Waveforms are whole blocks, L = (T + 1) 256; the first and last one are heard in one frame
+    instead of two.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.transform = HalfOverlap(device=device)
+        self.margin = self.transform.hop
+        self.criterion = CompressedSpectrumLoss(self.transform)
+
+    def hear(self, noisy: Tensor) -> Heard:
+        """Features, and the spectrum that a mask will be applied to."""
+        return hear(noisy, self.transform)
+
+    def features(self, heard: Heard) -> Tensor:
+        """Those."""
+        return heard.features
+
+    def target(self, clean: Tensor) -> Tensor:
+        """The clean waveforms themselves."""
+        return clean
+
+    def loss(self, prediction: Tensor, heard: Heard, target: Tensor) -> Tensor:
+        """`CompressedSpectrumLoss`."""
+        return self.criterion(prediction, heard, target)
+
+    def gradient(self) -> Tensor:
+        """At the mask."""
+        return self.criterion.backward()
+
+    def sound(self, prediction: Tensor, noisy: Tensor) -> Tensor:
+        """The masked spectrum's sound."""
+        return sound(prediction, self.hear(noisy), self.transform)
+
+    def psnr(self, prediction: Tensor, heard: Heard, target: Tensor) -> Tensor:
+        """Of the image of what the masks leave."""
+        inside = slice(self.margin, -self.margin)
+        heard_now = sound(prediction, heard, self.transform)[:, inside]
+        images = (spectrum.image(spectrum.stft(waves)) for waves in (heard_now, target[:, inside]))
+        ours, theirs = (image.unsqueeze(1) for image in images)
+        return psnr(ours, theirs)
+
+
+def psnr(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean over the batch of 10 log10(1 / MSE), in dB, of images (N, C, F, T) in [0, 1]."""
+    error = (prediction - target).square().mean(dim=(1, 2, 3))
+    return (-10 * torch.log10(error.clamp(min=1e-12))).mean()

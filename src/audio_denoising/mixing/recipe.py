@@ -17,7 +17,7 @@ class Recipe:
 
     snr: Range = (-5.0, 20.0)
     """Active level of the speech over that of the noise, in dB."""
-    level: Range = (-38.0, -12.0)
+    level: Range = (-50.0, -10.0)
     """Active level of the mixture in dB re full scale; peaks above full scale lower it."""
     clean_only: float = 0.05
     """Chance of a mixture without noise."""

@@ -29,6 +29,7 @@ from .optimisers import SGD, Adam, Optimiser
 from .pooling import MaxPool2d
 from .recompute import Recompute, recompute_levels
 from .schedules import Schedule
+from .statistics import take_statistics
 
 __all__ = [
     "GRU",
@@ -66,4 +67,5 @@ __all__ = [
     "gradient_check",
     "gradient_norm",
     "recompute_levels",
+    "take_statistics",
 ]

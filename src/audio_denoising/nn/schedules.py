@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+SCHEDULES = ("constant", "linear-end", "cosine")
+_END = 0.25  # of all steps
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """A linear warm-up, then a constant rate or half a cosine down to `floor`.
+    """A linear warm-up, then a constant rate, one that ends, or half a cosine down to `floor`.
 
     Attributes:
-        kind: "constant" or "cosine" (Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, no restart).
-        total_steps: the step at which the cosine reaches its floor.
+        kind: "constant"; "linear-end", constant and in the last quarter straight down to 0; or
+            "cosine" (Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, no restart).
+        total_steps: the step at which the rate has come down.
         warmup_steps: steps over which the factor rises linearly from near 0 to 1.
         floor: the factor at the end of the cosine.
     """
@@ -23,8 +27,8 @@ class Schedule:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("constant", "cosine"):
-            raise ValueError(f"unknown schedule {self.kind!r}: use constant or cosine")
+        if self.kind not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.kind!r}: use {', '.join(SCHEDULES)}")
 
     def factor(self, step: int) -> float:
         """The factor for step 0, 1, 2, ..."""
@@ -32,6 +36,8 @@ class Schedule:
             return (step + 1) / self.warmup_steps
         if self.kind == "constant":
             return 1.0
+        if self.kind == "linear-end":
+            return max(0.0, min(1.0, (self.total_steps - step) / (_END * self.total_steps)))
         span = max(1, self.total_steps - self.warmup_steps)
         progress = min(1.0, (step - self.warmup_steps) / span)
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -16,7 +16,7 @@ from .options import TrainingOptions, completed, option_name
 from .progress import duration
 
 _APART = ("version", "size", "speech_weights", "noise_weights")  # told by other lines
-_PLACES = ("speech", "noise", "device", "processes")  # likewise
+_PLACES = ("speech", "noise", "rooms", "device", "processes")  # likewise
 
 
 def print_description(console: Console, checkpoint: Checkpoint) -> None:
@@ -76,6 +76,8 @@ def _training(checkpoint: Checkpoint) -> dict[str, str]:
         if best is not rows[-1]:
             facts["best"] = _figures(best)
     place = content.get("place")
+    if content.get("licence"):
+        facts["licence"] = str(content["licence"])
     if place:
         settings = [
             option_name(name) if value is True else f"{option_name(name)} {value}"

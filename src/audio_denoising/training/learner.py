@@ -3,6 +3,9 @@
 Two learners with one interface: ours, where forward, backward and the update are our own code, and
 the baseline, where they are torch.nn, autograd and torch.optim. The loop cannot tell them apart.
 
+What it hears and what it is compared with are made by its representation
+(`dsp.representation`), images or spectra; no step asks which.
+
 With precision "bf16" the images of a training step are bfloat16, in which numbers have 8 bits, and
 so are the operands of its products. Weights, their gradients, loss and optimiser are float32, and
 so is all of `predict`: validation measures the weights that are saved, by the same ruler in both
@@ -16,7 +19,7 @@ same: gradients are weighted sums over all its mixtures.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
@@ -24,11 +27,15 @@ import torch
 from torch import Tensor
 
 from .. import nn
-from ..models import VERSIONS, build
+from ..dsp.representation import CompressedSpectrum, DecibelImage, Representation
+from ..errors import UserError
+from ..models import COMPRESSED_SPECTRUM, VERSIONS, Version, build, build_twin
 from .distributed import ALONE, GradientMean, Processes
 from .options import TrainingOptions
 
 LOSSES = {"MSE": nn.MSELoss, "L1": nn.L1Loss}
+LIBRARY_LOSSES = {"MSE": torch.nn.MSELoss, "L1": torch.nn.L1Loss}
+WEIGHT_DECAY = 0.01  # of AdamW, on matrices alone: gains and offsets have no reason to be small
 
 
 class Step(NamedTuple):
@@ -41,15 +48,16 @@ class Step(NamedTuple):
 
 
 class Learner(Protocol):
-    """What the training loop needs. Images are (N, 1, F, T) in [0, 1]."""
+    """What the training loop needs. `heard` and `target` are those of the representation."""
 
     device: torch.device
+    representation: Representation
 
     @property
     def model(self) -> Any:
         """The network."""
 
-    def step(self, noisy: Tensor, clean: Tensor, learning_rate: float) -> Step:
+    def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
         """One training step on this process's share of a batch.
 
         Raises:
@@ -59,11 +67,8 @@ class Learner(Protocol):
     def weights(self) -> list[Tensor]:
         """The tensors that a step changes, in a fixed order."""
 
-    def predict(self, noisy: Tensor) -> Tensor:
-        """The cleaned image; changes nothing."""
-
-    def loss(self, prediction: Tensor, clean: Tensor) -> Tensor:
-        """The loss that is trained on, as a scalar tensor."""
+    def predict(self, heard: Any) -> Tensor:
+        """The network's answer; changes nothing."""
 
     def state_dict(self) -> dict[str, Any]:
         """Model and optimiser: all that a resumed run needs."""
@@ -92,28 +97,25 @@ class ScratchLearner:
         self.model = build(options.version, options.size).to(device=device)
         if recompute:
             nn.recompute_levels(self.model)
-        self.criterion = LOSSES[row.loss]()
+        self.representation = _representation(row, LOSSES, device)
         parameters = self.model.parameters()
-        self.optimiser: nn.Optimiser = (
-            nn.Adam(parameters, options.learning_rate)
-            if row.optimiser == "Adam"
-            else nn.SGD(parameters, options.learning_rate, momentum=options.momentum)
-        )
+        self.optimiser = _optimiser(row, parameters, options)
         self.mean = GradientMean(parameters, processes)
 
-    def step(self, noisy: Tensor, clean: Tensor, learning_rate: float) -> Step:
+    def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
         """Forward, loss, backward by hand, clip, update."""
         losses, predictions = [], []
+        hearing = self.representation
         with torch.inference_mode():
             self.model.train()
             self.optimiser.zero_grad()
-            for source, target, share, is_last in _parts(noisy, clean, self.parts):
-                predictions.append(self.model(source.to(self.dtype)).float())
-                loss = self.criterion(predictions[-1], target) * share
+            for source, aim, share, is_last in _parts(heard, target, self.parts):
+                predictions.append(self.model(hearing.features(source).to(self.dtype)).float())
+                loss = hearing.loss(predictions[-1], source, aim) * share
                 losses.append(loss)
                 if is_last:
                     self.mean.start()
-                gradient = self.criterion.backward() * (share * _one(loss))
+                gradient = hearing.gradient() * (share * _one(loss))
                 self.model.backward(gradient.to(self.dtype))
             self.mean.finish()
             norm = self._clip()
@@ -133,14 +135,10 @@ class ScratchLearner:
         """The parameters' tensors."""
         return [parameter.data for parameter in self.optimiser.parameters]
 
-    def predict(self, noisy: Tensor) -> Tensor:
-        """The cleaned image."""
+    def predict(self, heard: Any) -> Tensor:
+        """The network's answer."""
         with torch.inference_mode():
-            return self.model.eval()(noisy)
-
-    def loss(self, prediction: Tensor, clean: Tensor) -> Tensor:
-        """The training loss of a prediction."""
-        return self.criterion(prediction, clean)
+            return self.model.eval()(self.representation.features(heard))
 
     def state_dict(self) -> dict[str, Any]:
         """Model and optimiser."""
@@ -166,7 +164,7 @@ class TorchLearner:
     ) -> None:
         from torch.nn.parallel import DistributedDataParallel
 
-        from ..models.unet_torch import build_twin, recompute_levels
+        from ..models.unet_torch import recompute_levels
 
         row = VERSIONS[options.version]
         self.device = device
@@ -177,25 +175,26 @@ class TorchLearner:
         )
         torch.backends.cudnn.allow_tf32 = False
         self.model = build_twin(options.version, options.size)
-        self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.to(device=device, memory_format=torch.channels_last)
         if recompute:
             recompute_levels(self.model)
         self.shared = DistributedDataParallel(self.model) if processes.count > 1 else None
-        self.criterion = torch.nn.MSELoss() if row.loss == "MSE" else torch.nn.L1Loss()
-        self.optimiser = torch.optim.Adam(self.model.parameters(), options.learning_rate)
+        self.representation = _representation(row, LIBRARY_LOSSES, device)
+        self.optimiser = _library_optimiser(row, self.model, options)
 
-    def step(self, noisy: Tensor, clean: Tensor, learning_rate: float) -> Step:
+    def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
         """The textbook torch step."""
         losses, predictions = [], []
+        hearing = self.representation
         self.model.train()
         self.optimiser.zero_grad()
-        for source, target, share, is_last in _parts(noisy, clean, self.parts):
+        for source, aim, share, is_last in _parts(heard, target, self.parts):
             # Gradients travel with the last part, when they are complete.
             quiet = nullcontext() if is_last or self.shared is None else self.shared.no_sync()
             with quiet:
                 with self.mixed:
-                    prediction = (self.shared or self.model)(source).float()
-                loss = self.criterion(prediction, target) * share
+                    prediction = (self.shared or self.model)(hearing.features(source)).float()
+                loss = hearing.loss(prediction, source, aim) * share
                 loss.backward(_one(loss))
             losses.append(loss.detach())
             predictions.append(prediction.detach())
@@ -212,16 +211,11 @@ class TorchLearner:
         """The parameters' tensors."""
         return [parameter.detach() for parameter in self.model.parameters()]
 
-    def predict(self, noisy: Tensor) -> Tensor:
-        """The cleaned image."""
+    def predict(self, heard: Any) -> Tensor:
+        """The network's answer."""
         with torch.inference_mode():
-            prediction: Tensor = self.model.eval()(noisy)
+            prediction: Tensor = self.model.eval()(self.representation.features(heard))
         return prediction
-
-    def loss(self, prediction: Tensor, clean: Tensor) -> Tensor:
-        """The training loss of a prediction."""
-        value: Tensor = self.criterion(prediction, clean)
-        return value
 
     def state_dict(self) -> dict[str, Any]:
         """Model and optimiser."""
@@ -247,19 +241,58 @@ def build_learner(
         parts: into which a batch is divided to save memory (gradient accumulation).
         recompute: whether activations are computed a second time instead of kept.
         processes: that share every batch.
+
+    Raises:
+        UserError: a version that normalises over whole batches shall compute them in parts.
     """
     torch.manual_seed(options.seed)
+    if VERSIONS[options.version].hears == COMPRESSED_SPECTRUM and (parts > 1 or recompute):
+        raise UserError(
+            f"{options.version} normalises over whole batches: lower --batch-size and leave "
+            "--accumulate and --recompute out"
+        )
     kind = TorchLearner if VERSIONS[options.version].engine == "torch.nn" else ScratchLearner
     return kind(options, device, parts=parts, recompute=recompute, processes=processes)
 
 
-def _parts(
-    noisy: Tensor, clean: Tensor, count: int
-) -> Iterator[tuple[Tensor, Tensor, float, bool]]:
-    """The batch in at most `count` parts: noisy, clean, share of the batch, whether it is last."""
-    pairs = list(zip(noisy.chunk(count), clean.chunk(count), strict=True))
-    for number, (source, target) in enumerate(pairs, 1):
-        yield source, target, len(source) / len(noisy), number == len(pairs)
+def _representation(
+    row: Version, losses: Mapping[str, Callable[[], Any]], device: torch.device
+) -> Representation:
+    if row.hears == COMPRESSED_SPECTRUM:
+        return CompressedSpectrum(device)
+    return DecibelImage(losses[row.loss]())
+
+
+def _optimiser(
+    row: Version, parameters: list[nn.Parameter], options: TrainingOptions
+) -> nn.Optimiser:
+    rate = options.learning_rate
+    if row.optimiser == "SGD":
+        return nn.SGD(parameters, rate, momentum=options.momentum)
+    if row.optimiser == "Adam":
+        return nn.Adam(parameters, rate)
+    decayed = [parameter for parameter in parameters if parameter.data.dim() > 1]
+    return nn.Adam(parameters, rate, weight_decay=WEIGHT_DECAY, decoupled=True, decayed=decayed)
+
+
+def _library_optimiser(row: Version, model: torch.nn.Module, options: TrainingOptions) -> Any:
+    if row.optimiser != "AdamW":
+        return torch.optim.Adam(model.parameters(), options.learning_rate)
+    matrices, others = (
+        [p for p in model.parameters() if (p.dim() > 1) is wanted] for wanted in (True, False)
+    )
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, options.learning_rate, weight_decay=WEIGHT_DECAY)
+
+
+def _parts(heard: Any, target: Tensor, count: int) -> Iterator[tuple[Any, Tensor, float, bool]]:
+    """The batch in at most `count` parts: heard, target, share of the batch, whether it is last."""
+    if count == 1:
+        yield heard, target, 1.0, True
+        return
+    pairs = list(zip(heard.chunk(count), target.chunk(count), strict=True))
+    for number, (source, aim) in enumerate(pairs, 1):
+        yield source, aim, len(source) / len(heard), number == len(pairs)
 
 
 def _one(loss: Tensor) -> Tensor:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..counting import counted
 from ..data.augment import preset
 from ..data.corpus import Recording, join, recordings_of, scan_noise, scan_speech
 from ..data.dataset import MixtureDataset, batches
 from ..data.mixing import Stretches, read_segment
+from ..data.mixtures import Pair, mixed
 from ..data.prepared import open_cache
 from ..data.shards import is_shards
 from ..data.sources import Chances, noise_chances, speech_chances
-from ..data.splits import split
+from ..data.splits import Split, Splits, split
 from ..errors import UserError
 from .distributed import ALONE, Processes
-from .options import RunPlace, TrainingOptions
+from .options import RICH, RunPlace, TrainingOptions
 from .validation import fixed_batches, mixtures_for
+
+_CPU = torch.device("cpu")
 
 
 class Material(Protocol):
@@ -29,11 +34,19 @@ class Material(Protocol):
     def __len__(self) -> int:
         """Mixtures in an epoch, those of all processes."""
 
-    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Stretches]:
-        """This process's share of the batches of an epoch, from ``start_batch`` on."""
+    def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
+        """This process's share of the mixtures of an epoch, from ``start_batch`` on, a batch each,
+        on the device that trains."""
 
-    def validation(self) -> Iterator[Stretches]:
-        """The batches that every validation uses."""
+    def validation(self) -> Iterator[Pair]:
+        """The mixtures that every validation uses."""
+
+    def statistics(self) -> Iterator[Tensor]:
+        """Noisy waveforms, a batch each, for `nn.take_statistics`; the same in every process."""
+
+    @property
+    def licence(self) -> str:
+        """What the recordings demand of who uses the weights; nothing where they demand nothing."""
 
     @property
     def damaged(self) -> Sequence[str | Path]:
@@ -44,7 +57,10 @@ class Material(Protocol):
 
 
 def find_material(
-    options: TrainingOptions, place: RunPlace, processes: Processes = ALONE
+    options: TrainingOptions,
+    place: RunPlace,
+    processes: Processes = ALONE,
+    device: torch.device = _CPU,
 ) -> Material:
     """Folders or tar shards, whatever the places of a run are; of every batch one process's share.
 
@@ -52,12 +68,20 @@ def find_material(
         UserError: they are some of both, or nothing that can be trained on.
     """
     kinds = {is_shards(str(each)) for each in (*place.speech, *place.noise)}
+    if options.augmentation == RICH:
+        from .bank_material import BankMaterial
+
+        if kinds != {False}:
+            raise UserError(f"{options.version} trains from folders: give those of the shards")
+        return BankMaterial(options, place, processes, device)
+    if place.rooms:
+        raise UserError("--rooms is for v5; --augment varied makes rooms for the other versions")
     if kinds == {False}:
-        return FolderMaterial(options, place, processes)
+        return FolderMaterial(options, place, processes, device)
     if kinds == {True}:
         from .shard_material import ShardMaterial
 
-        return ShardMaterial(options, place, processes)
+        return ShardMaterial(options, place, processes, device)
     raise UserError(
         "--speech and --noise name both folders and tar shards: write the folders as shards with "
         "`denoise data shard`, or leave the shards out"
@@ -72,20 +96,18 @@ class FolderMaterial:
     """
 
     def __init__(
-        self, options: TrainingOptions, place: RunPlace, processes: Processes = ALONE
+        self,
+        options: TrainingOptions,
+        place: RunPlace,
+        processes: Processes = ALONE,
+        device: torch.device = _CPU,
     ) -> None:
         self.options = options
         self.place = place
         self.processes = processes
-        voices = [scan_speech(folder) for folder in place.speech]
-        sounds = [scan_noise(folder) for folder in place.noise]
-        self.unreadable = [path for scan in (*voices, *sounds) for path in scan.unreadable]
-        self.splits = split(
-            join(recordings_of(scan, "speech") for scan in voices),
-            join(recordings_of(scan, "noise") for scan in sounds),
-            hold_out=options.hold_out or (),
-        )
-        self._require_recordings()
+        self.device = device
+        self.rooms = preset(options.augmentation).rooms(options.seed, device)
+        self.splits, self.unreadable = divided(options, place)
         train, held_out = self.splits.train, self.splits.validation
         used = [*train.speech, *train.noise, *held_out.speech, *held_out.noise]
         self.cache = open_cache(place.cache, used)
@@ -119,8 +141,21 @@ class FolderMaterial:
             share=(self.processes.rank, self.processes.count),
         )
 
-    def validation(self) -> Iterator[Stretches]:
-        """The batches that every validation uses."""
+    def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
+        """This process's share of the mixtures of an epoch, from ``start_batch`` on."""
+        return mixed(self.batches(epoch, start_batch), self.rooms, self.device)
+
+    def statistics(self) -> Iterator[Tensor]:
+        """None: no U-Net normalises."""
+        return iter(())
+
+    @property
+    def licence(self) -> str:
+        """What the noise demands."""
+        return licence_of(self.splits.train.noise)
+
+    def validation(self) -> Iterator[Pair]:
+        """The mixtures that every validation uses."""
         count = mixtures_for(len(self))
         return fixed_batches(
             self.splits.validation, self.options.batch_size, self.place.workers, count, self.reader
@@ -133,14 +168,7 @@ class FolderMaterial:
 
     def describe(self) -> list[str]:
         """What it is made of, in a few lines."""
-        lines = []
-        for name, part in (("train", self.splits.train), ("validation", self.splits.validation)):
-            speakers = counted(len({r.group for r in part.speech}), "speaker")
-            hours = [sum(r.seconds for r in found) / 3600 for found in (part.speech, part.noise)]
-            lines.append(
-                f"{name:>10}: {counted(len(part.speech), 'speech file')}, {speakers}, "
-                f"{hours[0]:.2f} h; {counted(len(part.noise), 'noise file')}, {hours[1]:.2f} h"
-            )
+        lines = sizes(self.splits.train, self.splits.validation)
         train, place = self.splits.train, self.place
         for what, folders, recordings, drawn in (
             ("speech", place.speech, train.speech, self.speech_chances),
@@ -152,15 +180,55 @@ class FolderMaterial:
             lines.append(f"{'cache':>10}: {self.cache.summary}")
         return lines
 
-    def _require_recordings(self) -> None:
-        found = self.splits
-        for name, part in (("train", found.train), ("validation", found.validation)):
-            for what, folders in (("speech", self.place.speech), ("noise", self.place.noise)):
-                if not getattr(part, what):
-                    raise UserError(
-                        f"{' and '.join(map(str, folders))} leaves no {what} for the {name} split: "
-                        "add recordings of other speakers or noise sources"
-                    )
+
+def divided(
+    options: TrainingOptions,
+    place: RunPlace,
+    allowed: Callable[[Recording], bool] = lambda recording: True,
+) -> tuple[Splits, list[Path]]:
+    """The recordings in the folders of a run, divided, and the files that cannot be read.
+
+    Args:
+        allowed: which of them the run may use at all.
+
+    Raises:
+        UserError: a folder cannot be read, holds nothing, or leaves a split empty.
+    """
+    voices = [scan_speech(folder) for folder in place.speech]
+    sounds = [scan_noise(folder) for folder in place.noise]
+    found = split(
+        list(filter(allowed, join(recordings_of(scan, "speech") for scan in voices))),
+        list(filter(allowed, join(recordings_of(scan, "noise") for scan in sounds))),
+        hold_out=options.hold_out or (),
+    )
+    for name, part in (("train", found.train), ("validation", found.validation)):
+        for what, folders in (("speech", place.speech), ("noise", place.noise)):
+            if not getattr(part, what):
+                raise UserError(
+                    f"{' and '.join(map(str, folders))} leaves no {what} for the {name} split: "
+                    "add recordings of other speakers or noise sources"
+                )
+    return found, [path for scan in (*voices, *sounds) for path in scan.unreadable]
+
+
+def sizes(train: Split, validation: Split) -> list[str]:
+    """How much there is to train and to validate on, a line each."""
+    lines = []
+    for name, part in (("train", train), ("validation", validation)):
+        speakers = counted(len({r.group for r in part.speech}), "speaker")
+        hours = [sum(r.seconds for r in found) / 3600 for found in (part.speech, part.noise)]
+        lines.append(
+            f"{name:>10}: {counted(len(part.speech), 'speech file')}, {speakers}, "
+            f"{hours[0]:.2f} h; {counted(len(part.noise), 'noise file')}, {hours[1]:.2f} h"
+        )
+    return lines
+
+
+def licence_of(noise: Sequence[Recording]) -> str:
+    """What UrbanSound8K, where it is among the noise, demands of who uses the weights."""
+    if any("UrbanSound8K" in r.path.parts or r.split_hint for r in noise):
+        return "non-commercial use: UrbanSound8K (CC BY-NC 3.0) is among the noise"
+    return ""
 
 
 def _shares(folders: Sequence[str | Path], recordings: Sequence[Recording], drawn: Chances) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..models import VERSIONS
+from ..models import COMPRESSED_SPECTRUM, VERSIONS
 
 AUGMENTATIONS = ("original", "wide", "varied")  # see `data.augment`, which takes time to load
+RICH = "rich"  # see `mixing.recipe`
+SCHEDULES = ("constant", "linear-end", "cosine")  # see `nn.schedules`, likewise
 PRECISIONS = ("fp32", "bf16")
 OPTIONS = {  # whose names on the command line are other ones
     "learning_rate": "--lr",
@@ -26,19 +28,21 @@ class TrainingOptions:
     """What decides the result of a run.
 
     Attributes:
-        version: "v2", "v3", "v4" or "torch", which has a size, a number of epochs and a learning
-            rate of its own; they are the defaults. size: "small" or "large".
+        version: a key of `models.VERSIONS`. It has a size, a recipe and a length of training of its
+            own; they are the defaults. size: of its sizes.
         epochs: length of the run; epoch_size: mixtures per epoch, by default one for every speech
             recording.
         batch_size: mixtures behind one step, however many processes share them.
-        learning_rate: the peak rate; schedule "constant" or "cosine" and `warmup_steps` shape it.
+        clip_seconds: length of a mixture; of v5 alone, images are always 2.55 s.
+        learning_rate: the peak rate; `schedule` ("constant", "linear-end" or "cosine") and
+            `warmup_steps` shape it.
         momentum: of SGD. clip_norm: largest joint norm of the gradients, 0 for no limit.
         ema: decay of the moving average of the weights that is validated and kept, 0 for none.
         patience: epochs without a better validation after which the run ends, 0 for never.
         precision: "fp32", or "bf16" for products of bfloat16 numbers added up in float32; weights,
             gradients, optimiser and loss are float32 in both.
         seed: decides first weights, order and mixtures.
-        augmentation: name of a preset, see `data.augment`.
+        augmentation: name of a preset of `data.augment`, or "rich", see `mixing.recipe`.
         start_from: a version or a checkpoint whose weights are the first ones, not random ones.
         hold_out: speakers, noise sources or folders that validate instead of training.
         speech_weights, noise_weights: how often each of the folders is drawn from; None stands for
@@ -48,20 +52,21 @@ class TrainingOptions:
     version: str
     size: str = _OWN
     epochs: int = _OWN
-    batch_size: int = 16
+    batch_size: int = _OWN
     epoch_size: int | None = None
+    clip_seconds: float = _OWN
     learning_rate: float = _OWN
-    schedule: str = "constant"
-    warmup_steps: int = 0
+    schedule: str = _OWN
+    warmup_steps: int = _OWN
     momentum: float = 0.9
-    clip_norm: float = 0.0
-    ema: float = 0.0
+    clip_norm: float = _OWN
+    ema: float = _OWN
     patience: int = 0
     precision: str = "fp32"
     seed: int = 0
     start_from: str | None = None
     hold_out: list[str] | None = None
-    augmentation: str = "original"
+    augmentation: str = _OWN
     speech_weights: list[float | None] | None = None
     noise_weights: list[float | None] | None = None
 
@@ -71,21 +76,34 @@ class TrainingOptions:
                 f"unknown version {self.version!r}: choose one of {', '.join(VERSIONS)}"
             )
         row = VERSIONS[self.version]
-        defaults = {"size": row.size, "epochs": row.epochs, "learning_rate": row.learning_rate}
-        for name, default in defaults.items():
+        for each in fields(self):
+            name, default = each.name, getattr(row, each.name, None)
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         if self.size not in row.sizes:
             raise UserError(f"unknown size {self.size!r}: choose one of {', '.join(row.sizes)}")
-        if self.schedule not in ("constant", "cosine"):
-            raise UserError(f"unknown schedule {self.schedule!r}: choose constant or cosine")
+        if self.schedule not in SCHEDULES:
+            raise UserError(
+                f"unknown schedule {self.schedule!r}: choose one of {', '.join(SCHEDULES)}"
+            )
         if self.precision not in PRECISIONS:
             raise UserError(
                 f"unknown precision {self.precision!r}: choose {' or '.join(PRECISIONS)}"
             )
-        if self.augmentation not in AUGMENTATIONS:
+        hears_spectra = row.hears == COMPRESSED_SPECTRUM
+        known = (RICH,) if hears_spectra else AUGMENTATIONS
+        if self.augmentation not in known:
             raise UserError(
-                f"unknown augmentation {self.augmentation!r}: choose {', '.join(AUGMENTATIONS)}"
+                f"unknown augmentation {self.augmentation!r} for {self.version}: choose "
+                f"{', '.join(known)}"
+            )
+        if hears_spectra and self.precision != "fp32":
+            raise UserError(f"--precision {self.precision} is not for {self.version}: leave it out")
+        if hears_spectra and not 0.1 <= self.clip_seconds <= 60:
+            raise UserError("--clip-seconds must be from 0.1 to 60")
+        if not hears_spectra and self.clip_seconds != row.clip_seconds:
+            raise UserError(
+                f"{self.version} hears clips of {row.clip_seconds} s: leave --clip-seconds out"
             )
         for name in ("epochs", "batch_size", "epoch_size", "learning_rate"):
             value = getattr(self, name)
@@ -116,7 +134,8 @@ class RunPlace:
 
     Attributes:
         speech, noise: folders, or tar shards by path or address.
-        cache: of decoded audio; None is the usual place, if it is there.
+        cache: of decoded audio; None is the usual place, if it is there. Of v5 a folder, or none.
+        rooms: folders of impulse responses, for v5.
         accumulate: parts that a batch is computed in, one after the other, to save memory.
         recompute: whether activations are computed a second time instead of kept.
         save_seconds: how much time a kill may cost.
@@ -132,6 +151,7 @@ class RunPlace:
     accumulate: int = 1
     recompute: bool = False
     save_seconds: float = 120.0
+    rooms: Sequence[str | Path] = ()
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -146,6 +166,7 @@ class RunPlace:
         return {
             "speech": [str(place) for place in self.speech],
             "noise": [str(place) for place in self.noise],
+            "rooms": [str(place) for place in self.rooms],
             "device": self.device,
             "workers": self.workers,
             "cache": str(self.cache) if self.cache else None,

@@ -145,6 +145,8 @@ def _told(summary: Summary) -> dict[str, str]:
         lines["passed over"] = (
             f"{_count(len(damaged), 'file')} that could not be decoded: {names}{more}"
         )
+    if summary.licence:
+        lines["warning"] = f"these weights are for {summary.licence}"
     lines["results"] = str(summary.out)
     return lines
 

@@ -51,6 +51,7 @@ class Summary:
         skipped: steps whose loss or gradient was not a number.
         damaged: what could not be decoded and was passed over.
         out: the folder with the results.
+        licence: what the recordings demand of who uses the weights, if anything.
     """
 
     reason: str
@@ -59,6 +60,7 @@ class Summary:
     skipped: int
     damaged: Sequence[str | Path]
     out: Path
+    licence: str = ""
 
 
 class Reporter(Protocol):

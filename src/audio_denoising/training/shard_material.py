@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from ..counting import counted
 from ..data.augment import preset
 from ..data.mixing import Stretches
+from ..data.mixtures import Pair, mixed
 from ..data.shard_reading import ShardMixtures
 from ..data.shards import ShardSet, find_shards, require_apart, sibling
 from ..errors import UserError
@@ -28,7 +32,11 @@ class ShardMaterial:
     """
 
     def __init__(
-        self, options: TrainingOptions, place: RunPlace, processes: Processes = ALONE
+        self,
+        options: TrainingOptions,
+        place: RunPlace,
+        processes: Processes = ALONE,
+        device: torch.device | str = "cpu",
     ) -> None:
         if options.hold_out:
             raise UserError("--hold-out is for folders: give it to `denoise data shard` instead")
@@ -38,6 +46,8 @@ class ShardMaterial:
         self.options = options
         self.place = place
         self.processes = processes
+        self.device = torch.device(device)
+        self.rooms = preset(options.augmentation).rooms(options.seed, self.device)
         speech, noise = _find(place.speech, "speech"), _find(place.noise, "noise")
         held_out = sibling(speech, "validation"), sibling(noise, "validation")
         require_apart(speech, held_out[0])
@@ -71,10 +81,25 @@ class ShardMaterial:
             start_batch=start_batch,
         )
 
-    def validation(self) -> Iterator[Stretches]:
-        """The batches that every validation uses, the same for any number of workers."""
-        return self.held_out.batches(
-            epoch=0, batch_size=self.options.batch_size, workers=0, drop_last=False
+    def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
+        """This process's share of the mixtures of an epoch, from ``start_batch`` on."""
+        return mixed(self.batches(epoch, start_batch), self.rooms, self.device)
+
+    def statistics(self) -> Iterator[Tensor]:
+        """None: no U-Net normalises."""
+        return iter(())
+
+    @property
+    def licence(self) -> str:
+        """Unknown: shards do not tell where their recordings come from."""
+        return ""
+
+    def validation(self) -> Iterator[Pair]:
+        """The mixtures that every validation uses, the same for any number of workers."""
+        return mixed(
+            self.held_out.batches(
+                epoch=0, batch_size=self.options.batch_size, workers=0, drop_last=False
+            )
         )
 
     @property

@@ -15,17 +15,15 @@ from __future__ import annotations
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
+from itertools import takewhile
 from typing import Any
 
 import torch
 
-from ..data.augment import preset
-from ..data.mixtures import make_mixtures
-from ..data.reverberation import RoomBank
 from ..device import pick_device
-from ..dsp.spectrum import image, stft
+from ..dsp.constants import SAMPLE_RATE, SEGMENT
 from ..errors import UserError
-from ..nn import MovingAverage, Schedule
+from ..nn import MovingAverage, Schedule, take_statistics
 from ..nn.memory import release
 from ..shipped import locate
 from .checkpoint import Checkpoint, describe, load_checkpoint
@@ -38,7 +36,7 @@ from .options import RunPlace, TrainingOptions, completed
 from .reporting import Reporter, Reporters, StepReport, Summary
 from .run_folder import RunFolder
 from .tally import Tally
-from .validation import Clip, Validation, psnr
+from .validation import Clip, Validation
 
 SKIPPED_IN_A_ROW = 5  # steps
 
@@ -85,6 +83,8 @@ class Trainer:
         self.history: list[Row] = []
         self.earlier: list[dict[str, Any]] = []  # the runs behind --start-from
         self.epoch, self.batch, self.step = 1, 0, 0
+        self.heard = 0.0  # seconds of mixtures, in all processes together
+        self.licence = ""
         self.tally = Tally()
         self.skipped_in_a_row = 0
         self.best = float("-inf")
@@ -102,7 +102,8 @@ class Trainer:
 
     def _run(self) -> bool:
         options = self.options
-        material = find_material(options, self.place, self.processes)
+        material = find_material(options, self.place, self.processes, self.device)
+        self.licence = material.licence
         steps = len(material) // options.batch_size
         if steps == 0:
             raise UserError(
@@ -113,21 +114,22 @@ class Trainer:
             self.folder.prepare()
             if not self.folder.history.exists():
                 self._save_history()
-        rooms = preset(options.augmentation).rooms(options.seed, self.device)
         validation = Validation(material.validation(), self.processes)
         schedule = Schedule(options.schedule, options.epochs * steps, options.warmup_steps)
         with stop_on_signal() as stopped:
             self.reporter.started(material, self.device, steps, self.step)
             while not (reason := self._end()):
-                trained = self._train_epoch(material, rooms, schedule, stopped)
-                if not (trained and self._finish_epoch(validation, stopped)):
+                trained = self._train_epoch(material, schedule, stopped)
+                if not (trained and self._finish_epoch(material, validation, stopped)):
                     self._save()
                     return False
         kept = (row for row in self.history if row["validation_si_sdr"] == self.best)
         best = next(kept, None)
         skipped = sum(row.get("skipped_steps", 0) for row in self.history)
         out, damaged = self.place.out, material.damaged
-        self.reporter.finished(Summary(reason, self.history, best, skipped, damaged, out))
+        self.reporter.finished(
+            Summary(reason, self.history, best, skipped, damaged, out, self.licence)
+        )
         return True
 
     def _end(self) -> str:
@@ -140,26 +142,20 @@ class Trainer:
             return f"no epoch of the last {patience} was better than the best before"
         return ""
 
-    def _train_epoch(
-        self,
-        material: Material,
-        rooms: RoomBank | None,
-        schedule: Schedule,
-        stopped: list[int],
-    ) -> bool:
+    def _train_epoch(self, material: Material, schedule: Schedule, stopped: list[int]) -> bool:
         """The rest of the current epoch; False if it was interrupted."""
         saved = started = time.monotonic()
         seconds_before = self.tally.seconds
-        for stretches in material.batches(self.epoch, self.batch):
-            clean, noisy = make_mixtures(stretches.to(self.device), rooms)
-            target, source = (image(stft(waves)).unsqueeze(1) for waves in (clean, noisy))
+        hearing = self.learner.representation
+        for noisy, clean in material.mixtures(self.epoch, self.batch):
+            heard, target = hearing.hear(noisy), hearing.target(clean)
             rate = self.options.learning_rate * schedule.factor(self.step)
-            found = self.learner.step(source, target, rate)
+            found = self.learner.step(heard, target, rate)
             if self.average and found.taken:
                 self.average.update()
-            loss, decibels = self._over_processes(
-                float(found.loss), float(psnr(found.prediction, target))
-            )
+            decibels = float(hearing.psnr(found.prediction, heard, target))
+            loss, decibels = self._over_processes(float(found.loss), decibels)
+            self.heard += noisy.numel() * self.processes.count / SAMPLE_RATE
             self.step += 1
             self.batch += 1
             self.tally.add(loss, decibels, found.taken)
@@ -202,15 +198,21 @@ class Trainer:
             )
         )
 
-    def _finish_epoch(self, validation: Validation, stopped: list[int]) -> bool:
+    def _finish_epoch(self, material: Material, validation: Validation, stopped: list[int]) -> bool:
         """Judges and keeps an epoch; False if it was interrupted before it could be judged."""
+        hearing = self.learner.representation
         with self._averaged():
+            # Only what is validated and kept needs them: training has moments of its own.
+            heard = map(hearing.hear, takewhile(lambda _: not stopped, material.statistics()))
+            with torch.inference_mode():
+                take_statistics(self.learner.model, map(hearing.features, heard))
             figures = validation.run(self.learner, stopped)
         if figures is None:
             return False
         row: Row = {
             "epoch": self.epoch,
             "step": self.step,
+            "hours": self.heard / 3600,
             "train_loss": self.tally.mean_loss,
             "train_psnr": self.tally.mean_psnr,
             **figures,
@@ -253,7 +255,13 @@ class Trainer:
                 "device": str(self.device),
                 "processes": self.processes.count,
             },
-            "position": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
+            "position": {
+                "epoch": self.epoch,
+                "batch": self.batch,
+                "step": self.step,
+                "heard": self.heard,
+            },
+            "licence": self.licence or "as the recordings allow",
             "sums": self.tally.as_dict(),
             "skipped_in_a_row": self.skipped_in_a_row,
             "best": self.best,
@@ -294,8 +302,12 @@ class Trainer:
         checkpoint = self.folder.newest()
         content, own = checkpoint.content, self.options.as_dict()
         theirs = completed(content.get("options", {}), self.options.version)
-        # A run may be prolonged; everything else that decides the result must be the same.
-        different = [k for k in own if k != "epochs" and theirs[k] != own[k]]
+        # A run may be prolonged, and one without an end be brought to it; everything else that
+        # decides the result must be the same.
+        free = {"epochs"}
+        if {own["schedule"], theirs["schedule"]} == {"constant", "linear-end"}:
+            free.add("schedule")
+        different = [k for k in own if k not in free and theirs[k] != own[k]]
         if different:
             raise UserError(
                 f"{checkpoint.path} was trained with another {', '.join(different)}: give the same "
@@ -308,6 +320,8 @@ class Trainer:
                 self.learner.model.load_state_dict(content["unaveraged_model"])
             position = content["position"]
             self.epoch, self.batch, self.step = (position[k] for k in ("epoch", "batch", "step"))
+            images = self.step * self.options.batch_size * SEGMENT / SAMPLE_RATE
+            self.heard = position.get("heard", images)  # older runs did not count, all heard images
             self.tally = Tally.restored(content["sums"], self.batch)
             self.skipped_in_a_row = content.get("skipped_in_a_row", 0)
             self.best = content["best"]

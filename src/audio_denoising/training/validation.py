@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..data.dataset import VALIDATION_SIZE, MixtureDataset, Reader, batches
-from ..data.mixing import Stretches, read_segment
-from ..data.mixtures import make_mixtures
+from ..data.mixing import read_segment
+from ..data.mixtures import Pair, mixed
 from ..data.splits import Split
-from ..dsp.spectrum import SEGMENT, apply_image, image, istft, stft
+from ..dsp.spectrum import image, stft
 from ..evaluation.metrics import si_sdr
 from .distributed import ALONE, Processes
 from .learner import Learner
@@ -25,19 +24,15 @@ CLIPS = 4  # that logs show
 SEED = 1234  # of the mixtures: the same for every run, so that runs can be compared
 
 
-def psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean over the batch of 10 log10(1 / MSE), in dB, of images (N, C, F, T) in [0, 1]."""
-    error = (prediction - target).square().mean(dim=(1, 2, 3))
-    return (-10 * torch.log10(error.clamp(min=1e-12))).mean()
-
-
 def fixed_batches(
     split: Split, batch_size: int, workers: int, count: int, reader: Reader = read_segment
-) -> Iterator[Stretches]:
+) -> Iterator[Pair]:
     """`count` mixtures of a split, the same for every run, with nothing but noise added."""
     dataset = MixtureDataset(split.speech, split.noise, seed=SEED, epoch_size=count, reader=reader)
-    return batches(
-        dataset, epoch=0, batch_size=batch_size, workers=workers, shuffle=False, drop_last=False
+    return mixed(
+        batches(
+            dataset, epoch=0, batch_size=batch_size, workers=workers, shuffle=False, drop_last=False
+        )
     )
 
 
@@ -51,7 +46,7 @@ def mixtures_for(epoch: int) -> int:
 
 @dataclass(frozen=True)
 class Clip:
-    """A validation mixture before and after: waveforms ``(40800,)``, images ``(256, 256)``."""
+    """A validation mixture before and after: waveforms ``(L,)``, images ``(256, L // 160 + 1)``."""
 
     clean: Tensor
     noisy: Tensor
@@ -67,12 +62,11 @@ class Validation:
     Several processes divide the batches among them; what they find is that of all.
     """
 
-    def __init__(self, stretches: Iterable[Stretches], processes: Processes = ALONE) -> None:
+    def __init__(self, mixtures: Iterable[Pair], processes: Processes = ALONE) -> None:
         self.processes = processes
-        mine = islice(stretches, processes.rank, None, processes.count)
-        self.batches = [make_mixtures(batch) for batch in mine]
+        self.batches = list(islice(mixtures, processes.rank, None, processes.count))
         pairs = [pair for batch in self.batches for pair in zip(*batch, strict=True)]
-        ratios = [_ratio(noisy, clean) for clean, noisy in pairs]
+        ratios = [_ratio(noisy, clean) for noisy, clean in pairs]
         total, self.count = processes.sum(sum(ratios), len(ratios))
         self.noisy_si_sdr = total / self.count
 
@@ -82,15 +76,21 @@ class Validation:
         None once anything is in `stopped`, in any of the processes.
         """
         sums = np.zeros(3)
-        for clean, noisy in self.batches:
+        hearing = learner.representation
+        for noisy, clean in self.batches:
             if stopped:
                 break
-            target = image(stft(clean.to(learner.device))).unsqueeze(1)
-            prediction, cleaned = _clean(learner, noisy)
-            scores = [_ratio(c, s) for c, s in zip(cleaned, clean, strict=True)]
-            loss = float(learner.loss(prediction, target))
-            means = (loss, float(psnr(prediction, target)), np.mean(scores))
-            sums += len(clean) * np.array(means)
+            heard, target = (
+                make(waves.to(learner.device))
+                for make, waves in ((hearing.hear, noisy), (hearing.target, clean))
+            )
+            prediction = learner.predict(heard)
+            loss = float(hearing.loss(prediction, heard, target))
+            decibels = float(hearing.psnr(prediction, heard, target))
+            cleaned = hearing.sound(prediction, noisy.to(learner.device)).cpu()
+            inside = slice(hearing.margin, clean.shape[-1] - hearing.margin)
+            scores = [_ratio(c[inside], s[inside]) for c, s in zip(cleaned, clean, strict=True)]
+            sums += len(clean) * np.array((loss, decibels, np.mean(scores)))
         *totals, stops = self.processes.sum(*sums.tolist(), len(stopped))
         if stops:
             return None
@@ -104,17 +104,11 @@ class Validation:
 
     def clips(self, learner: Learner) -> list[Clip]:
         """The first mixtures of this process's share, as the network cleans them now."""
-        clean, noisy = (waves[:CLIPS] for waves in self.batches[0])
-        prediction, cleaned = _clean(learner, noisy)
-        images = (image(stft(clean)), image(stft(noisy)), prediction[:, 0].cpu())
+        noisy, clean = (waves[:CLIPS] for waves in self.batches[0])
+        hearing, there = learner.representation, noisy.to(learner.device)
+        cleaned = hearing.sound(learner.predict(hearing.hear(there)), there).cpu()
+        images = (image(stft(waves)) for waves in (clean, noisy, cleaned))
         return [Clip(*parts) for parts in zip(clean, noisy, cleaned, *images, strict=True)]
-
-
-def _clean(learner: Learner, noisy: Tensor) -> tuple[Tensor, Tensor]:
-    """Images (N, 1, F, T) on the learner's device and waveforms (N, L) in main memory."""
-    spectra = stft(noisy.to(learner.device))
-    prediction = learner.predict(image(spectra).unsqueeze(1))
-    return prediction, istft(apply_image(spectra, prediction[:, 0]), SEGMENT).cpu()
 
 
 def _ratio(estimate: Tensor, reference: Tensor) -> float:

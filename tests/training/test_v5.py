@@ -1,0 +1,206 @@
+"""What `denoise train` promises holds for v5 too, whose mixtures and statistics are its own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audio_denoising import nn
+from audio_denoising.data.corpus import Recording
+from audio_denoising.data.held_out import held_out
+from audio_denoising.errors import UserError
+from audio_denoising.mixing.bank import SoundBank
+from audio_denoising.models import build
+from audio_denoising.training.bank_material import BankMaterial, _may_be_heard
+from audio_denoising.training.checkpoint import build_model, load_checkpoint
+from audio_denoising.training.distributed import ALONE, Processes
+from audio_denoising.training.learner import ScratchLearner, TorchLearner
+from audio_denoising.training.options import RunPlace
+
+from .conftest import Trained
+from .runs import NOISE, SPEECH, Recorder, content, differences, options, quickly, rows, train
+
+CPU = torch.device("cpu")
+
+
+def material(
+    cache: Path | None = None,
+    rooms: tuple[Path, ...] = (),
+    processes: Processes = ALONE,
+    **changes: Any,
+) -> BankMaterial:
+    place = RunPlace([SPEECH], [NOISE], Path("out"), cache=cache, rooms=rooms)
+    return BankMaterial(options("v5", **changes), place, processes, CPU)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_a_resumed_run_ends_as_one_that_nobody_stopped(
+    stop_after: int, straight: Trained, tmp_path: Path
+) -> None:
+    assert not train(tmp_path, "v5", recorder=Recorder(stop_after))
+    assert train(tmp_path, "v5", resume=True)
+    for name in ("last.pth", "best.pth"):
+        assert differences(content(tmp_path / name), content(straight("v5") / name)) == []
+    assert rows(tmp_path) == rows(straight("v5"))
+
+
+def test_a_run_without_an_end_is_brought_to_it(tmp_path: Path) -> None:
+    """The last quarter branches off a constant rate: the same steps as had it been planned."""
+    assert train(tmp_path / "planned", "v5", epochs=4, warmup_steps=1)
+    assert train(tmp_path / "open", "v5", epochs=3, warmup_steps=1, schedule="constant")
+    told = Recorder()
+    again: dict[str, Any] = {"epochs": 4, "warmup_steps": 1, "resume": True}
+    assert train(tmp_path / "open", "v5", schedule="linear-end", recorder=told, **again)
+    factors = [report.learning_rate / 1.5e-3 for report in told.reports]
+    assert factors == pytest.approx([1.0, 0.5])  # of 8 steps the last two come down
+    planned, opened = (content(tmp_path / name / "last.pth") for name in ("planned", "open"))
+    assert differences(planned, opened) == []
+    with pytest.raises(UserError, match="trained with another schedule"):
+        train(tmp_path / "open", "v5", schedule="cosine", **again)
+
+
+def test_what_is_kept_is_the_average_with_moments_of_its_own(straight: Trained) -> None:
+    folder = straight("v5")
+    with quickly(narrow=True):
+        found = load_checkpoint(folder / "last.pth")
+        learner = ScratchLearner(options("v5"), CPU)
+        learner.model.load_state_dict(found.model_state)
+        hearing = learner.representation
+        with torch.inference_mode():
+            heard = (hearing.hear(noisy) for noisy in material().statistics())
+            nn.take_statistics(learner.model, map(hearing.features, heard))
+        ready = build_model(found, CPU)
+    assert differences(learner.model.state_dict(), found.model_state) == []
+    last = found.content["unaveraged_model"]
+    weights = [name for name in last if "running" not in name]
+    assert not any(torch.equal(last[name], found.model_state[name]) for name in weights)
+    assert isinstance(ready, nn.Module) and not ready.training
+
+
+def test_moments_are_those_of_all_batches() -> None:
+    torch.manual_seed(0)
+    layer = nn.BatchNorm(3)
+    batches = [torch.randn(50, 3) * scale + scale for scale in (1, 2, 3)]
+    nn.take_statistics(layer, iter(batches))
+    mean = torch.stack([batch.mean(0) for batch in batches]).mean(0)
+    variance = torch.stack([batch.var(0) for batch in batches]).mean(0)
+    assert torch.allclose(layer.running_mean.data, mean, atol=1e-6)
+    assert torch.allclose(layer.running_var.data, variance, atol=1e-5)
+    assert layer.momentum == 0.1 and not layer.training
+    unasked = iter(batches)
+    nn.take_statistics(build("v4", "small"), unasked)
+    assert len(list(unasked)) == 3
+
+
+def test_engine_and_twin_have_the_same_losses_for_twenty_steps() -> None:
+    settings = options("v5", clip_norm=3.0)
+    ours, theirs = ScratchLearner(settings, CPU), TorchLearner(settings, CPU)
+    theirs.model.load_state_dict(ours.model.state_dict())
+    losses: list[tuple[float, float]] = []
+    for step, (noisy, clean) in enumerate(material(epoch_size=40).mixtures(1)):
+        rate = 1e-3 * (step + 1) / 20
+        pair = []
+        for learner in (ours, theirs):
+            heard = learner.representation.hear(noisy.clone())
+            pair.append(float(learner.step(heard, clean.clone(), rate).loss))
+        losses.append((pair[0], pair[1]))
+    assert len(losses) == 20
+    for a, b in losses:
+        assert a == pytest.approx(b, rel=1e-4)
+    assert sum(a for a, _ in losses[-5:]) < sum(a for a, _ in losses[:5])
+
+
+# Mixtures
+
+
+def test_the_last_fifth_has_half_as_many_twice_as_long() -> None:
+    whole = material(epochs=5, batch_size=4, epoch_size=8)
+    shapes = [tuple(noisy.shape) for epoch in range(1, 6) for noisy, _ in whole.mixtures(epoch)]
+    blocks = round(0.5 * 16000 / 256)
+    assert shapes == [(4, (blocks + 1) * 256)] * 8 + [(2, (2 * blocks + 1) * 256)] * 2
+    open_ended = material(epochs=5, batch_size=4, epoch_size=8, schedule="constant")
+    assert all(len(noisy) == 4 for noisy, _ in open_ended.mixtures(5))
+
+
+def test_processes_share_every_batch() -> None:
+    many: dict[str, Any] = {"batch_size": 4, "epoch_size": 4}
+    ((noisy, clean),) = material(**many).mixtures(1)
+    shares = [next(material(processes=Processes(r, 2), **many).mixtures(1)) for r in (0, 1)]
+    for whole, parts in ((noisy, [s[0] for s in shares]), (clean, [s[1] for s in shares])):
+        torch.testing.assert_close(torch.cat(parts), whole, atol=1e-6, rtol=0)
+    with pytest.raises(UserError, match="--batch-size 2 must be a multiple of 4"):
+        material(processes=Processes(0, 2))
+
+
+def test_validation_is_the_same_whatever_the_batch() -> None:
+    with quickly(narrow=True):
+        a, b = (list(material(batch_size=n, epoch_size=4, seed=n).validation()) for n in (2, 4))
+    assert differences(a, b) == []
+    assert sum(len(noisy) for noisy, _ in a) == 4
+
+
+def test_a_cache_is_read_instead_of_the_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = next(material(tmp_path / "cache").mixtures(1))
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+    monkeypatch.setattr(SoundBank, "load", lambda *_, **__: pytest.fail("it was decoded again"))
+    assert differences(next(material(tmp_path / "cache").mixtures(1)), first) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is a file: .*--cache DIR"):
+        material(tmp_path / "file")
+
+
+def test_rooms_are_heard(tmp_path: Path) -> None:
+    response = np.exp(-np.arange(4000) / 300) * np.random.default_rng(0).standard_normal(4000)
+    response[0] = 4
+    soundfile.write(tmp_path / "room.wav", response / 8, 16000)
+    dry, wet = material(epoch_size=64), material(rooms=(tmp_path,), epoch_size=64)
+    assert "1 measured" in wet.describe()[-1] and len(dry.describe()) == 2
+    assert len(wet.mixer.rooms) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "hint", "allowed"),
+    [
+        ("LibriSpeech/train-clean-100/19/198/a.flac", "train", True),
+        ("LibriSpeech/test-other/19/198/a.flac", "test", False),
+        ("UrbanSound8K/audio/fold10/1-2-3-4.wav", "fold10", False),
+        ("UrbanSound8K/audio/fold1/1-2-3-4.wav", "fold1", True),
+        *((f"{line.split('/', 1)[1]}.opus", None, False) for line in sorted(held_out())[:2]),
+    ],
+)
+def test_what_nobody_may_hear(path: str, hint: str | None, allowed: bool) -> None:
+    assert _may_be_heard(Recording(Path("/data") / path, "a", 1, 1, hint)) is allowed
+
+
+def test_urban_sounds_make_the_weights_non_commercial(straight: Trained, tmp_path: Path) -> None:
+    told = Recorder()
+    assert train(tmp_path / "urban", "v5", epochs=1, recorder=told)
+    assert told.summary is not None and "UrbanSound8K" in told.summary.licence
+    assert "non-commercial" in content(tmp_path / "urban" / "last.pth")["licence"]
+    for number, recording in enumerate(sorted(NOISE.rglob("*.opus"))):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        shutil.copy(recording, tmp_path / "mine" / f"noise {number}.opus")
+    assert train(tmp_path / "free", "v5", epochs=1, noise=tmp_path / "mine", recorder=told)
+    assert told.summary.licence == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"accumulate": 2}, "v5 normalises over whole batches: .*--accumulate"),
+        ({"recompute": True}, "v5 normalises over whole batches: .*--recompute"),
+        ({"batch_size": 1}, "--batch-size 1 must be a multiple of 2"),
+        ({"speech": ["a.tar"], "noise": ["b.tar"]}, "v5 trains from folders"),
+    ],
+)
+def test_refusals(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        train(tmp_path, "v5", **changes)
