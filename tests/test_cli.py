@@ -726,6 +726,7 @@ def test_train_hands_on_every_option(given: dict[str, Any]) -> None:
         "epochs": 3,
         "batch_size": 4,
         "epoch_size": 8,
+        "clip_seconds": 2.55,
         "learning_rate": 0.5,
         "schedule": "cosine",
         "warmup_steps": 2,

@@ -60,6 +60,7 @@ def test_every_option_can_stand_in_a_file(given: dict[str, Any], file: Path) -> 
         "epochs": 3,
         "batch_size": 4,
         "epoch_size": 8,
+        "clip_seconds": 2.55,
         "learning_rate": 1.0,
         "schedule": "cosine",
         "warmup_steps": 2,
@@ -96,7 +97,7 @@ def test_the_command_line_wins(given: dict[str, Any], file: Path) -> None:
 
 
 def test_help_shows_the_defaults_of_the_file(file: Path) -> None:
-    file.write_text("batch-size = 31")
+    file.write_text("patience = 31")
     assert "[default: 31]" in denoise("train", "--config", file, "--help").out
 
 
@@ -104,6 +105,14 @@ def test_a_file_may_leave_out_everything(given: dict[str, Any], file: Path) -> N
     file.write_text("# nothing\n")
     assert denoise("train", "v4", "--config", file).code == 0
     assert given["options"].batch_size == 16 and given["options"].size == "large"
+
+
+def test_options_of_v5_can_stand_in_a_file_too(given: dict[str, Any], file: Path) -> None:
+    file.write_text('rooms = "r"\nclip-seconds = 1.5\nschedule = "constant"\ncache = "banks"')
+    assert denoise("train", "v5", "--config", file).code == 0
+    options, place = given["options"], given["place"]
+    assert (options.clip_seconds, options.schedule, options.ema) == (1.5, "constant", 0.999)
+    assert (place.rooms, place.cache) == ([Path("r")], Path("banks"))
 
 
 def test_the_example_is_taken(given: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def train(
             help="What else happens to a mixture of speech and noise: nothing, at 0 to 15 dB "
             "(original) or -3 to 27 dB (wide), or rooms, filters, levels and more (varied). v5 has "
             "a preset of its own (rich): babble, coloured noise, pauses and more besides.",
-            metavar="original|wide|varied|rich",
+            metavar="PRESET",
             show_default=_OWN,
             rich_help_panel=DATA,
         ),
@@ -127,9 +127,9 @@ def train(
     schedule: Annotated[
         str | None,
         typer.Option(
-            help="The learning rate stays, or falls to 0: straight in the last quarter, or along "
-            "half a cosine. A constant run may be resumed with linear-end.",
-            metavar="constant|linear-end|cosine",
+            help="The learning rate stays (constant), falls to 0 in the last quarter (linear-end) "
+            "or along half a cosine (cosine). A constant run may be resumed with linear-end.",
+            metavar="KIND",
             show_default=_OWN,
             rich_help_panel=_OPTIMISATION,
         ),
