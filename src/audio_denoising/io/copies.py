@@ -278,7 +278,9 @@ def _shape(stream: Stream) -> Fraction | None:
 
     PyAV hands it on only within the codec's description, which Matroska does not look at.
     """
-    if not isinstance(stream, VideoStream) or not stream.sample_aspect_ratio:
+    if not isinstance(stream, VideoStream) or stream.codec_context is None:
+        return None
+    if not stream.sample_aspect_ratio:
         return None
     told = Fraction(stream.sample_aspect_ratio)
     own = Fraction(stream.codec_context.sample_aspect_ratio or 1)

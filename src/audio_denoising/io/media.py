@@ -130,7 +130,8 @@ def sound_tracks(container: InputContainer) -> list[AudioStream]:
     tracks = container.streams.audio
     if not tracks:
         # FFmpeg takes text for drawings on a terminal, and unknown data for pictures without size.
-        if any(v.width and v.codec.name != "ansi" for v in container.streams.video):
+        films = [v.codec_context for v in container.streams.video if v.codec_context is not None]
+        if any(film.width and film.codec.name != "ansi" for film in films):
             raise NoSoundTrackError
         raise ValueError("neither sound nor picture")
     marked = [track for track in tracks if track.disposition & Disposition.default]
@@ -251,7 +252,10 @@ class MediaDecoder:
         self.first_gap = 0.0
         self._others = 0  # packets of the picture
         self._reached = 0  # bytes of the file
-        self._stream = cast(AudioStream, self._container.streams[self.track])
+        stream = self._container.streams[self.track]
+        if not stream.codec_context:  # FFmpeg has no decoder for it
+            return None
+        self._stream = cast(AudioStream, stream)
         together = self._accompanied()
         gapless = self._container.format.name in _GAPLESS
         self._frames = with_gaps(

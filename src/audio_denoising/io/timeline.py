@@ -145,6 +145,8 @@ def steady_packets(container: InputContainer) -> Generator[Packet | Mark, None, 
         except av.FFmpegError:
             yield Mark.DAMAGE
             return
+        except IndexError:  # at the end PyAV stumbles over streams that appeared on the way
+            return
 
 
 def with_gaps(
