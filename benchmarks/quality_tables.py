@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from audio_denoising.evaluation.frozen_lists import CLEAN, HELD_OUT, UNSEEN
+from audio_denoising.evaluation.frozen_lists import CLEAN, HELD_OUT, OTHER, QUIET, ROOM, UNSEEN
 from audio_denoising.evaluation.scores import METRICS
 from benchmarks.markdown import markdown_table
 
@@ -22,6 +22,17 @@ def quality_table(results: Results) -> str:
 def unseen_table(results: Results) -> str:
     """The same over the mixtures with unseen kinds of noise."""
     return _all_metrics(results, UNSEEN)
+
+
+def second_table(results: Results) -> str:
+    """The main metrics over each part of the second list: a row for each part and candidate."""
+    rows = []
+    for part in (OTHER, ROOM, QUIET):
+        if part not in results["summary"]:
+            return "*Not measured yet.*"
+        means = results["summary"][part]["all"]
+        rows += [[part, name, *(_number(means, name, m) for m in _MAIN)] for name in means]
+    return markdown_table(["part", "model", *map(_title, _MAIN)], rows)
 
 
 def levels_table(results: Results) -> str:

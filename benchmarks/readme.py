@@ -30,6 +30,7 @@ from benchmarks.quality_tables import (
     levels_table,
     noise_table,
     quality_table,
+    second_table,
     unseen_table,
 )
 from benchmarks.scaling import scaling_table
@@ -107,6 +108,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "quality-levels": (RESULTS / "quality.json", _one(levels_table)),
     "quality-noise": (RESULTS / "quality.json", _one(noise_table)),
     "quality-unseen": (RESULTS / "quality.json", _one(unseen_table)),
+    "quality-second": (RESULTS / "quality.json", _one(second_table)),
     "clean-speech": (RESULTS / "quality.json", _one(clean_table)),
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),
     "training": (HISTORIES / "*.json", _histories),

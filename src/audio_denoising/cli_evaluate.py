@@ -26,7 +26,7 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="v2, v3, v4, torch, or a checkpoint; may be repeated.",
+            help="A version that ships, or a checkpoint; may be repeated.",
             metavar="VERSION|FILE",
             show_default="all that ship",
             rich_help_panel=_JUDGED,

@@ -5,6 +5,7 @@ from benchmarks.quality_tables import (
     levels_table,
     noise_table,
     quality_table,
+    second_table,
     unseen_table,
 )
 
@@ -62,3 +63,11 @@ def test_each_kind_of_noise_has_a_row():
 
 def test_the_clean_table_holds_means_and_the_worst_case():
     assert clean_table(RESULTS).splitlines()[2] == "| v4 | 20.0 | 2.00 | 0.900 | 10.0 |"
+
+
+def test_the_second_list_has_its_parts_one_below_the_other():
+    assert second_table(RESULTS) == "*Not measured yet.*"
+    summary = dict.fromkeys(("other domain", "in a room", "quiet"), PART)
+    lines = second_table({**RESULTS, "summary": summary}).splitlines()
+    assert lines[0] == "| part | model | SI-SDR, dB | PESQ-WB | STOI |"
+    assert lines[3] == "| other domain | v4 | 12.0 | 2.00 | 0.900 |" and len(lines) == 8
