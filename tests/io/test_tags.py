@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from audio_denoising.io.media import read_about
+from audio_denoising.io.opening import read_about
 from audio_denoising.io.reading import AudioReader, read_audio
 from audio_denoising.io.writing import AudioWriter
 

@@ -22,7 +22,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from audio_denoising.io.formats import CannotHoldError, Container
-from audio_denoising.io.media import ERRORS, open_media
+from audio_denoising.io.opening import ERRORS, open_media
 from audio_denoising.io.timeline import Mark, steady_packets
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from audio_denoising.io.media import ERRORS
+from audio_denoising.io.opening import ERRORS
 
 if TYPE_CHECKING:
     from audio_denoising.io.reading import AudioReader

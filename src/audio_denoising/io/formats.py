@@ -168,7 +168,7 @@ def default_output(path: str | Path) -> Path:
     extension = path.suffix.lower()
     if extension in _OTHER_VIDEO.split():
         # Here, not above: FFmpeg's libraries take a moment to load.
-        from audio_denoising.io.media import is_sound_alone
+        from audio_denoising.io.opening import is_sound_alone
 
         chosen = ".wav" if is_sound_alone(path) else ".mkv"
     elif extension in CONTAINERS and CONTAINERS[extension].video and extension != ".mka":

@@ -28,7 +28,7 @@ from audio_denoising.io.encoders import (
 )
 from audio_denoising.io.formats import CannotHoldError, Container
 from audio_denoising.io.lame_tag import tell_length
-from audio_denoising.io.media import ERRORS, open_media, sound_tracks
+from audio_denoising.io.opening import ERRORS, open_media, sound_tracks
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer

@@ -10,7 +10,7 @@ import av
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from audio_denoising.io.media import About, open_media
+from audio_denoising.io.opening import About, open_media
 
 _FRONT_COVER = 3
 

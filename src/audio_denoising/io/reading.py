@@ -22,7 +22,8 @@ from audio_denoising.io.paths import require_file
 from audio_denoising.io.sndfile import SndfileDecoder
 
 if TYPE_CHECKING:
-    from audio_denoising.io.media import About, MediaDecoder
+    from audio_denoising.io.media import MediaDecoder
+    from audio_denoising.io.opening import About
 
 Samples = npt.NDArray[np.float32]
 
@@ -91,7 +92,7 @@ class AudioReader:
     @cached_property
     def about(self) -> About:
         """Tags, chapters and the like."""
-        from audio_denoising.io.media import read_about
+        from audio_denoising.io.opening import read_about
 
         return read_about(self.path)
 
@@ -143,7 +144,7 @@ class AudioReader:
         """The order of more than two channels, which libsndfile does not tell."""
         if self.channels <= 2:
             return ""
-        from audio_denoising.io.media import read_layout
+        from audio_denoising.io.opening import read_layout
 
         return read_layout(self.path)
 
@@ -234,14 +235,14 @@ def _open(path: Path) -> SndfileDecoder | MediaDecoder:
             decoder.close()
             empty = decoder.empty
     # Here, not above: FFmpeg's libraries take a moment to load, and most files do not need them.
-    from audio_denoising.io import media
+    from audio_denoising.io import media, opening
 
     try:
         # A recorder that lost power leaves a header that tells of no samples, though they follow.
         return media.MediaDecoder(path)
-    except media.NoSoundTrackError as error:
+    except opening.NoSoundTrackError as error:
         raise UserError(f"{path} has no sound track: give a recording with sound") from error
-    except media.ERRORS as error:
+    except opening.ERRORS as error:
         if empty:
             raise UserError(f"{path} holds no samples: record or export it again") from error
         raise UserError(

@@ -29,8 +29,8 @@ from audio_denoising.io.sndfile import VorbisEncoder
 from audio_denoising.io.whole_file import WholeFile
 
 if TYPE_CHECKING:
-    from audio_denoising.io.media import About
     from audio_denoising.io.mux import MediaEncoder
+    from audio_denoising.io.opening import About
     from audio_denoising.io.reading import AudioReader
 
 Samples = npt.NDArray[np.float32]
@@ -171,8 +171,8 @@ class AudioWriter:
 
     def _carry_over(self, source: AudioReader) -> tuple[str, ...]:
         """Add what only the complete file can take, and name what it does not hold."""
-        from audio_denoising.io.media import read_about
         from audio_denoising.io.ogg import describe
+        from audio_denoising.io.opening import read_about
 
         chapters = [(round(start * self._rate), title) for start, title in source.about.chapters]
         lost = [called(chunk) for chunk in carry(source.path, self._temporary, chapters)]
