@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import torch
-
 from audio_denoising.errors import UserError
 from benchmarks.resident import resident
 
@@ -152,7 +150,9 @@ class Watched:
 
 def _serve(connection: Connection, target: Target, limits: Limits, folder: Path) -> None:
     """Reads the files whose names come, and tells what came of them, until it is killed."""
-    torch.set_num_threads(1)  # threads that wait for each other spin: processor time for nothing
+    if "torch" in sys.modules:  # as the target's module has it
+        # Threads that wait for each other spin: processor time for nothing.
+        sys.modules["torch"].set_num_threads(1)
     os.chdir(folder)  # where code in a file would leave its canary
     executed: list[str] = []
     sys.addaudithook(lambda event, _: executed.append(event) if event in _FORBIDDEN else None)

@@ -124,7 +124,6 @@ def losses_of_torch(version: str, rate: float) -> list[float]:
         ("v2", 1.0, "fast"),
         ("v3", 0.3, "fast"),
         ("v4", 1e-4, "fast"),
-        ("v4", 1e-4, "reference"),
     ],
 )
 def test_twenty_steps_have_the_losses_of_torch(version: str, rate: float, kernels: str) -> None:
@@ -135,12 +134,6 @@ def test_twenty_steps_have_the_losses_of_torch(version: str, rate: float, kernel
     untrained = losses_without_training(version)
     assert found[0] == pytest.approx(untrained[0], rel=1e-6)
     assert sum(found[-4:]) < (1 - 5e-4) * sum(untrained[-4:])  # the steps did learn something
-
-
-def test_twenty_steps_have_the_same_losses_with_either_convolution() -> None:
-    fast, reference = (losses_of_ours("v4", 1e-4, kernels) for kernels in ("fast", "reference"))
-    assert fast == pytest.approx(reference, rel=1e-3)
-    assert fast != reference  # two ways of rounding
 
 
 def test_the_batches_are_real_and_differ() -> None:
