@@ -14,8 +14,8 @@ import torch
 from audio_denoising.data.corpus import index_noise, index_speech
 from audio_denoising.data.preparation import prepare
 from audio_denoising.errors import UserError
-from audio_denoising.training import validation
 from audio_denoising.training.checkpoint import export, load_checkpoint
+from audio_denoising.training.learner import ScratchLearner
 from audio_denoising.training.reporting import StepReport
 
 from .conftest import Trained
@@ -53,23 +53,26 @@ def test_stopped_by_sigterm_and_stopped_twice(straight: Trained, tmp_path: Path)
     assert_same_run(tmp_path, straight("v4"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("version", "number"), [("v4", signal.SIGTERM), ("v4", signal.SIGINT), ("v5", signal.SIGINT)]
+)
 def test_stopped_during_validation(
-    number: int, straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: str, number: int, straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean, left = validation._clean, [number]
+    predict, left = ScratchLearner.predict, [number]
 
     def interrupted(*arguments: Any) -> Any:
         if left:
             signal.raise_signal(left.pop())
-        return clean(*arguments)
+        return predict(*arguments)
 
-    monkeypatch.setattr(validation, "_clean", interrupted)
-    assert not train(tmp_path)
+    monkeypatch.setattr(ScratchLearner, "predict", interrupted)
+    assert not train(tmp_path, version)
     stopped = content(tmp_path / "last.pth")
-    assert (stopped["position"], stopped["history"]) == ({"epoch": 1, "batch": 2, "step": 2}, [])
-    assert train(tmp_path, resume=True)
-    assert_same_run(tmp_path, straight("v4"))
+    assert [stopped["position"][key] for key in ("epoch", "batch", "step")] == [1, 2, 2]
+    assert stopped["history"] == []
+    assert train(tmp_path, version, resume=True)
+    assert_same_run(tmp_path, straight(version))
 
 
 def test_workers_change_nothing(straight: Trained, tmp_path: Path) -> None:
