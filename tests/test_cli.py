@@ -203,7 +203,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", "a.wav", "--strength", "0.8"), r"did you mean 80\?"),
     (("clean", "a.wav", "--strength", "loud"), r"--strength loud is not a number"),
     (("clean", "a.wav", "--limit", "loud"), r"--limit loud is not a number"),
-    (("clean", "a.wav", "--model", "v9"), r"no version v9: choose one of torch, v2, v3, v4"),
+    (("clean", "a.wav", "--model", "v9"), r"no version v9: choose one of v2, v3, v4.*, torch"),
     (("clean", "a.wav", "--model", "a.pth"), r"no checkpoint at a.pth"),
     (("clean", "a.wav", "--device", "toaster"), r"no device toaster here"),
     (("clean", "a.wav", "--precision", "int4"), r"no precision int4"),
@@ -211,7 +211,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", ROOT / "README.md", "-o", "a.xyz"), r"known audio format"),
     (("clean", "-", "-o", ROOT), r"is a folder"),
     (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
-    (("export", "v9", "out.pth"), r"no version v9: choose one of torch, v2, v3, v4"),
+    (("export", "v9", "out.pth"), r"no version v9: choose one of v2, v3, v4.*, torch"),
     (("models", "v9"), r"no version v9"),
     (("train", "v4", "--start-from", "v9", *CORPORA), r"no version v9"),
     (("noisy.wav",), r"noisy.wav is no command: did you mean `denoise clean noisy.wav`"),
@@ -672,6 +672,7 @@ def test_models_lists_versions_sizes_parameters_and_weights(
             assert row[2] == f"{sum(weight.data.numel() for weight in weights):,}"
             shipped = (version, size) == ("v4", "small")
             assert " ".join(row).endswith(" 5.5 MB" if shipped else " -")
+    assert "non-commercial use (trained on UrbanSound8K, CC BY-NC 3.0): v4\n" in told.out
 
 
 def test_export(model: Path, tmp_path: Path) -> None:

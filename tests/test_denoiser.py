@@ -401,7 +401,7 @@ def test_a_version_is_told_from_a_file(
 
 
 def test_an_unknown_version_is_refused() -> None:
-    with pytest.raises(UserError, match="no version v9: choose one of torch, v2, v3, v4"):
+    with pytest.raises(UserError, match="no version v9: choose one of v2, v3, v4"):
         Denoiser.from_pretrained("v9", device="cpu")
     with pytest.raises(UserError, match="a int is no model: give the name of a version"):
         Denoiser(4)  # type: ignore[arg-type]

@@ -70,9 +70,9 @@ def compare(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="v2, v3, v4, torch, or a checkpoint; may be repeated.",
+            help="A version that ships, or a checkpoint; may be repeated.",
             metavar="VERSION|FILE",
-            show_default="all versions",
+            show_default="all that ship",
             rich_help_panel=_VERSIONS,
         ),
     ] = None,

@@ -46,6 +46,7 @@ def models(
     """
     if name is None:
         console.print(_table())
+        _print_uses()
         return
     from .shipped import locate
 
@@ -63,7 +64,7 @@ def _table() -> Table:
     from .shipped import shipped
 
     table = Table(box=None, header_style="bold")
-    for name in ("version", "size", "parameters", "loss", "optimiser", "engine", "shipped weights"):
+    for name in ("version", "size", "parameters", "loss", "optimiser", "shipped weights"):
         table.add_column(name, justify="right" if name == "parameters" else "left")
     for row in VERSIONS.values():
         for size in row.sizes:
@@ -71,9 +72,22 @@ def _table() -> Table:
             own = shipped(row.name)
             if own.stem == f"{row.name}-{size}" and own.exists():
                 weights = f"{own.stat().st_size / 1e6:.1f} MB"
-            cells = (row.name, size, f"{count:,}", row.loss, row.optimiser, row.engine, weights)
-            table.add_row(*cells)
+            table.add_row(row.name, size, f"{count:,}", row.loss, row.optimiser, weights)
     return table
+
+
+def _print_uses() -> None:
+    """Which version cleans by default, and what the weights that ship may be used for."""
+    from .models import VERSIONS
+    from .shipped import DEFAULT, has_weights
+
+    uses: dict[str, list[str]] = {}
+    for row in VERSIONS.values():
+        if has_weights(row.name):
+            uses.setdefault(row.licence, []).append(row.name)
+    console.print(f"\n`denoise clean` uses {DEFAULT}. The weights are for")
+    for licence, names in uses.items():
+        console.print(f"  {licence}: {', '.join(names)}", soft_wrap=True)
 
 
 def export(

@@ -49,5 +49,6 @@ def locate(name_or_path: str | Path) -> Path:
 
 
 def _all_shipped() -> dict[str, Path]:
-    """Versions and their weights, which are called VERSION-SIZE.pth."""
-    return {path.stem.rpartition("-")[0]: path for path in sorted(SHIPPED.glob("*-*.pth"))}
+    """Versions and their weights, which are called VERSION-SIZE.pth; torch, the twin, last."""
+    paths = sorted(SHIPPED.glob("*-*.pth"), key=lambda path: (path.stem.startswith("torch"), path))
+    return {path.stem.rpartition("-")[0]: path for path in paths}

@@ -216,7 +216,7 @@ def test_histories_are_replaced_by_force_alone(tmp_path: Path) -> None:
         (["--snr", "7"], "no mixture at 7 dB"),
         (
             [str(EXAMPLES / "noisy_street.wav"), "--model", "v9"],
-            "no version v9: choose one of torch, v2",
+            "no version v9: choose one of v2, v3",
         ),
     ],
 )

@@ -52,7 +52,7 @@ def test_missing_peers_name_their_extra(set_folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--model", "v9"), "no version v9: choose one of torch, v2"),
+        (("--model", "v9"), "no version v9: choose one of v2, v3, v4.*, torch"),
         (("--speech", "gone", "--noise", "gone"), "gone does not exist"),
         (("--testset", "gone"), "gone has no folder clean"),
         (("--jobs", -1), "--jobs must be above 0"),
