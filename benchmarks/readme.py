@@ -82,6 +82,24 @@ def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
     return markdown_table(columns, rows)
 
 
+def learning_table(history: Mapping[str, Any]) -> str:
+    """What the shipped weights had heard, and how well they did, from validation to validation."""
+    columns = ["hours of audio heard", "optimiser steps", "train loss", "validation loss"]
+    columns += ["validation SI-SDR, dB", "gain, dB"]
+    rows = [
+        [
+            f"{row['hours']:.1f}",
+            f"{row['step']}",
+            f"{row['train_loss']:.2f}",
+            f"{row['validation_loss']:.2f}",
+            f"{row['validation_si_sdr']:.2f}",
+            f"{row['validation_si_sdr_gain']:.2f}",
+        ]
+        for row in history["epochs"]
+    ]
+    return markdown_table(columns, rows)
+
+
 def _one(table: Callable[[Mapping[str, Any]], str]) -> Callable[[list[Path]], str]:
     return lambda files: table(json.loads(files[0].read_text(encoding="utf-8")))
 
@@ -112,6 +130,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "clean-speech": (RESULTS / "quality.json", _one(clean_table)),
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),
     "training": (HISTORIES / "*.json", _histories),
+    "learning-v5": (HISTORIES / "v5-base.json", _one(learning_table)),
     "data": (RESULTS / "data.json", _one(data_table)),
     "data-ratios": (RESULTS / "data.json", _one(ratio_table)),
     "engine": (RESULTS / "engine_*.json", _all(engine_table)),
