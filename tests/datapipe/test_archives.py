@@ -56,55 +56,51 @@ def test_files_and_folders_arrive_unchanged(tmp_path: Path) -> None:
     assert (tmp_path / "out/corpus/1/a.flac").read_bytes() == b"a" * 3_000_000
 
 
-def test_mode_bits_of_the_archive_are_ignored(tmp_path: Path) -> None:
+def test_dangerous_mode_bits_of_the_archive_are_ignored(tmp_path: Path) -> None:
     member, content = file("run.sh")
     member.mode = 0o6777
     unpack(pack(tmp_path / "a.tar.gz", (member, content)), tmp_path / "out")
-    assert (tmp_path / "out/run.sh").stat().st_mode & 0o7111 == 0
+    assert (tmp_path / "out/run.sh").stat().st_mode & 0o7022 == 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../evil",
-        "corpus/../../evil",
-        "/evil",
-        "//evil",
-        "..\\evil",
-        "C:\\evil",
-        "C:evil",
-        "corpus\\..\\..\\evil",
-        "..",
-    ],
-)
+@pytest.mark.parametrize("name", ["../evil", "corpus/../../evil", ".."])
 def test_paths_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     archive = pack(tmp_path / "a.tar.gz", file("good.wav"), file(name))
-    with pytest.raises(UserError, match="leaves its folder"):
+    with pytest.raises(UserError, match="outside the destination"):
         unpack(archive, tmp_path / "in" / "out")
     assert everything_below(tmp_path) == {"a.tar.gz", "in", "in/out", "in/out/good.wav"}
 
 
+@pytest.mark.parametrize("name", ["/evil", "//evil", "..\\evil", "C:\\evil", "C:evil"])
+def test_names_that_leave_a_folder_elsewhere_stay_in_it(tmp_path: Path, name: str) -> None:
+    unpack(pack(tmp_path / "a.tar.gz", file(name)), tmp_path / "in" / "out")
+    (made,) = (path for path in tmp_path.rglob("*evil*"))
+    assert made.parent == tmp_path / "in" / "out"
+
+
 @pytest.mark.parametrize(
-    ("kind", "says"),
-    [
-        (tarfile.SYMTYPE, "a link"),
-        (tarfile.LNKTYPE, "a link"),
-        (tarfile.CHRTYPE, "a device or pipe"),
-        (tarfile.BLKTYPE, "a device or pipe"),
-        (tarfile.FIFOTYPE, "a device or pipe"),
-    ],
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
 )
-def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes, says: str) -> None:
+def test_links_out_of_the_folder_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     secret = tmp_path / "secret"
     secret.write_text("untouched")
     # The classic: a link out of the folder first, then a file written through it.
     archive = pack(
         tmp_path / "a.tar.gz", special("door", kind, str(tmp_path)), file("door/secret", b"gone")
     )
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match="what no audio corpus needs"):
         unpack(archive, tmp_path / "out")
     assert secret.read_text() == "untouched"
     assert everything_below(tmp_path / "out") == set()
+
+
+def test_an_old_python_is_told_to_be_updated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(UserError, match="update it to 3.10.12"):
+        unpack(pack(tmp_path / "a.tar.gz", file("a.wav")), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_archive_is_one_sentence(tmp_path: Path) -> None:
@@ -158,11 +154,11 @@ def test_nothing_is_left_after_a_refusal_or_an_interruption(tmp_path: Path) -> N
 def test_a_full_disk_while_unpacking_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     archive = pack(tmp_path / "a.tar.gz", file("corpus/a.wav"))
-    monkeypatch.setattr("audio_denoising.data.archives.shutil.copyfileobj", full)
+    monkeypatch.setattr(tarfile.TarFile, "extract", full)
     destination = tmp_path / "data" / "corpus"
     with pytest.raises(UserError, match="No space left on device.*run again"):
         unpack_folder(archive, "corpus", destination)

@@ -1,26 +1,21 @@
 """Unpacks a .tar.gz archive without trusting it.
 
-Nothing is written outside the target folder: every name is checked, links, devices and pipes are
-refused, and owners and permissions in the archive are ignored. Python's own extraction filters do
-this only since 3.12 (and in later patches of 3.10 and 3.11), so the members are written here one
-by one.
+Python's own filter for data (PEP 706) lets nothing be written outside the target folder, refuses
+devices and pipes, and ignores owners and dangerous permissions.
 """
 
 from __future__ import annotations
 
 import gzip
-import re
 import shutil
 import tarfile
 import zlib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import UserError
 from .watching import Watcher
 
 _BLOCK = 1 << 20
-# Not valid in names on Windows, where they would reach another drive, stream or folder.
-_FOREIGN = re.compile(r"[\\:\x00]")
 
 
 def unpack(archive: Path, target: Path, watcher: Watcher | None = None) -> None:
@@ -29,9 +24,13 @@ def unpack(archive: Path, target: Path, watcher: Watcher | None = None) -> None:
     ``target`` should be a new folder: after an error it holds what was unpacked so far.
 
     Raises:
-        UserError: the archive is damaged, holds a path that leaves ``target``, a link, a device
-            or a pipe, or the disk is full.
+        UserError: the archive is damaged, holds a path or a link that leaves ``target``, a device
+            or a pipe, the disk is full, or this Python is too old to have the filter.
     """
+    if not hasattr(tarfile, "data_filter"):
+        raise UserError(
+            "this Python cannot unpack archives safely: update it to 3.10.12, 3.11.4 or newer"
+        )
     watcher = watcher or Watcher()
     watcher.begin(f"Unpacking {archive.name}", archive.stat().st_size)
     try:
@@ -42,11 +41,16 @@ def unpack(archive: Path, target: Path, watcher: Watcher | None = None) -> None:
             tarfile.open(fileobj=plain, mode="r|") as members,
         ):
             for member in members:
-                _write(members, member, target, archive)
+                members.extract(member, target, filter="data")
                 watcher.advance(packed.tell())
             while plain.read(_BLOCK):  # to the end, where gzip compares its own checksum
                 pass
             watcher.advance(packed.tell())
+    except tarfile.FilterError as error:
+        raise UserError(
+            f"{archive} holds what no audio corpus needs ({error}); it was not unpacked, delete it "
+            "and fetch it from a source you trust."
+        ) from error
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(
             f"{archive} is not a sound .tar.gz archive ({error}); delete it and run again."
@@ -56,40 +60,6 @@ def unpack(archive: Path, target: Path, watcher: Watcher | None = None) -> None:
             f"Unpacking {archive} into {target.parent} failed ({error.strerror or error}); make "
             "room on the disk or choose another folder and run again, nothing is fetched twice."
         ) from error
-
-
-def _write(members: tarfile.TarFile, member: tarfile.TarInfo, target: Path, archive: Path) -> None:
-    """Writes one member below ``target`` or refuses it."""
-    path = target / safe_path(member.name, archive)
-    if member.isdir():
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    if not member.isreg():
-        kind = "a link" if member.islnk() or member.issym() else "a device or pipe"
-        raise UserError(
-            f"{archive} holds {kind} ({member.name!r}), which no audio corpus needs; it was not "
-            "unpacked, delete it and fetch it from a source you trust."
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = members.extractfile(member)
-    assert content is not None  # only None for what is not a regular file
-    with content, path.open("wb") as output:
-        shutil.copyfileobj(content, output, _BLOCK)
-
-
-def safe_path(name: str, archive: Path) -> PurePosixPath:
-    """The relative path a member may be written to.
-
-    Raises:
-        UserError: ``name`` is absolute, climbs with ``..`` or would on some system.
-    """
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or _FOREIGN.search(name):
-        raise UserError(
-            f"{archive} holds a path that leaves its folder ({name!r}); it was not unpacked, "
-            "delete it and fetch it from a source you trust."
-        )
-    return path
 
 
 def unpack_folder(
