@@ -217,7 +217,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("noisy.wav",), r"noisy.wav is no command: did you mean `denoise clean noisy.wav`"),
     (("clean", "-dash.wav"), r"-dash.wav reads like an option: write ./-dash.wav"),
     (("clean", "-out.wav"), r"write ./-out.wav"),
-    (("train", "v4", "--augment", "wild"), r"unknown augmentation 'wild': choose original"),
+    (("train", "v4", "--augment", "wild"), r"unknown augmentation 'wild' for v4: choose original"),
     (("evaluate", "--model", "v9"), r"no version v9"),
     (("evaluate",), r"LibriSpeech does not exist.*--speech.*data download"),
     (("compare", "nothing.wav"), r"nothing.wav does not exist"),

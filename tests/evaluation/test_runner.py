@@ -177,7 +177,7 @@ def test_models_go_by_file_and_folder_and_unknown_ones_are_refused(tmp_path):
     assert found.title == "v4-small/best.pth"
     with pytest.raises(UserError, match="no checkpoint at"):
         found.build()
-    with pytest.raises(UserError, match="v2, v3, v4, torch"):
+    with pytest.raises(UserError, match="no version v9: choose one of v2, v3, v4"):
         candidates(["v9"], peers=False)[0].build()
 
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from ..dsp.spectrum import BINS, FFT_SIZE, FLOOR_DB, HOP, SAMPLE_RATE, level_db, stft
 from ..errors import UserError
+from ..io.whole_file import save_whole
 
 Waveform = npt.NDArray[np.float32]
 
@@ -99,7 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
     titles = f"noisy: {given.noisy.name}", f"denoised: {given.denoised.name}"
     figure = spectrogram_figure(dict(zip(titles, (noisy, denoised), strict=True)), rate)
     # A fixed software name keeps the file the same bytes from one run to the next.
-    figure.savefig(given.picture, metadata={"Software": "audio_denoising"})
+    software = {"Software": "audio_denoising"}
+    save_whole(given.picture, lambda path: figure.savefig(path, metadata=software))
 
 
 if __name__ == "__main__":

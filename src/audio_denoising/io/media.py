@@ -1,4 +1,4 @@
-"""FFmpeg behind the reader, through PyAV's wheels: FLAC, Ogg, MP3, the sound track of a video ..."""
+"""FFmpeg behind the reader, through PyAV's wheels: FLAC, Ogg, MP3, the sound of a video ..."""
 
 from __future__ import annotations
 
