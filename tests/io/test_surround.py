@@ -119,6 +119,16 @@ def test_surround_sound_in_ogg_is_read_in_order(tmp_path: Path, codec: str) -> N
     assert heard(samples) == tones("5.1")
 
 
+@pytest.mark.parametrize("suffix", ["caf", "aiff"])
+def test_an_order_that_pyav_crashes_at(tmp_path: Path, suffix: str) -> None:
+    """Of eight channels CAF and AIFF may tell another order than WAV does."""
+    source = wav(tmp_path / "in.wav", "7.1")
+    command = ["ffmpeg", "-v", "error", "-i", str(source), str(tmp_path / f"in.{suffix}")]
+    subprocess.run(command, check=True, timeout=60)
+    pass_on(tmp_path / f"in.{suffix}", tmp_path / "out.wav")
+    assert heard(by_ffmpeg(tmp_path / "out.wav")[0]) == tones("7.1")
+
+
 @pytest.mark.parametrize("channels", [3, 4, 6])
 def test_no_loudspeakers_are_made_up(tmp_path: Path, channels: int) -> None:
     """Four microphones are no quadraphony."""

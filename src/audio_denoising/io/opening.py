@@ -119,16 +119,6 @@ def read_about(path: Path) -> About:
     return About(named, tuple(chapters), covers)
 
 
-def read_layout(path: Path) -> str:
-    """FFmpeg's name for the order of the channels; empty where the file does not tell it."""
-    try:
-        with open_media(path) as container:
-            name = container.streams.audio[0].layout.name
-    except (*ERRORS, IndexError):
-        return ""
-    return layout_name(name)
-
-
 def layout_name(layout: str) -> str:
     """A layout's name, empty for ``6 channels``, which tells no order."""
     return "" if layout.endswith("channels") else layout

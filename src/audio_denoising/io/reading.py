@@ -84,7 +84,7 @@ class AudioReader:
             )
         self.subtype = self._decoder.subtype
         self.frames = self._decoder.frames
-        self.layout = self._decoder.layout or self._told_layout()
+        self.layout = self._decoder.layout
         self.bit_rate = self._decoder.bit_rate
         self.start = self._decoder.start
         self.track = self._decoder.track
@@ -139,14 +139,6 @@ class AudioReader:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _told_layout(self) -> str:
-        """The order of more than two channels, which libsndfile does not tell."""
-        if self.channels <= 2:
-            return ""
-        from audio_denoising.io.opening import read_layout
-
-        return read_layout(self.path)
 
     def _pieces(self) -> Iterator[Samples]:
         """What the decoder gives, up to the damage or, for ``salvage``, beyond it."""

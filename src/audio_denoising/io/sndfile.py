@@ -27,6 +27,10 @@ _SMALL = 1 << 17  # bytes: a page of sound, at most 65,307, behind those of the 
 _FEW_PAGES = 4  # three of them for the header
 _PIECE = 16_384  # of a piece that fails to decode nothing is left, so pieces are short
 _TOLD = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_MASK = re.compile(r"^ *Channel Mask *: 0x([0-9A-F]+)", re.MULTILINE)
+# By the bits of the mask, from the lowest.
+_SPEAKERS = ["FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"]
+_SPEAKERS += ["TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR"]
 _OPEN_LENGTH = 2**31 - 2**16
 # Where Vorbis keeps the channels of FFmpeg's layouts 3.0, quad, 5.0, 5.1, 6.1 and 7.1.
 _ORDER = {
@@ -66,7 +70,7 @@ class SndfileDecoder:
         self.damaged_at: int | None = None
         self.told = _told_frames(self._file.extra_info, self.frames) / self.rate
         self.start = 0.0
-        self.layout = ""
+        self.layout = _layout(self._file.extra_info, self.channels)
         self.bit_rate = int(8 * path.stat().st_size * self.rate / self.frames) if self.frames else 0
 
     def _fits_one_page(self, path: Path) -> bool:
@@ -104,6 +108,17 @@ def _told_frames(log: str, found: int) -> float:
     if told is None or not 0 < int(told[2]) < int(told[1]) < _OPEN_LENGTH:
         return found
     return found * int(told[1]) / int(told[2])
+
+
+def _layout(log: str, channels: int) -> str:
+    """FFmpeg's name for more than two channels with a mask of loudspeakers, as WAV has it; else "".
+
+    FFmpeg is not asked: PyAV crashes at the other orders that AIFF and CAF may tell.
+    """
+    told = _MASK.search(log)
+    mask = int(told[1], 16) if told is not None else 0
+    speakers = [name for bit, name in enumerate(_SPEAKERS) if mask >> bit & 1]
+    return "+".join(speakers) if len(speakers) == channels > 2 else ""
 
 
 class VorbisEncoder:
