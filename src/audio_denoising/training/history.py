@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def curve(rows: list[Row], key: str, label: str, title: str) -> Figure:
     axes = figure.subplots()
     epochs = [row["epoch"] for row in rows]
     for split, colour in (("train", "tab:blue"), ("validation", "tab:orange")):
-        values = [row[f"{split}_{key}"] for row in rows]
+        values = [row.get(f"{split}_{key}", math.nan) for row in rows]  # not all runs measure all
         axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=split)
     axes.set(xlabel="epoch", ylabel=label, title=title)
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)  # whole numbers, also around a single epoch
