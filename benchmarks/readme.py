@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.data_report import data_table, ratio_table
 from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
+from benchmarks.engine_v5 import table as engine_v5_table
 from benchmarks.fault_report import faults_table
 from benchmarks.fuzz import table as fuzz_table
 from benchmarks.inference_report import inference_table
@@ -134,6 +135,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "data": (RESULTS / "data.json", _one(data_table)),
     "data-ratios": (RESULTS / "data.json", _one(ratio_table)),
     "engine": (RESULTS / "engine_*.json", _all(engine_table)),
+    "engine-v5": (RESULTS / "v5_engine.json", _one(engine_v5_table)),
     "engine-layers-small": (RESULTS / "engine_small.json", _one(layer_table)),
     "engine-layers-large": (RESULTS / "engine_large.json", _one(layer_table)),
     "engine-misses-small": (RESULTS / "engine_small.json", _one(misses_table)),
