@@ -17,7 +17,7 @@ import gc
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
@@ -207,7 +207,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def table(results: dict[str, Any]) -> str:
+def table(results: Mapping[str, Any]) -> str:
     """A row for each number of processes."""
     settings, memory = results["settings"], results["memory_mib"]
     columns = ["processes of one thread", "training step, ours ÷ torch.nn"]
