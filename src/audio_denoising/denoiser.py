@@ -82,7 +82,9 @@ class Denoiser:
                 if VERSIONS[checkpoint.version].hears == COMPRESSED_SPECTRUM:
                     assert isinstance(model, Module)
                     if precision != "fp32":
-                        raise UserError(f"{name} computes in fp32 alone, not in {precision}")
+                        raise UserError(
+                            f"{name} computes in fp32 alone: choose that, or another model"
+                        )
                     self._cleaner: Cleaner = CausalCleaner(folded(model), name, chosen)
                     return
             elif isinstance(model, torch.nn.Module | Module):
