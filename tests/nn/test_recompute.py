@@ -12,9 +12,9 @@ from audio_denoising.models.unet_torch import build_twin, recompute_levels
 
 
 def kept(module: nn.Module) -> int:
-    """Values that the layers hold on to for a backward pass."""
+    """Bytes that the layers hold on to for a backward pass; a pooled buffer may be larger."""
     storages = {
-        value.data_ptr(): value.untyped_storage().nbytes()
+        value.data_ptr(): value.numel() * value.element_size()
         for part in module.modules()
         for value in vars(part).values()
         if isinstance(value, Tensor)
