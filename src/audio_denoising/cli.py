@@ -55,7 +55,7 @@ def main_options(
     ] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    """Remove noise from speech with a U-Net written from scratch.
+    """Remove noise from speech with networks written from scratch.
 
     Examples:
       denoise clean examples/noisy_street.wav
