@@ -66,6 +66,17 @@ def test_of_a_run_that_started_from_another_one(runs: Path) -> None:
     assert facts["--start-from"].endswith(str(runs / "first" / "best.pth"))
 
 
+def test_of_v5_the_licence_is_told_and_travels(tmp_path: Path) -> None:
+    train(tmp_path / "run", "v5", narrow=False, epochs=1)
+    export(load_checkpoint(tmp_path / "run" / "best.pth"), tmp_path / "small.pth")
+    assert (tmp_path / "small.pth").stat().st_size < 1e6
+    for path in (tmp_path / "run" / "best.pth", tmp_path / "small.pth"):
+        facts = described(path)
+        assert facts["licence"].startswith("non-commercial use: UrbanSound8K")
+        assert facts["network"].startswith("v5-small, ")
+        assert re.fullmatch(r"\* --clip-seconds +0.5", facts["--clip-seconds"])
+
+
 def test_an_export_keeps_the_figures_and_no_folder(runs: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(runs / "second" / "best.pth")
     export(checkpoint, tmp_path / "small.pth")

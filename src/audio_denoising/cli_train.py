@@ -93,7 +93,7 @@ def train(
         typer.Option(
             help="Mixtures in one epoch.",
             metavar="N",
-            show_default="one for every speech file",
+            show_default="one for every speech file; v5: 8000",
             rich_help_panel=_OPTIMISATION,
         ),
     ] = None,

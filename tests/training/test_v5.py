@@ -190,6 +190,10 @@ def test_urban_sounds_make_the_weights_non_commercial(straight: Trained, tmp_pat
         shutil.copy(recording, tmp_path / "mine" / f"noise {number}.opus")
     assert train(tmp_path / "free", "v5", epochs=1, noise=tmp_path / "mine", recorder=told)
     assert told.summary.licence == ""
+    start = str(tmp_path / "urban" / "best.pth")
+    again: dict[str, Any] = {"epochs": 1, "noise": tmp_path / "mine", "start_from": start}
+    assert train(tmp_path / "tuned", "v5", recorder=told, **again)
+    assert "UrbanSound8K" in told.summary.licence  # what was heard once
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from .distributed import ALONE, Processes
 from .options import RICH, RunPlace, TrainingOptions
 from .validation import fixed_batches, mixtures_for
 
+NON_COMMERCIAL = "non-commercial use"  # how a licence with this condition begins
+
 _CPU = torch.device("cpu")
 
 
@@ -227,7 +229,7 @@ def sizes(train: Split, validation: Split) -> list[str]:
 def licence_of(noise: Sequence[Recording]) -> str:
     """What UrbanSound8K, where it is among the noise, demands of who uses the weights."""
     if any("UrbanSound8K" in r.path.parts or r.split_hint for r in noise):
-        return "non-commercial use: UrbanSound8K (CC BY-NC 3.0) is among the noise"
+        return f"{NON_COMMERCIAL}: UrbanSound8K (CC BY-NC 3.0) is among the noise"
     return ""
 
 

@@ -31,7 +31,7 @@ from .distributed import ALONE, Processes, local_device
 from .history import Row, save_history
 from .interruption import stop_on_signal
 from .learner import build_learner
-from .material import Material, find_material
+from .material import NON_COMMERCIAL, Material, find_material
 from .options import RunPlace, TrainingOptions, completed
 from .reporting import Reporter, Reporters, StepReport, Summary
 from .run_folder import RunFolder
@@ -103,7 +103,7 @@ class Trainer:
     def _run(self) -> bool:
         options = self.options
         material = find_material(options, self.place, self.processes, self.device)
-        self.licence = material.licence
+        self.licence = self.licence or material.licence
         steps = len(material) // options.batch_size
         if steps == 0:
             raise UserError(
@@ -295,8 +295,15 @@ class Trainer:
         )
         if self.average:
             self.average.resume(0)
+        self._inherit_licence(checkpoint)
         run = {"options": checkpoint.content.get("options", {}), "epochs": checkpoint.history}
         self.earlier = [*checkpoint.content.get("earlier", []), run]
+
+    def _inherit_licence(self, checkpoint: Checkpoint) -> None:
+        """What weights have once heard they do not unlearn."""
+        licence = str(checkpoint.content.get("licence", ""))
+        if licence.startswith(NON_COMMERCIAL):
+            self.licence = licence
 
     def _restore(self) -> None:
         checkpoint = self.folder.newest()
@@ -313,6 +320,7 @@ class Trainer:
                 f"{checkpoint.path} was trained with another {', '.join(different)}: give the same "
                 "options to resume it, or choose another --out"
             )
+        self._inherit_licence(checkpoint)
         try:
             self.learner.load_state_dict(content)
             if self.average:
