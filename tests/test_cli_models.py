@@ -73,7 +73,7 @@ def test_of_v5_the_licence_is_told_and_travels(tmp_path: Path) -> None:
     for path in (tmp_path / "run" / "best.pth", tmp_path / "small.pth"):
         facts = described(path)
         assert facts["licence"].startswith("non-commercial use: UrbanSound8K")
-        assert facts["network"].startswith("v5-small, ")
+        assert facts["network"].startswith("v5-small, 82,024 parameters")
         assert re.fullmatch(r"\* --clip-seconds +0.5", facts["--clip-seconds"])
 
 

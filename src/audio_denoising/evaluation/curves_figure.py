@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,7 +21,7 @@ from ..training.checkpoint import load_checkpoint, shipped
 _PANELS = (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)"))
 _AXES = (("steps", "optimiser steps"), ("hours", "hours of training"))
 _CURVES = ("train_loss", "validation_loss", "train_psnr", "validation_psnr")
-_NEEDED = ("step", "train_seconds", *_CURVES)
+_NEEDED = ("step", "train_seconds", "train_loss", "validation_loss")  # others leave a gap
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def load_curves(source: str) -> Curves:
         done = steps[-1] if steps else 0
     if not rows:
         raise UserError(f"the history of {source} is empty: train for an epoch first")
-    values = {key: [float(row[key]) for row in rows] for key in _CURVES}
+    values = {key: [float(row.get(key, math.nan)) for row in rows] for key in _CURVES}
     version = runs[-1]["options"]["version"]
     loss = VERSIONS[version].loss if version in VERSIONS else "loss"
     return Curves(title, loss, steps, hours, values, starts)
@@ -128,7 +129,7 @@ def _runs(source: str) -> tuple[list[dict[str, Any]], str]:
     """The run and, before it, those it started from; and what to call it."""
     path = Path(source)
     if source in VERSIONS:
-        content, title = _checkpoint(shipped(source)), f"{source}-small"
+        content, title = _checkpoint(shipped(source)), shipped(source).stem
     elif path.suffix == ".pth":
         content, title = _checkpoint(path), "/".join(path.parts[-2:])
     else:

@@ -49,12 +49,13 @@ def print_description(console: Console, checkpoint: Checkpoint) -> None:
 def _network(checkpoint: Checkpoint) -> dict[str, str]:
     """What the file is."""
     weights = checkpoint.model_state.values()
+    learned = [w for name, w in checkpoint.model_state.items() if ".running_" not in name]
     precisions = sorted({str(weight.dtype).removeprefix("torch.") for weight in weights})
     row = VERSIONS[checkpoint.version]
     use = "to clean with and to resume" if "optimiser" in checkpoint.content else "to clean with"
     return {
         "network": f"{checkpoint.version}-{checkpoint.size}, "
-        f"{sum(weight.numel() for weight in weights):,} parameters; loss {row.loss}, optimiser "
+        f"{sum(weight.numel() for weight in learned):,} parameters; loss {row.loss}, optimiser "
         f"{row.optimiser}, engine {row.engine}",
         "file": f"{checkpoint.path.stat().st_size / 1e6:.1f} MB in {', '.join(precisions)}, {use}",
     }
