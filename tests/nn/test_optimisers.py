@@ -264,5 +264,5 @@ def test_constant_schedule() -> None:
 
 
 def test_unknown_schedule_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown schedule 'step': use constant or cosine"):
+    with pytest.raises(ValueError, match="unknown schedule 'step': use constant, linear-end, cosine"):
         nn.Schedule("step")

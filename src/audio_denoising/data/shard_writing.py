@@ -88,7 +88,11 @@ def write_shards(
             raise CancelledError
         with lock:
             done += count
-            progress(done, total)
+            try:
+                progress(done, total)
+            except BaseException:
+                stop.set()  # before this thread takes up its next shard
+                raise
 
     def job(path: Path) -> tuple[Shard, dict[str, str], dict[Path, str]]:
         pieces, document = jobs[path]
