@@ -114,3 +114,12 @@ def test_committed_results_are_of_the_shipped_weights_on_the_whole_frozen_list()
     assert results["weights"] == {n: Candidate(n, n).digest() for n in results["weights"]}
     names = {NOISY, "v2", "v3", "v4", "torch", "noisereduce", "RNNoise"}
     assert names <= results["items"][0]["scores"].keys()
+
+
+def test_committed_results_of_v5_are_of_its_weights_on_both_whole_lists():
+    path = ROOT / readme.RESULTS / "quality_v5.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    judged = [(item["part"], item["sha256"]) for item in results["items"]]
+    assert judged == [(row.part, row.sha256) for each in (FIRST, SECOND) for row in each.rows()]
+    assert results["weights"] == {n: Candidate(n, n).digest() for n in ("v4", "v5")}
+    assert {"DeepFilterNet3", "GTCRN", "DTLN"} <= results["items"][0]["scores"].keys()
