@@ -33,9 +33,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def narrow() -> Iterator[None]:
-    """A network with a quarter of the work and of the bytes to save, here and in the runs."""
+    """A network with a quarter of the work and of the bytes to save, in this file and in its runs
+    alone."""
     with pytest.MonkeyPatch.context() as patch:
         widths = (8, 16, 32, 64, 128)
         patch.setitem(WIDTHS, "small", widths)
@@ -43,7 +44,7 @@ def narrow() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Patient:
     """A run of two epochs, and the same one killed half-way."""
     return Patient(tmp_path_factory.mktemp("patient"))
