@@ -13,7 +13,7 @@ _WORDS = {
     "lowest SI-SDR, dB": "최저 SI-SDR, dB",
     "processes of one thread": "스레드 하나인 프로세스",
     "training step, ours ÷ torch.nn": "학습 스텝, 이 엔진 ÷ torch.nn",
-    "ours, s of audio per core-second": "이 엔진, 코어 1초당 오디오(초)",
+    "ours, s of audio per core-second": "이 엔진, 코어 초당 오디오(초)",
     "part": "목록",
     "other domain": "다른 영역",
     "in a room": "방 안",
