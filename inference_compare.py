@@ -5,7 +5,7 @@ python inference_compare.py examples/noisy_street.wav --clean examples/clean_str
 
 import sys
 
-from audio_denoising.cli import main
+from audio_denoising.cli.app import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["compare"]

@@ -2,7 +2,7 @@
 
 import sys
 
-from audio_denoising.cli import main
+from audio_denoising.cli.app import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["train", "torch"]

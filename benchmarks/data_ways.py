@@ -25,17 +25,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from audio_denoising.data.corpus import Recording, index_noise, index_speech
-from audio_denoising.data.dataset import MixtureDataset, batches
-from audio_denoising.data.mixing import SILENCE, Stretches, Waveform, mix, power, read_segment
-from audio_denoising.data.mixtures import make_mixtures
-from audio_denoising.data.preparation import prepare
-from audio_denoising.data.prepared import open_cache
-from audio_denoising.data.shard_reading import ShardMixtures
-from audio_denoising.data.shard_writing import write_shards
-from audio_denoising.data.shards import find_shards
+from audio_denoising.corpora.corpus import Recording, index_noise, index_speech
 from audio_denoising.dsp.spectrum import SAMPLE_RATE, SEGMENT, image, stft
 from audio_denoising.errors import UserError
+from audio_denoising.mixing.dataset import MixtureDataset, batches
+from audio_denoising.mixing.mixing import SILENCE, Stretches, Waveform, mix, power, read_segment
+from audio_denoising.mixing.mixtures import make_mixtures
+from audio_denoising.mixing.preparation import prepare
+from audio_denoising.mixing.prepared import open_cache
+from audio_denoising.mixing.shard_reading import ShardMixtures
+from audio_denoising.mixing.shard_writing import write_shards
+from audio_denoising.mixing.shards import find_shards
 
 PLAIN, COLD, CACHED, SHARDS = "plain", "cold", "cached", "shards"
 WAYS = (PLAIN, COLD, CACHED, SHARDS)

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from audio_denoising.data.corpus import Recording, index_noise, index_speech
-from audio_denoising.data.frozen_set import SHORTEST_NOISE, draw, long_enough
-from audio_denoising.data.held_out import held_out_kinds
-from audio_denoising.data.splits import split
+from audio_denoising.corpora.corpus import Recording, index_noise, index_speech
+from audio_denoising.corpora.held_out import held_out_kinds
+from audio_denoising.corpora.splits import split
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.frozen_lists import (
@@ -43,6 +42,7 @@ from audio_denoising.evaluation.frozen_lists import (
 )
 from audio_denoising.evaluation.testset import URBANSOUND_CLASSES, digest, noise_class
 from audio_denoising.evaluation.unseen_noise import KINDS, SECONDS
+from audio_denoising.mixing.frozen_set import SHORTEST_NOISE, draw, long_enough
 
 SEED = 2026
 SNRS_DB = (0.0, 5.0, 10.0, 15.0)

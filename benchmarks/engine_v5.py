@@ -29,12 +29,12 @@ from rich.markdown import Markdown
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.dataset import MixtureDataset, batches
-from audio_denoising.data.mixing import mix_batch
+from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
+from audio_denoising.mixing.dataset import MixtureDataset, batches
+from audio_denoising.mixing.mixing import mix_batch
 from audio_denoising.models import build, build_twin
 from benchmarks.engine_report import with_spread
 from benchmarks.engine_rounds import Series, middle, ratio

@@ -6,7 +6,7 @@ small U-Net narrower.
 
 import os
 
-from audio_denoising.cli import main
+from audio_denoising.cli.app import main
 from audio_denoising.models import WIDTHS
 from audio_denoising.training import bank_material, validation
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from audio_denoising.errors import UserError
-from audio_denoising.training.checkpoint import load_checkpoint
+from audio_denoising.models.checkpoint import load_checkpoint
 from audio_denoising.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent

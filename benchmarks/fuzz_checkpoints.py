@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from audio_denoising.models import VERSIONS, build
-from audio_denoising.training.checkpoint import describe
+from audio_denoising.models.checkpoint import describe
 from benchmarks import fuzz_pickles
 from benchmarks.fuzz_mutators import mutated
 

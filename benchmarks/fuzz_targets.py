@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 
 # Here, so that a process has loaded them before the first file, whose limits they would count in.
-import audio_denoising.io.mux  # noqa: F401
-from audio_denoising.denoiser import Denoiser
-from audio_denoising.io.formats import CONTAINERS
-from audio_denoising.io.reading import AudioReader
-from audio_denoising.io.writing import default_output
+import audio_denoising.media.mux  # noqa: F401
+from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.media.formats import CONTAINERS
+from audio_denoising.media.reading import AudioReader
+from audio_denoising.media.writing import default_output
 from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, unet_torch  # noqa: F401
-from audio_denoising.training.checkpoint import build_model, export, load_checkpoint
+from audio_denoising.models.checkpoint import build_model, export, load_checkpoint
 
 _BLOCK = 1 << 18  # samples
 

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from audio_denoising.dsp.resampling import resample
-from audio_denoising.io.reading import read_audio
+from audio_denoising.media.reading import read_audio
 from benchmarks import side_by_side
 from benchmarks.engine import WIDE
 from benchmarks.inference_report import draw, inference_table

@@ -38,7 +38,7 @@ def load(side: str, model: str, threads: int) -> Clean:
     if side == OURS:
         import torch
 
-        from audio_denoising.denoiser import Denoiser
+        from audio_denoising.cleaning.denoiser import Denoiser
 
         torch.set_num_threads(threads)
         return Denoiser.from_pretrained(model, "cpu").denoise_file

@@ -23,13 +23,13 @@ from rich.markdown import Markdown
 from rich.progress import track
 
 from audio_denoising.cleaning.stream import StreamCleaner
-from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.mixing import mix, read_segment
-from audio_denoising.data.splits import split
+from audio_denoising.corpora.corpus import index_noise, index_speech
+from audio_denoising.corpora.splits import split
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.evaluation.metrics import si_sdr
-from audio_denoising.training.checkpoint import build_model, load_checkpoint, shipped
+from audio_denoising.mixing.mixing import mix, read_segment
+from audio_denoising.models.checkpoint import build_model, load_checkpoint, shipped
 from benchmarks import results_file
 from benchmarks.machine import describe_machine
 from benchmarks.markdown import markdown_table

@@ -25,12 +25,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markdown import Markdown
 
-from audio_denoising.data.mixtures import make_mixtures
 from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.errors import UserError
+from audio_denoising.mixing.mixtures import make_mixtures
 from audio_denoising.models import VERSIONS
+from audio_denoising.models.checkpoint import save_checkpoint
 from audio_denoising.nn import Schedule
-from audio_denoising.training.checkpoint import save_checkpoint
 from audio_denoising.training.learner import Learner, build_learner
 from audio_denoising.training.material import FolderMaterial
 from audio_denoising.training.options import RunPlace, TrainingOptions

@@ -39,7 +39,7 @@ from benchmarks.thrift import thrift_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results")
-HISTORIES = Path("src/audio_denoising/checkpoints")
+HISTORIES = Path("src/audio_denoising/weights")
 DOCUMENTS = (
     "README.md",
     "README.ko.md",

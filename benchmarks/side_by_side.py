@@ -77,7 +77,7 @@ def load(who: str) -> tuple[Callable[[Path, Path], object], Hops | None]:
     import torch
 
     from audio_denoising.cleaning.causal import CausalCleaner
-    from audio_denoising.denoiser import Denoiser
+    from audio_denoising.cleaning.denoiser import Denoiser
 
     torch.set_num_threads(1)
     denoiser = Denoiser.from_pretrained(who, "cpu")

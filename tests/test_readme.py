@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from audio_denoising import cli
+from audio_denoising.cli import app as cli
 from audio_denoising.evaluation.candidates import NOISY, Candidate
 from audio_denoising.evaluation.frozen_lists import FIRST, SECOND
-from audio_denoising.training.checkpoint import shipped
+from audio_denoising.models.checkpoint import shipped
 from benchmarks import readme
 
 ROOT = Path(__file__).resolve().parent.parent

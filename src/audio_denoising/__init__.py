@@ -9,16 +9,16 @@ The public names load on first use, so that ``import audio_denoising`` itself st
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
-from .waiting import wait_briefly
+from audio_denoising.errors import UserError
+from audio_denoising.waiting import wait_briefly
 
 if TYPE_CHECKING:
-    from audio_denoising.denoiser import Denoiser, denoise, denoise_file
+    from audio_denoising.cleaning.denoiser import Denoiser, denoise, denoise_file
 
 __version__ = "0.1.0"
 __all__ = ["Denoiser", "UserError", "denoise", "denoise_file", "__version__"]
 
-_LAZY = dict.fromkeys(("Denoiser", "denoise", "denoise_file"), "audio_denoising.denoiser")
+_LAZY = dict.fromkeys(("Denoiser", "denoise", "denoise_file"), "audio_denoising.cleaning.denoiser")
 
 wait_briefly()  # here, as torch is loaded after this package by all that is in it
 

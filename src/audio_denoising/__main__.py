@@ -1,6 +1,6 @@
 """``python -m audio_denoising`` is the ``denoise`` command."""
 
-from audio_denoising.cli import main
+from audio_denoising.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from .errors import UserError
+from audio_denoising.errors import UserError
 
 if TYPE_CHECKING:
     import torch

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from audio_denoising.cleaning.batch import run
+from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cleaning.jobs import Job
 from audio_denoising.cleaning.recording import Report
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.cleaning.stream import Progress
-from audio_denoising.denoiser import Denoiser
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
 

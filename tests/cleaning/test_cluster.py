@@ -19,14 +19,14 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from torch import Tensor
 
-from audio_denoising import cli
 from audio_denoising.cleaning import cluster, tasks
 from audio_denoising.cleaning.cluster import Loader, Result
+from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cleaning.settings import Settings
-from audio_denoising.denoiser import Denoiser
+from audio_denoising.cli import app as cli
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
-from audio_denoising.training.checkpoint import describe, save_checkpoint
+from audio_denoising.models.checkpoint import describe, save_checkpoint
 
 ray = pytest.importorskip("ray")
 

@@ -12,7 +12,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from audio_denoising.denoiser import Denoiser
+from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.errors import UserError
 
 

@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_denoising.denoiser import Denoiser
+from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.dsp.level import TARGET_DB, ActiveLevel
 from audio_denoising.evaluation.metrics import si_sdr
 

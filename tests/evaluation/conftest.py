@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_denoising.data.corpus import index_noise, index_speech
+from audio_denoising.corpora.corpus import index_noise, index_speech
 
 RATE = 16_000
 SPEAKERS = range(11, 21)

@@ -11,8 +11,8 @@ import soundfile
 from torch import Tensor
 from typer.testing import CliRunner
 
-from audio_denoising.cli import app
-from audio_denoising.denoiser import Denoiser
+from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.cli.app import app
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.comparison import Comparison, Take, align, compare, read_pair
 from audio_denoising.evaluation.comparison_figure import comparison_figure, overview
@@ -20,7 +20,7 @@ from audio_denoising.evaluation.comparison_folder import write_comparisons
 
 RATE = 16_000
 EXAMPLES = Path(__file__).parents[2] / "examples"
-HISTORY = EXAMPLES.parent / "src" / "audio_denoising" / "checkpoints" / "v4-small.json"
+HISTORY = EXAMPLES.parent / "src" / "audio_denoising" / "weights" / "v4-small.json"
 
 
 def unchanged(image: Tensor) -> Tensor:

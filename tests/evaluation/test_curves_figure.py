@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from audio_denoising import cli
+from audio_denoising.cli import app as cli
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.curves_figure import curves_figure, load_curves, write_curves
 

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 import soundfile
 
-from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.held_out import held_out
+from audio_denoising.corpora.corpus import index_noise, index_speech
+from audio_denoising.corpora.held_out import held_out
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.frozen_lists import FIRST, HELD_OUT, SECOND
 from benchmarks.draw_test_list import draw_list, draw_second_list, with_digests, write

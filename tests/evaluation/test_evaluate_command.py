@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from audio_denoising import cli
+from audio_denoising.cli import app as cli
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation import scores
 from audio_denoising.evaluation.peers import PEERS, Peer

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from audio_denoising.data.held_out import held_out, is_held_out
+from audio_denoising.corpora.held_out import held_out, is_held_out
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.frozen_lists import (
     CLEAN,

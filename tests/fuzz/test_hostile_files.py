@@ -21,15 +21,14 @@ import torch
 pytest.importorskip("resource", reason="limits of a process are a matter of Unix")
 
 from audio_denoising.errors import UserError
-from audio_denoising.io.reading import AudioReader, read_audio
+from audio_denoising.media.reading import AudioReader, read_audio
 from audio_denoising.models import VERSIONS
-from audio_denoising.training.checkpoint import export, load_checkpoint
+from audio_denoising.models.checkpoint import export, load_checkpoint
 from benchmarks import fuzz, fuzz_pickles
 from benchmarks.fuzz_checkpoints import archive, compression_bomb, valid
 from benchmarks.fuzz_targets import clean_media, use_checkpoint
 from benchmarks.fuzz_worker import Watched
-
-from .plants import unpickle
+from tests.fuzz.plants import unpickle
 
 CRASHES = Path(__file__).resolve().parent / "crashes"
 

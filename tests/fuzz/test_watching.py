@@ -10,8 +10,7 @@ import pytest
 pytest.importorskip("resource", reason="limits of a process are a matter of Unix")
 
 from benchmarks.fuzz_worker import Limits, Outcome, Watched
-
-from .plants import misbehave
+from tests.fuzz.plants import misbehave
 
 LIMITS = Limits(cpu_seconds=1, wall_seconds=60.0, memory_mib=600, data_mib=4000)
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from audio_denoising.data.corpus import Recording, index_noise, index_speech
+from audio_denoising.corpora.corpus import Recording, index_noise, index_speech
 from audio_denoising.errors import UserError
 from audio_denoising.mixing.bank import FRAME, Crops, SoundBank, fair_chances
 

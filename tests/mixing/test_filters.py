@@ -8,7 +8,7 @@ import scipy.signal
 import soundfile
 import torch
 
-from audio_denoising.data.corpus import index_noise
+from audio_denoising.corpora.corpus import index_noise
 from audio_denoising.mixing.filters import biquad, fast_size, low_pass
 from audio_denoising.mixing.rooms import LENGTH, load_rooms, made_rooms, reverberation_time
 

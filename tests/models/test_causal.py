@@ -15,18 +15,23 @@ import torch
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.dataset import MixtureDataset, batches
-from audio_denoising.data.mixing import mix_batch
+from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
+from audio_denoising.mixing.dataset import MixtureDataset, batches
+from audio_denoising.mixing.mixing import mix_batch
 from audio_denoising.models.causal import SIZES, build, overlapping_triangles
 from audio_denoising.models.causal_frames import FrameNetwork
 from audio_denoising.models.causal_torch import build_twin, spectrum_loss
 from audio_denoising.nn import gradient_check
 from audio_denoising.nn.batch_norm import folded
-
-from ..nn.parity import assert_parity, gradients_of, random_tensor, randomise, relative_error
+from tests.nn.parity import (
+    assert_parity,
+    gradients_of,
+    random_tensor,
+    randomise,
+    relative_error,
+)
 
 CORPUS = Path(__file__).parents[1] / "data"
 STEPS = 20

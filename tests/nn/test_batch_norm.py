@@ -10,8 +10,7 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.nn.batch_norm import folded
-
-from .parity import random_tensor, randomise, relative_error
+from tests.nn.parity import random_tensor, randomise, relative_error
 
 C = 6
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising import models, nn
-
-from .parity import KERNELS, random_tensor, randomise, relative_error
+from tests.nn.parity import KERNELS, random_tensor, randomise, relative_error
 
 PER_LAYER, PREDICTION, GRADIENT = 2e-2, 1e-2, 5e-2
 

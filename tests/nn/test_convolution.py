@@ -14,8 +14,7 @@ from audio_denoising import nn
 from audio_denoising.nn import row_lowering, tiles, winograd
 from audio_denoising.nn.geometry import output_size, transposed_size
 from audio_denoising.nn.winograd_basis import FOUR, TWO, Basis
-
-from .parity import (
+from tests.nn.parity import (
     DTYPES,
     FACTOR,
     KERNELS,

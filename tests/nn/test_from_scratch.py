@@ -26,8 +26,7 @@ from audio_denoising.models.causal_frames import FrameNetwork
 from audio_denoising.nn.batch_norm import folded
 from audio_denoising.training.learner import build_learner
 from audio_denoising.training.options import TrainingOptions
-
-from .parity import KERNELS, random_tensor
+from tests.nn.parity import KERNELS, random_tensor
 
 FORBIDDEN = re.compile(
     r"""

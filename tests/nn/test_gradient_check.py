@@ -10,8 +10,7 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.nn import gradient_check
-
-from .parity import KERNELS, random_tensor, randomise
+from tests.nn.parity import KERNELS, random_tensor, randomise
 
 Make = Callable[[str], nn.Module]  # from the name of the kernels
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising import nn
-
-from .parity import (
+from tests.nn.parity import (
     gradients_of,
     load_into,
     random_tensor,

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from audio_denoising import models, nn
 from audio_denoising.models.unet_torch import Mask as TorchMask
 from audio_denoising.models.unet_torch import UNetLevel as TorchUNetLevel
-
-from .parity import (
+from tests.nn.parity import (
     DTYPES,
     EXACT,
     FACTOR,

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.nn import memory
-
-from .parity import KERNELS, random_tensor, randomise
+from tests.nn.parity import KERNELS, random_tensor, randomise
 
 LARGE = memory.SMALL // 4  # float32 values of the smallest pooled buffer
 LIKE = torch.empty(0)

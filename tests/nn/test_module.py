@@ -9,8 +9,7 @@ import torch
 
 from audio_denoising import nn
 from audio_denoising.nn.initialisation import he_normal
-
-from .parity import random_tensor
+from tests.nn.parity import random_tensor
 
 
 def network() -> nn.Module:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising import nn
-
-from .parity import random_tensor, relative_error
+from tests.nn.parity import random_tensor, relative_error
 
 SHAPES = [(4, 3, 3, 3), (4,), (1, 4, 1, 1), (1,)]
 STEPS = 20

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising import nn
-
-from .parity import DTYPES, assert_parity, random_tensor, randomise
+from tests.nn.parity import DTYPES, assert_parity, random_tensor, randomise
 
 Plant = Callable[[nn.Conv2d], None]
 

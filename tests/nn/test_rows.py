@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from audio_denoising import nn
 from audio_denoising.models.causal_torch import LAYERS as TORCH
 from audio_denoising.nn import gradient_check
-
-from .parity import (
+from tests.nn.parity import (
     LAYOUTS,
     assert_parity,
     kept_tensors,

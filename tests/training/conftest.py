@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from audio_denoising.training.checkpoint import Checkpoint, load_checkpoint
-
-from .runs import train
+from audio_denoising.models.checkpoint import Checkpoint, load_checkpoint
+from tests.training.runs import train
 
 Trained = Callable[[str], Path]
 

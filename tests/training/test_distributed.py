@@ -16,8 +16,16 @@ from audio_denoising.errors import UserError
 from audio_denoising.training.distributed import ALONE, Processes, joined, local_device
 from audio_denoising.training.options import RunPlace
 from audio_denoising.training.trainer import Trainer
-
-from .runs import NARROW, NARROW_V5, NOISE, SPEECH, Recorder, content, options, train
+from tests.training.runs import (
+    NARROW,
+    NARROW_V5,
+    NOISE,
+    SPEECH,
+    Recorder,
+    content,
+    options,
+    train,
+)
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PROGRAM = f"""

@@ -16,9 +16,16 @@ from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.errors import UserError
 from audio_denoising.training.learner import Learner, build_learner
 from audio_denoising.training.validation import Validation
-
-from .conftest import Trained
-from .runs import Recorder, content, differences, options, quickly, rows, train
+from tests.training.conftest import Trained
+from tests.training.runs import (
+    Recorder,
+    content,
+    differences,
+    options,
+    quickly,
+    rows,
+    train,
+)
 
 CPU = torch.device("cpu")
 ENGINES = ("v2", "v4", "torch")

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from audio_denoising.training.interruption import stop_on_signal
-
-from .runs import NARROW, NOISE, SPEECH, Recorder, content, train
+from tests.training.runs import NARROW, NOISE, SPEECH, Recorder, content, train
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PROGRAM = f"""

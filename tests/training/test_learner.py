@@ -10,14 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.dataset import MixtureDataset, batches
-from audio_denoising.data.mixing import mix_batch
+from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp import spectrum
+from audio_denoising.mixing.dataset import MixtureDataset, batches
+from audio_denoising.mixing.mixing import mix_batch
 from audio_denoising.models import VERSIONS
 from audio_denoising.training.learner import ScratchLearner, TorchLearner, build_learner
-
-from .runs import NOISE, SPEECH, U_NETS, options
+from tests.training.runs import NOISE, SPEECH, U_NETS, options
 
 CPU = torch.device("cpu")
 

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.splits import split
+from audio_denoising.corpora.corpus import index_noise, index_speech
+from audio_denoising.corpora.splits import split
 from audio_denoising.errors import UserError
-
-from .runs import NOISE, SPEECH, Recorder, content, differences, train
+from tests.training.runs import NOISE, SPEECH, Recorder, content, differences, train
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny corpus as a set of shards, train and validation."""
     pytest.importorskip("webdataset")
-    from audio_denoising.data.shard_writing import write_shards
+    from audio_denoising.mixing.shard_writing import write_shards
 
     folder = tmp_path_factory.mktemp("shards")
     splits = split(index_speech(SPEECH), index_noise(NOISE))

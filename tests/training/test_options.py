@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from audio_denoising.cli import app
-from audio_denoising.data.augment import PRESETS
+from audio_denoising.cli.app import app
 from audio_denoising.errors import UserError
+from audio_denoising.mixing.augment import PRESETS
 from audio_denoising.nn import schedules
 from audio_denoising.training.options import (
     AUGMENTATIONS,

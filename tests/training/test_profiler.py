@@ -16,8 +16,7 @@ from audio_denoising.training.options import RunPlace
 from audio_denoising.training.profiler import ProfileReporter
 from audio_denoising.training.reporting import Reporters, StepReport
 from audio_denoising.training.trainer import Trainer
-
-from .runs import NOISE, SPEECH, Recorder, options, quickly
+from tests.training.runs import NOISE, SPEECH, Recorder, options, quickly
 
 
 class Switch(Recorder):

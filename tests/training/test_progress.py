@@ -12,8 +12,7 @@ from audio_denoising.training.options import RunPlace
 from audio_denoising.training.progress import TrainingDisplay, duration
 from audio_denoising.training.reporting import Summary
 from audio_denoising.training.trainer import Trainer
-
-from .runs import NOISE, SPEECH, options, quickly
+from tests.training.runs import NOISE, SPEECH, options, quickly
 
 
 def test_a_run_is_told_in_full(tmp_path: Path) -> None:

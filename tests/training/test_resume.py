@@ -11,15 +11,23 @@ from typing import Any
 import pytest
 import torch
 
-from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.preparation import prepare
+from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.errors import UserError
-from audio_denoising.training.checkpoint import export, load_checkpoint
+from audio_denoising.mixing.preparation import prepare
+from audio_denoising.models.checkpoint import export, load_checkpoint
 from audio_denoising.training.learner import ScratchLearner
 from audio_denoising.training.reporting import StepReport
-
-from .conftest import Trained
-from .runs import NOISE, SPEECH, Recorder, content, differences, quickly, rows, train
+from tests.training.conftest import Trained
+from tests.training.runs import (
+    NOISE,
+    SPEECH,
+    Recorder,
+    content,
+    differences,
+    quickly,
+    rows,
+    train,
+)
 
 
 def assert_same_run(a: Path, b: Path) -> None:

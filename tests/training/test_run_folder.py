@@ -12,16 +12,25 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from audio_denoising.data.single_run import single_run
+from audio_denoising.corpora.single_run import single_run
 from audio_denoising.errors import UserError, UserNotice
 from audio_denoising.models import build
+from audio_denoising.models.checkpoint import describe, load_checkpoint
 from audio_denoising.training import session, trainer
-from audio_denoising.training.checkpoint import describe, load_checkpoint
 from audio_denoising.training.options import RunPlace
 from audio_denoising.training.run_folder import RunFolder
-
-from .conftest import Trained
-from .runs import NOISE, SPEECH, Recorder, content, differences, options, quickly, rows, train
+from tests.training.conftest import Trained
+from tests.training.runs import (
+    NOISE,
+    SPEECH,
+    Recorder,
+    content,
+    differences,
+    options,
+    quickly,
+    rows,
+    train,
+)
 
 
 @pytest.fixture

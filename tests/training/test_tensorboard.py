@@ -26,8 +26,7 @@ from audio_denoising.training.tensorboard import (
 )
 from audio_denoising.training.trainer import Trainer
 from audio_denoising.training.validation import Clip
-
-from .runs import NOISE, SPEECH, Recorder, options, quickly
+from tests.training.runs import NOISE, SPEECH, Recorder, options, quickly
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 

@@ -16,11 +16,10 @@ import torch
 
 from audio_denoising.errors import UserError
 from audio_denoising.models import VERSIONS
-from audio_denoising.training.checkpoint import load_checkpoint
+from audio_denoising.models.checkpoint import load_checkpoint
 from audio_denoising.training.reporting import StepReport
-
-from .conftest import Trained
-from .runs import NOISE, SPEECH, TINY, Recorder, content, options, train
+from tests.training.conftest import Trained
+from tests.training.runs import NOISE, SPEECH, TINY, Recorder, content, options, train
 
 FIGURES = {
     *("epoch", "step", "hours", "train_loss", "train_psnr", "train_seconds"),

@@ -12,19 +12,28 @@ import soundfile
 import torch
 
 from audio_denoising import nn
-from audio_denoising.data.corpus import Recording
-from audio_denoising.data.held_out import held_out
+from audio_denoising.corpora.corpus import Recording
+from audio_denoising.corpora.held_out import held_out
 from audio_denoising.errors import UserError
 from audio_denoising.mixing.bank import SoundBank
 from audio_denoising.models import build
+from audio_denoising.models.checkpoint import build_model, load_checkpoint
 from audio_denoising.training.bank_material import BankMaterial, _may_be_heard
-from audio_denoising.training.checkpoint import build_model, load_checkpoint
 from audio_denoising.training.distributed import ALONE, Processes
 from audio_denoising.training.learner import ScratchLearner, TorchLearner
 from audio_denoising.training.options import RunPlace
-
-from .conftest import Trained
-from .runs import NOISE, SPEECH, Recorder, content, differences, options, quickly, rows, train
+from tests.training.conftest import Trained
+from tests.training.runs import (
+    NOISE,
+    SPEECH,
+    Recorder,
+    content,
+    differences,
+    options,
+    quickly,
+    rows,
+    train,
+)
 
 CPU = torch.device("cpu")
 

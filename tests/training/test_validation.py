@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_denoising.data.corpus import index_noise, index_speech
-from audio_denoising.data.splits import split
+from audio_denoising.corpora.corpus import index_noise, index_speech
+from audio_denoising.corpora.splits import split
 from audio_denoising.dsp.representation import DecibelImage, psnr
 from audio_denoising.training.validation import Validation, fixed_batches, mixtures_for
-
-from .runs import NOISE, SPEECH, quickly
+from tests.training.runs import NOISE, SPEECH, quickly
 
 
 class Fixed:

@@ -28,8 +28,8 @@ from audio_denoising.cleaning.tasks import Task
 from audio_denoising.errors import UserError, told
 
 if TYPE_CHECKING:
+    from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.cleaning.recording import Report
-    from audio_denoising.denoiser import Denoiser
 
 Load = Callable[[], "Denoiser"]
 """Makes a worker's network; travels to it."""

@@ -76,7 +76,7 @@ def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
                 f", or set TMPDIR to another folder"
             ) from error
         return path
-    from audio_denoising.io.writing import AudioWriter
+    from audio_denoising.media.writing import AudioWriter
 
     path = file_for("standard input", folder, raw)
     with AudioWriter(path, raw.rate, raw.channels, subtype="PCM_16") as writer:
@@ -116,7 +116,7 @@ def pour(path: Path, stream: BinaryIO, raw: Raw | None = None) -> None:
         else:
             import numpy as np
 
-            from audio_denoising.io.reading import AudioReader
+            from audio_denoising.media.reading import AudioReader
 
             with AudioReader(path) as reader:
                 for block in reader.blocks(_BLOCK):

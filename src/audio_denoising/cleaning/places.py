@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audio_denoising.errors import UserError
-from audio_denoising.io.formats import MEDIA_EXTENSIONS
-from audio_denoising.io.whole_file import hand_on_permissions
+from audio_denoising.media.formats import MEDIA_EXTENSIONS
+from audio_denoising.whole_file import hand_on_permissions
 
 # Here an object appears when its upload is complete. Elsewhere a file grows before all eyes.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss"})

@@ -18,8 +18,8 @@ from audio_denoising.cleaning.stream import Cleaner, Progress
 from audio_denoising.cleaning.target import Target
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.strength import Strength
-from audio_denoising.io.reading import AudioReader
-from audio_denoising.io.writing import AudioWriter
+from audio_denoising.media.reading import AudioReader
+from audio_denoising.media.writing import AudioWriter
 
 _BLOCK_SECONDS = 10  # read at once
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from audio_denoising.cleaning.jobs import Job
 from audio_denoising.device import check_device_name, check_precision
 from audio_denoising.dsp.strength import Strength
-from audio_denoising.shipped import DEFAULT, locate
+from audio_denoising.models.shipped import DEFAULT, locate
 
 if TYPE_CHECKING:
+    from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.cleaning.recording import Report
     from audio_denoising.cleaning.stream import Progress
-    from audio_denoising.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Settings:
         Raises:
             UserError: unknown model, device or precision.
         """
-        from audio_denoising.denoiser import Denoiser
+        from audio_denoising.cleaning.denoiser import Denoiser
 
         return Denoiser.from_pretrained(self.model, self.device, precision=self.precision)
 

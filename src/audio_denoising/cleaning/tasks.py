@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from audio_denoising.cleaning import jobs
 from audio_denoising.cleaning.places import Place, existing, found, is_address
 from audio_denoising.errors import UserError
-from audio_denoising.io.formats import MEDIA_EXTENSIONS
+from audio_denoising.media.formats import MEDIA_EXTENSIONS
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .stft import HalfOverlap
+from audio_denoising.dsp.stft import HalfOverlap
 
 HOP = 256  # samples at 16 kHz
 BINS = 256

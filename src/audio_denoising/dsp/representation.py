@@ -12,9 +12,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from . import spectrum
-from .compressed_spectrum import BINS, FLOOR, POWER, CompressedSpectrumLoss, Heard, hear, sound
-from .stft import HalfOverlap
+from audio_denoising.dsp import spectrum
+from audio_denoising.dsp.compressed_spectrum import (
+    BINS,
+    FLOOR,
+    POWER,
+    CompressedSpectrumLoss,
+    Heard,
+    hear,
+    sound,
+)
+from audio_denoising.dsp.stft import HalfOverlap
 
 SIGNALS: dict[str, dict[str, float]] = {
     "decibel image": {

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .constants import BINS as BINS
-from .constants import FFT_SIZE as FFT_SIZE
-from .constants import FLOOR_DB as FLOOR_DB
-from .constants import FRAMES as FRAMES
-from .constants import HOP as HOP
-from .constants import SAMPLE_RATE as SAMPLE_RATE
-from .constants import SEGMENT as SEGMENT
+from audio_denoising.dsp.constants import BINS as BINS
+from audio_denoising.dsp.constants import FFT_SIZE as FFT_SIZE
+from audio_denoising.dsp.constants import FLOOR_DB as FLOOR_DB
+from audio_denoising.dsp.constants import FRAMES as FRAMES
+from audio_denoising.dsp.constants import HOP as HOP
+from audio_denoising.dsp.constants import SAMPLE_RATE as SAMPLE_RATE
+from audio_denoising.dsp.constants import SEGMENT as SEGMENT
 
 _HALF = FFT_SIZE // 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UserError
+from audio_denoising.errors import UserError
 
 Waveform = npt.NDArray[np.float32]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..denoiser import Denoiser
-from ..dsp.spectrum import SAMPLE_RATE
-from ..models.versions import VERSIONS
-from ..shipped import has_weights, locate
-from .peers import PEERS, Cleaner, Waveform
+from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.evaluation.peers import PEERS, Cleaner, Waveform
+from audio_denoising.models.shipped import has_weights, locate
+from audio_denoising.models.versions import VERSIONS
 
 NOISY = "noisy input"
 MODELS = tuple(name for name in VERSIONS if has_weights(name))

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from ..denoiser import Denoiser
-from ..dsp.spectrum import SAMPLE_RATE
-from ..io.reading import read_audio
-from .alignment import check_pair, delay
-from .scores import METRICS, score
+from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.evaluation.alignment import check_pair, delay
+from audio_denoising.evaluation.scores import METRICS, score
+from audio_denoising.media.reading import read_audio
 
 Samples = npt.NDArray[np.float32]
 

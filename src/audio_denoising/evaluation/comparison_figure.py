@@ -14,8 +14,16 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from ..dsp.spectrum import BINS, FFT_SIZE, FLOOR_DB, HOP, SAMPLE_RATE, level_db, stft
-from .comparison import Comparison, Samples
+from audio_denoising.dsp.spectrum import (
+    BINS,
+    FFT_SIZE,
+    FLOOR_DB,
+    HOP,
+    SAMPLE_RATE,
+    level_db,
+    stft,
+)
+from audio_denoising.evaluation.comparison import Comparison, Samples
 
 Levels = npt.NDArray[np.float32]
 

@@ -8,12 +8,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
-from ..io.whole_file import save_whole
-from ..io.writing import AudioWriter
-from .comparison import RTF, Comparison
-from .comparison_figure import comparison_figure
-from .report import write_report
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.comparison import RTF, Comparison
+from audio_denoising.evaluation.comparison_figure import comparison_figure
+from audio_denoising.evaluation.report import write_report
+from audio_denoising.media.writing import AudioWriter
+from audio_denoising.whole_file import save_whole
 
 REPORT = "report.html"
 

@@ -13,10 +13,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import UserError
-from ..io.whole_file import save_whole
-from ..models import VERSIONS
-from ..training.checkpoint import load_checkpoint, shipped
+from audio_denoising.errors import UserError
+from audio_denoising.models import VERSIONS
+from audio_denoising.models.checkpoint import load_checkpoint, shipped
+from audio_denoising.whole_file import save_whole
 
 _PANELS = (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)"))
 _AXES = (("steps", "optimiser steps"), ("hours", "hours of training"))

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..dsp.spectrum import SAMPLE_RATE
-from ..errors import UserError
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.errors import UserError
 
 _SECONDS = 9.01  # the stretch that the network hears at once
 _STRETCH = int(_SECONDS * SAMPLE_RATE)

@@ -29,12 +29,12 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from ..data.corpus import Recording, index_noise
-from ..data.frozen_set import Choice
-from ..data.mixing import read_segment
-from ..errors import UserError
-from .testset import Item
-from .unseen_noise import write_clips
+from audio_denoising.corpora.corpus import Recording, index_noise
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.testset import Item
+from audio_denoising.evaluation.unseen_noise import write_clips
+from audio_denoising.mixing.frozen_set import Choice
+from audio_denoising.mixing.mixing import read_segment
 
 HELD_OUT, UNSEEN, CLEAN = "held-out", "unseen noise", "clean speech"
 OTHER, ROOM, QUIET = "other domain", "in a room", "quiet"

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ..dsp.spectrum import SAMPLE_RATE, image, level_db, stft
-from ..errors import UserError
+from audio_denoising.dsp.spectrum import SAMPLE_RATE, image, level_db, stft
+from audio_denoising.errors import UserError
 
 _FRAME_SECONDS = 0.030  # of the segmental SNR, a quarter of it from one frame to the next
 _FRAME_SNR_DB = (-10.0, 35.0)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UserError
+from audio_denoising.errors import UserError
 
 Frame = npt.NDArray[np.float32]
 

@@ -13,8 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from ..errors import UserError
-from .peer_streams import DTLN, GTCRN, DeepFilterNet, PeerStream, RNNoise
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.peer_streams import (
+    DTLN,
+    GTCRN,
+    DeepFilterNet,
+    PeerStream,
+    RNNoise,
+)
 
 Waveform = npt.NDArray[np.float32]
 Cleaner = Callable[[Waveform, int], Waveform]

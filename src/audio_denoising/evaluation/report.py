@@ -19,10 +19,10 @@ import matplotlib
 import numpy as np
 from matplotlib.image import imsave
 
-from ..dsp.spectrum import FLOOR_DB
-from ..io.whole_file import save_whole
-from .comparison import MEANINGS, Comparison
-from .comparison_figure import overview
+from audio_denoising.dsp.spectrum import FLOOR_DB
+from audio_denoising.evaluation.comparison import MEANINGS, Comparison
+from audio_denoising.evaluation.comparison_figure import overview
+from audio_denoising.whole_file import save_whole
 
 EMBEDDED_BYTES = 24_000_000  # of wav files; beyond that they stay beside the page
 

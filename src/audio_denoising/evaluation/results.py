@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..io.whole_file import save_whole
-from ..machine import cpu_field, versions
-from .candidates import Candidate
-from .peers import PEERS
-from .runner import Result
-from .scores import METRICS, PACKAGES
-from .summary import Means, PartSummary, real_time_factors
+from audio_denoising.evaluation.candidates import Candidate
+from audio_denoising.evaluation.peers import PEERS
+from audio_denoising.evaluation.runner import Result
+from audio_denoising.evaluation.scores import METRICS, PACKAGES
+from audio_denoising.evaluation.summary import Means, PartSummary, real_time_factors
+from audio_denoising.machine import cpu_field, versions
+from audio_denoising.whole_file import save_whole
 
 _VERSIONS = ("audio-denoising", "torch", "numpy", "soundfile", "soxr", *PACKAGES)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..dsp.spectrum import SAMPLE_RATE
-from .unseen_noise import uniform
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.evaluation.unseen_noise import uniform
 
 Waveform = npt.NDArray[np.float32]
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ..data.corpus import Recording
-from ..data.mixing import DamagedRecording
-from ..errors import UserError
-from .candidates import NOISY, Candidate
-from .peers import Cleaner
-from .scores import score
-from .testset import Item, at_16_khz, digest
+from audio_denoising.corpora.corpus import Recording
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.candidates import NOISY, Candidate
+from audio_denoising.evaluation.peers import Cleaner
+from audio_denoising.evaluation.scores import score
+from audio_denoising.evaluation.testset import Item, at_16_khz, digest
+from audio_denoising.mixing.mixing import DamagedRecording
 
 Scores = dict[str, float | None]
 

@@ -10,10 +10,10 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
-from ..dsp.spectrum import SAMPLE_RATE
-from ..errors import UserError
-from .dnsmos import dnsmos
-from .metrics import (
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.dnsmos import dnsmos
+from audio_denoising.evaluation.metrics import (
     image_psnr,
     log_spectral_distance,
     pesq_wb,

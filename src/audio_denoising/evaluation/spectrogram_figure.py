@@ -18,9 +18,17 @@ import soxr
 import torch
 from matplotlib.figure import Figure
 
-from ..dsp.spectrum import BINS, FFT_SIZE, FLOOR_DB, HOP, SAMPLE_RATE, level_db, stft
-from ..errors import UserError
-from ..io.whole_file import save_whole
+from audio_denoising.dsp.spectrum import (
+    BINS,
+    FFT_SIZE,
+    FLOOR_DB,
+    HOP,
+    SAMPLE_RATE,
+    level_db,
+    stft,
+)
+from audio_denoising.errors import UserError
+from audio_denoising.whole_file import save_whole
 
 Waveform = npt.NDArray[np.float32]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TypeVar
 
-from .intervals import Mean, bootstrap_mean
-from .runner import Result
-from .scores import METRICS
+from audio_denoising.evaluation.intervals import Mean, bootstrap_mean
+from audio_denoising.evaluation.runner import Result
+from audio_denoising.evaluation.scores import METRICS
 
 Group = TypeVar("Group", bound=Hashable)
 Means = dict[str, dict[str, Mean]]

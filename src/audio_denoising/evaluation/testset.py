@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from ..data.corpus import EXTENSIONS, Recording
-from ..data.frozen_set import Choice, looped
-from ..data.mixing import detailed_mix, power, read_segment
-from ..dsp.spectrum import SAMPLE_RATE
-from ..errors import UserError
-from ..io.reading import AudioReader, read_audio
-from .alignment import align, check_pair
-from .room import in_room
+from audio_denoising.corpora.corpus import EXTENSIONS, Recording
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.alignment import align, check_pair
+from audio_denoising.evaluation.room import in_room
+from audio_denoising.media.reading import AudioReader, read_audio
+from audio_denoising.mixing.frozen_set import Choice, looped
+from audio_denoising.mixing.mixing import detailed_mix, power, read_segment
 
 Waveform = npt.NDArray[np.float32]
 

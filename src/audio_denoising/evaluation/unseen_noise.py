@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ..dsp.spectrum import SAMPLE_RATE
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
 
 SECONDS = 12
 KINDS = ("talkers", "speech-shaped", "mains-hum", "phone-buzz", "modem")

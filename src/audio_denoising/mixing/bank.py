@@ -23,10 +23,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..data.corpus import Recording
-from ..data.mixing import DamagedRecording, read_segment
-from ..dsp.spectrum import SAMPLE_RATE
-from ..errors import UserError
+from audio_denoising.corpora.corpus import Recording
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.errors import UserError
+from audio_denoising.mixing.mixing import DamagedRecording, read_segment
 
 Array = npt.NDArray[Any]
 

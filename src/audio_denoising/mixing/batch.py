@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..dsp.spectrum import SAMPLE_RATE
-from .bank import Array, SoundBank, to_device
-from .choices import BABBLE, COLOURED, RECORDED, Choices, draw
-from .filters import biquad, fast_size, low_pass
-from .recipe import Recipe
-from .rooms import LENGTH, made_rooms
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.mixing.bank import Array, SoundBank, to_device
+from audio_denoising.mixing.choices import BABBLE, COLOURED, RECORDED, Choices, draw
+from audio_denoising.mixing.filters import biquad, fast_size, low_pass
+from audio_denoising.mixing.recipe import Recipe
+from audio_denoising.mixing.rooms import LENGTH, made_rooms
 
 _LEVEL_FRAME = SAMPLE_RATE // 10  # as in `dsp.level`
 _GATE = 0.1  # likewise

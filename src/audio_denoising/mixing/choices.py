@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..dsp.spectrum import SAMPLE_RATE
-from .bank import Array, Crops, SoundBank
-from .recipe import Range, Recipe
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.mixing.bank import Array, Crops, SoundBank
+from audio_denoising.mixing.recipe import Range, Recipe
 
 RECORDED, BABBLE, COLOURED = 0, 1, 2
 

@@ -3,7 +3,7 @@
 Read ``versions.py`` (which there are, and how each is trained), then ``unet.py`` and ``causal.py``.
 """
 
-from .versions import (
+from audio_denoising.models.versions import (
     COMPRESSED_SPECTRUM,
     DECIBEL_IMAGE,
     VERSIONS,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .. import nn
+    from audio_denoising import nn
 
 POSITIONS, FEATURES, OUTPUTS = 64, 12, 8  # as in dsp.compressed_spectrum
 
@@ -108,7 +108,7 @@ def build(size: str = "base") -> nn.Module:
     """
     import torch  # here: sizes are asked for where no network is needed
 
-    from .. import nn
+    from audio_denoising import nn
 
     widths = SIZES[size]
     model: nn.Module = assemble(nn, widths)

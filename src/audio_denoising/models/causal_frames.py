@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .. import nn
+from audio_denoising import nn
 
 Operation = Callable[[], object]
 

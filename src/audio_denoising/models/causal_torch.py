@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from .causal import SIZES, assemble, build
+from audio_denoising.models.causal import SIZES, assemble, build
 
 
 class FrequencyConv(torch.nn.Conv1d):

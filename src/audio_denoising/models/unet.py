@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .. import nn
+    from audio_denoising import nn
 
 WIDTHS = {
     "small": (16, 32, 64, 128, 256),
@@ -110,7 +110,7 @@ def build(plan: Plan, widths: tuple[int, ...], kernels: str = "fast") -> nn.Modu
     Raises:
         ValueError: unknown kernels.
     """
-    from .. import nn  # here: versions are asked for where no network is needed
+    from audio_denoising import nn  # here: versions are asked for where no network is needed
 
     model: nn.Module = assemble(nn, plan, widths)
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]

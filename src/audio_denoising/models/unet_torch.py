@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .unet import WIDTHS, assemble
-from .versions import VERSIONS, build
+from audio_denoising.models.unet import WIDTHS, assemble
+from audio_denoising.models.versions import VERSIONS, build
 
 
 class UNetLevel(torch.nn.Module):

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import causal, unet
+from audio_denoising.models import causal, unet
 
 if TYPE_CHECKING:
-    from .. import nn
+    from audio_denoising import nn
 
 WIDTHS = unet.WIDTHS
 
@@ -136,9 +136,9 @@ def build_twin(version: str, size: str | None = None) -> Any:
         KeyError: unknown version or size.
     """
     if VERSIONS[version].plan:
-        from . import unet_torch
+        from audio_denoising.models import unet_torch
 
         return unet_torch.build_twin(version, size)
-    from . import causal_torch
+    from audio_denoising.models import causal_torch
 
     return causal_torch.build_twin(size or VERSIONS[version].size)

@@ -13,23 +13,23 @@ Images are (N, C, F, T). In memory they are channels-last between the fast layer
 features are (T, N, F, C); H is their hidden size.
 """
 
-from .activations import LeakyReLU, RadialTanh, ReLU, Sigmoid, SiLU
-from .averaging import MovingAverage
-from .batch_norm import BatchNorm, BatchNormSiLU
-from .clipping import clip_gradient_norm, gradient_norm
-from .containers import Mask, Residual, Sequential, UNetLevel
-from .convolution import Conv2d, ConvTranspose2d
-from .frequency_convolution import FrequencyConv
-from .gradient_check import gradient_check
-from .gru import GRU
-from .linear import BandMatrix, ChannelBandMatrix, Linear
-from .losses import L1Loss, Loss, MSELoss
-from .module import Buffer, Module, Parameter
-from .optimisers import SGD, Adam, Optimiser
-from .pooling import MaxPool2d
-from .recompute import Recompute, recompute_levels
-from .schedules import Schedule
-from .statistics import take_statistics
+from audio_denoising.nn.activations import LeakyReLU, RadialTanh, ReLU, Sigmoid, SiLU
+from audio_denoising.nn.averaging import MovingAverage
+from audio_denoising.nn.batch_norm import BatchNorm, BatchNormSiLU
+from audio_denoising.nn.clipping import clip_gradient_norm, gradient_norm
+from audio_denoising.nn.containers import Mask, Residual, Sequential, UNetLevel
+from audio_denoising.nn.convolution import Conv2d, ConvTranspose2d
+from audio_denoising.nn.frequency_convolution import FrequencyConv
+from audio_denoising.nn.gradient_check import gradient_check
+from audio_denoising.nn.gru import GRU
+from audio_denoising.nn.linear import BandMatrix, ChannelBandMatrix, Linear
+from audio_denoising.nn.losses import L1Loss, Loss, MSELoss
+from audio_denoising.nn.module import Buffer, Module, Parameter
+from audio_denoising.nn.optimisers import SGD, Adam, Optimiser
+from audio_denoising.nn.pooling import MaxPool2d
+from audio_denoising.nn.recompute import Recompute, recompute_levels
+from audio_denoising.nn.schedules import Schedule
+from audio_denoising.nn.statistics import take_statistics
 
 __all__ = [
     "GRU",

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .memory import empty_like, scratch
-from .module import Module
-from .tiles import blocks
+from audio_denoising.nn.memory import empty_like, scratch
+from audio_denoising.nn.module import Module
+from audio_denoising.nn.tiles import blocks
 
 BLOCK = 1 << 16  # values: a block and its temporaries stay in the second-level cache
 SMALLEST = 1e-6  # modulus below which tanh(r) / r is 1 in every precision

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .containers import Sequential
-from .frequency_convolution import FrequencyConv
-from .linear import Linear, require_channels
-from .memory import empty
-from .module import Buffer, Module, Parameter
+from audio_denoising.nn.containers import Sequential
+from audio_denoising.nn.frequency_convolution import FrequencyConv
+from audio_denoising.nn.linear import Linear, require_channels
+from audio_denoising.nn.memory import empty
+from audio_denoising.nn.module import Buffer, Module, Parameter
 
 BLOCK = 1 << 16  # values: on a CPU a block stays in the second-level cache from pass to pass
 

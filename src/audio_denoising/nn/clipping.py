@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .module import Parameter
+from audio_denoising.nn.module import Parameter
 
 
 def gradient_norm(parameters: Sequence[Parameter]) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .module import Buffer, Module, Parameter
+from audio_denoising.nn.module import Buffer, Module, Parameter
 
 
 class Sequential(Module):

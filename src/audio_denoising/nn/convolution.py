@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import im2col, row_lowering, winograd
-from .geometry import Pair, pair, require_image, transposed_size
-from .initialisation import he_normal
-from .memory import product_type
-from .module import Module, Parameter
+from audio_denoising.nn import im2col, row_lowering, winograd
+from audio_denoising.nn.geometry import Pair, pair, require_image, transposed_size
+from audio_denoising.nn.initialisation import he_normal
+from audio_denoising.nn.memory import product_type
+from audio_denoising.nn.module import Module, Parameter
 
 KERNELS = ("fast", "reference")
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .linear import require_channels, uniform
-from .memory import empty, scratch
-from .module import Module, Parameter
-from .tiles import tiles
+from audio_denoising.nn.linear import require_channels, uniform
+from audio_denoising.nn.memory import empty, scratch
+from audio_denoising.nn.module import Module, Parameter
+from audio_denoising.nn.tiles import tiles
 
 
 class FrequencyConv(Module):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .module import Module
+from audio_denoising.nn.module import Module
 
 
 def gradient_check(

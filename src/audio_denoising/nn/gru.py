@@ -18,9 +18,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .linear import require_channels, uniform
-from .memory import empty
-from .module import Module, Parameter
+from audio_denoising.nn.linear import require_channels, uniform
+from audio_denoising.nn.memory import empty
+from audio_denoising.nn.module import Module, Parameter
 
 
 class GRU(Module):

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .geometry import Pair, output_size
-from .memory import sum_type
+from audio_denoising.nn.geometry import Pair, output_size
+from audio_denoising.nn.memory import sum_type
 
 
 def pad(x: Tensor, padding: Pair) -> Tensor:

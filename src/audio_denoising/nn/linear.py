@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .memory import empty
-from .module import Module, Parameter
+from audio_denoising.nn.memory import empty
+from audio_denoising.nn.module import Module, Parameter
 
 BLOCK = 1 << 18  # values that are worked on at once: 1 MiB in float32
 

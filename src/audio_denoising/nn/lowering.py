@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .geometry import Pair, output_size
-from .memory import in_type, scratch
-from .tiles import Tile, add_product, multiply, parts, tiles
+from audio_denoising.nn.geometry import Pair, output_size
+from audio_denoising.nn.memory import in_type, scratch
+from audio_denoising.nn.tiles import Tile, add_product, multiply, parts, tiles
 
 
 class Rows:

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .module import Parameter
-from .tiles import blocks
+from audio_denoising.nn.module import Parameter
+from audio_denoising.nn.tiles import blocks
 
 GROUP = 1 << 18  # values that are updated together: with all their state they fit the caches
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .geometry import Pair, output_size, pair, require_image
-from .module import Module
+from audio_denoising.nn.geometry import Pair, output_size, pair, require_image
+from audio_denoising.nn.module import Module
 
 
 class MaxPool2d(Module):

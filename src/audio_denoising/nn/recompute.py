@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from .containers import UNetLevel
-from .module import Buffer, Module, Parameter
+from audio_denoising.nn.containers import UNetLevel
+from audio_denoising.nn.module import Buffer, Module, Parameter
 
 
 class Recompute(Module):

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .geometry import Pair
-from .lowering import Lowered, Phases
-from .memory import channels_last, empty, in_type, product_type, scratch, sums
-from .tiles import add_outer_product, add_product, multiply, parts
+from audio_denoising.nn.geometry import Pair
+from audio_denoising.nn.lowering import Lowered, Phases
+from audio_denoising.nn.memory import channels_last, empty, in_type, product_type, scratch, sums
+from audio_denoising.nn.tiles import add_outer_product, add_product, multiply, parts
 
 
 def correlate(

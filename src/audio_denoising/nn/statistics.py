@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .batch_norm import BatchNorm
+from audio_denoising.nn.batch_norm import BatchNorm
 
 
 def take_statistics(model: Any, batches: Iterable[Tensor]) -> None:

@@ -23,10 +23,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .geometry import Pair, output_size
-from .memory import channels_last, empty, product_type, scratch
-from .tiles import Tile, tiles
-from .winograd_basis import FOUR, TWO, Basis, combine
+from audio_denoising.nn.geometry import Pair, output_size
+from audio_denoising.nn.memory import channels_last, empty, product_type, scratch
+from audio_denoising.nn.tiles import Tile, tiles
+from audio_denoising.nn.winograd_basis import FOUR, TWO, Basis, combine
 
 LARGEST_KERNEL = 1 << 22  # values of a transformed kernel; its gradient takes as much again
 FEWEST_CHANNELS = 64  # below, the transforms cost too much

@@ -14,21 +14,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..data.corpus import Recording, index_noise
-from ..data.held_out import is_held_out
-from ..data.mixtures import Pair
-from ..data.splits import TEST_FOLD, Split
-from ..dsp.compressed_spectrum import HOP
-from ..dsp.constants import SAMPLE_RATE
-from ..errors import UserError
-from ..mixing.bank import SoundBank
-from ..mixing.batch import Mixer
-from ..mixing.recipe import Recipe
-from ..mixing.rooms import load_rooms
-from . import validation
-from .distributed import Processes
-from .material import divided, licence_of, sizes
-from .options import RunPlace, TrainingOptions
+from audio_denoising.corpora.corpus import Recording, index_noise
+from audio_denoising.corpora.held_out import is_held_out
+from audio_denoising.corpora.splits import TEST_FOLD, Split
+from audio_denoising.dsp.compressed_spectrum import HOP
+from audio_denoising.dsp.constants import SAMPLE_RATE
+from audio_denoising.errors import UserError
+from audio_denoising.mixing.bank import SoundBank
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.mixtures import Pair
+from audio_denoising.mixing.recipe import Recipe
+from audio_denoising.mixing.rooms import load_rooms
+from audio_denoising.training import validation
+from audio_denoising.training.distributed import Processes
+from audio_denoising.training.material import divided, licence_of, sizes
+from audio_denoising.training.options import RunPlace, TrainingOptions
 
 LONG_FROM = 0.8  # of the steps of a run that ends: then half as many mixtures, twice as long
 STATISTICS = 40  # batches

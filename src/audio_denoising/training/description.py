@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
-from ..counting import counted
-from ..errors import UserError
-from ..models import VERSIONS
-from .checkpoint import Checkpoint
-from .history import Row
-from .options import TrainingOptions, completed, option_name
-from .progress import duration
+from audio_denoising.counting import counted
+from audio_denoising.errors import UserError
+from audio_denoising.models import VERSIONS
+from audio_denoising.models.checkpoint import Checkpoint
+from audio_denoising.training.history import Row
+from audio_denoising.training.options import TrainingOptions, completed, option_name
+from audio_denoising.training.progress import duration
 
 _APART = ("version", "size", "speech_weights", "noise_weights")  # told by other lines
 _PLACES = ("speech", "noise", "rooms", "device", "processes")  # likewise

@@ -16,9 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..errors import UserError
-from ..nn import Parameter
-from .run_folder import restarts
+from audio_denoising.errors import UserError
+from audio_denoising.nn import Parameter
+from audio_denoising.training.run_folder import restarts
 
 BUCKET = 1 << 20  # gradients (4 MB) that travel together
 

@@ -26,12 +26,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .. import nn
-from ..dsp.representation import CompressedSpectrum, DecibelImage, Representation
-from ..errors import UserError
-from ..models import COMPRESSED_SPECTRUM, VERSIONS, Version, build, build_twin
-from .distributed import ALONE, GradientMean, Processes
-from .options import TrainingOptions
+from audio_denoising import nn
+from audio_denoising.dsp.representation import CompressedSpectrum, DecibelImage, Representation
+from audio_denoising.errors import UserError
+from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS, Version, build, build_twin
+from audio_denoising.training.distributed import ALONE, GradientMean, Processes
+from audio_denoising.training.options import TrainingOptions
 
 LOSSES = {"MSE": nn.MSELoss, "L1": nn.L1Loss}
 LIBRARY_LOSSES = {"MSE": torch.nn.MSELoss, "L1": torch.nn.L1Loss}
@@ -164,7 +164,7 @@ class TorchLearner:
     ) -> None:
         from torch.nn.parallel import DistributedDataParallel
 
-        from ..models.unet_torch import recompute_levels
+        from audio_denoising.models.unet_torch import recompute_levels
 
         row = VERSIONS[options.version]
         self.device = device

@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..counting import counted
-from ..data.augment import preset
-from ..data.corpus import Recording, join, recordings_of, scan_noise, scan_speech
-from ..data.dataset import MixtureDataset, batches
-from ..data.mixing import Stretches, read_segment
-from ..data.mixtures import Pair, mixed
-from ..data.prepared import open_cache
-from ..data.shards import is_shards
-from ..data.sources import Chances, noise_chances, speech_chances
-from ..data.splits import Split, Splits, split
-from ..errors import UserError
-from .distributed import ALONE, Processes
-from .options import RICH, RunPlace, TrainingOptions
-from .validation import fixed_batches, mixtures_for
+from audio_denoising.corpora.corpus import Recording, join, recordings_of, scan_noise, scan_speech
+from audio_denoising.corpora.sources import Chances, noise_chances, speech_chances
+from audio_denoising.corpora.splits import Split, Splits, split
+from audio_denoising.counting import counted
+from audio_denoising.errors import UserError
+from audio_denoising.mixing.augment import preset
+from audio_denoising.mixing.dataset import MixtureDataset, batches
+from audio_denoising.mixing.mixing import Stretches, read_segment
+from audio_denoising.mixing.mixtures import Pair, mixed
+from audio_denoising.mixing.prepared import open_cache
+from audio_denoising.mixing.shards import is_shards
+from audio_denoising.training.distributed import ALONE, Processes
+from audio_denoising.training.options import RICH, RunPlace, TrainingOptions
+from audio_denoising.training.validation import fixed_batches, mixtures_for
 
 NON_COMMERCIAL = "non-commercial use"  # how a licence with this condition begins
 
@@ -71,7 +71,7 @@ def find_material(
     """
     kinds = {is_shards(str(each)) for each in (*place.speech, *place.noise)}
     if options.augmentation == RICH:
-        from .bank_material import BankMaterial
+        from audio_denoising.training.bank_material import BankMaterial
 
         if kinds != {False}:
             raise UserError(f"{options.version} trains from folders: give those of the shards")
@@ -81,7 +81,7 @@ def find_material(
     if kinds == {False}:
         return FolderMaterial(options, place, processes, device)
     if kinds == {True}:
-        from .shard_material import ShardMaterial
+        from audio_denoising.training.shard_material import ShardMaterial
 
         return ShardMaterial(options, place, processes, device)
     raise UserError(

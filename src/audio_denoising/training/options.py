@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..models import COMPRESSED_SPECTRUM, VERSIONS
+from audio_denoising.errors import UserError
+from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS
 
 AUGMENTATIONS = ("original", "wide", "varied")  # see `data.augment`, which takes time to load
 RICH = "rich"  # see `mixing.recipe`

@@ -14,12 +14,12 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..counting import counted
-from .history import Row
-from .material import Material
-from .options import TrainingOptions
-from .reporting import StepReport, Summary
-from .validation import Clip
+from audio_denoising.counting import counted
+from audio_denoising.training.history import Row
+from audio_denoising.training.material import Material
+from audio_denoising.training.options import TrainingOptions
+from audio_denoising.training.reporting import StepReport, Summary
+from audio_denoising.training.validation import Clip
 
 _NAMED = 5  # damaged files that are named
 

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import torch
 
-from .history import Row
-from .material import Material
-from .validation import Clip
+from audio_denoising.training.history import Row
+from audio_denoising.training.material import Material
+from audio_denoising.training.validation import Clip
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, UserNotice
-from ..io.whole_file import remove_leftovers, require_writable
+from audio_denoising.errors import UserError, UserNotice
+from audio_denoising.whole_file import remove_leftovers, require_writable
 
 if TYPE_CHECKING:  # with torch behind it, which a wrong --out need not wait for
-    from .checkpoint import Checkpoint
+    from audio_denoising.models.checkpoint import Checkpoint
 
 KEEP_EVERY = 5  # epochs
 
@@ -72,7 +72,7 @@ class RunFolder:
         Raises:
             UserError: that is not possible; both files are as they were.
         """
-        from .checkpoint import save_checkpoint
+        from audio_denoising.models.checkpoint import save_checkpoint
 
         # A damaged file must not take the place of the one that the run has gone on from.
         former = None if self._last_is_damaged else self.previous
@@ -85,7 +85,7 @@ class RunFolder:
         Raises:
             UserError: that is not possible; what was there before still is.
         """
-        from .checkpoint import save_checkpoint
+        from audio_denoising.models.checkpoint import save_checkpoint
 
         if is_best:
             save_checkpoint(self.path / "best.pth", content)
@@ -98,7 +98,7 @@ class RunFolder:
         Raises:
             UserError: there is none, or it is not of this program.
         """
-        from .checkpoint import UnreadableCheckpoint, load_checkpoint
+        from audio_denoising.models.checkpoint import UnreadableCheckpoint, load_checkpoint
 
         try:
             return load_checkpoint(self.last)
@@ -123,7 +123,7 @@ class RunFolder:
 
     def _way_out(self) -> str:
         """What is left to somebody who has lost both checkpoints."""
-        from .checkpoint import load_checkpoint
+        from audio_denoising.models.checkpoint import load_checkpoint
 
         kept = sorted(self.path.glob("epoch_*.pth"), reverse=True)
         for path in (self.path / "best.pth", *kept):

@@ -6,12 +6,12 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from ..data.single_run import single_run
-from .distributed import joined
-from .options import RunPlace, TrainingOptions
-from .progress import TrainingDisplay
-from .reporting import Reporter, Reporters
-from .trainer import Trainer
+from audio_denoising.corpora.single_run import single_run
+from audio_denoising.training.distributed import joined
+from audio_denoising.training.options import RunPlace, TrainingOptions
+from audio_denoising.training.progress import TrainingDisplay
+from audio_denoising.training.reporting import Reporter, Reporters
+from audio_denoising.training.trainer import Trainer
 
 
 def run(
@@ -37,12 +37,12 @@ def run(
             stack.enter_context(single_run(place.out))
         watching: list[Reporter] = []
         if processes.leads and tensorboard:
-            from .tensorboard import TensorBoardReporter
+            from audio_denoising.training.tensorboard import TensorBoardReporter
 
             logs = TensorBoardReporter(place.out / "tensorboard", options)
             watching.append(stack.enter_context(logs))
         if processes.leads and profile:
-            from .profiler import ProfileReporter
+            from audio_denoising.training.profiler import ProfileReporter
 
             trace = ProfileReporter(
                 place.out / "profile.json",

@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..counting import counted
-from ..data.augment import preset
-from ..data.mixing import Stretches
-from ..data.mixtures import Pair, mixed
-from ..data.shard_reading import ShardMixtures
-from ..data.shards import ShardSet, find_shards, require_apart, sibling
-from ..errors import UserError
-from . import validation
-from .distributed import ALONE, Processes
-from .options import RunPlace, TrainingOptions
+from audio_denoising.counting import counted
+from audio_denoising.errors import UserError
+from audio_denoising.mixing.augment import preset
+from audio_denoising.mixing.mixing import Stretches
+from audio_denoising.mixing.mixtures import Pair, mixed
+from audio_denoising.mixing.shard_reading import ShardMixtures
+from audio_denoising.mixing.shards import ShardSet, find_shards, require_apart, sibling
+from audio_denoising.training import validation
+from audio_denoising.training.distributed import ALONE, Processes
+from audio_denoising.training.options import RunPlace, TrainingOptions
 
 
 class ShardMaterial:

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..dsp.spectrum import SAMPLE_RATE
-from ..errors import UserError
-from .history import Row
-from .material import Material
-from .options import TrainingOptions
-from .reporting import StepReport, Summary
-from .validation import Clip
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.errors import UserError
+from audio_denoising.training.history import Row
+from audio_denoising.training.material import Material
+from audio_denoising.training.options import TrainingOptions
+from audio_denoising.training.reporting import StepReport, Summary
+from audio_denoising.training.validation import Clip
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

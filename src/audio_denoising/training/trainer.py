@@ -20,23 +20,23 @@ from typing import Any
 
 import torch
 
-from ..device import pick_device
-from ..dsp.constants import SAMPLE_RATE, SEGMENT
-from ..errors import UserError
-from ..nn import MovingAverage, Schedule, take_statistics
-from ..nn.memory import release
-from ..shipped import locate
-from .checkpoint import Checkpoint, describe, load_checkpoint
-from .distributed import ALONE, Processes, local_device
-from .history import Row, save_history
-from .interruption import stop_on_signal
-from .learner import build_learner
-from .material import NON_COMMERCIAL, Material, find_material
-from .options import RunPlace, TrainingOptions, completed
-from .reporting import Reporter, Reporters, StepReport, Summary
-from .run_folder import RunFolder
-from .tally import Tally
-from .validation import Clip, Validation
+from audio_denoising.device import pick_device
+from audio_denoising.dsp.constants import SAMPLE_RATE, SEGMENT
+from audio_denoising.errors import UserError
+from audio_denoising.models.checkpoint import Checkpoint, describe, load_checkpoint
+from audio_denoising.models.shipped import locate
+from audio_denoising.nn import MovingAverage, Schedule, take_statistics
+from audio_denoising.nn.memory import release
+from audio_denoising.training.distributed import ALONE, Processes, local_device
+from audio_denoising.training.history import Row, save_history
+from audio_denoising.training.interruption import stop_on_signal
+from audio_denoising.training.learner import build_learner
+from audio_denoising.training.material import NON_COMMERCIAL, Material, find_material
+from audio_denoising.training.options import RunPlace, TrainingOptions, completed
+from audio_denoising.training.reporting import Reporter, Reporters, StepReport, Summary
+from audio_denoising.training.run_folder import RunFolder
+from audio_denoising.training.tally import Tally
+from audio_denoising.training.validation import Clip, Validation
 
 SKIPPED_IN_A_ROW = 5  # steps
 

@@ -10,14 +10,14 @@ from itertools import islice
 import numpy as np
 from torch import Tensor
 
-from ..data.dataset import VALIDATION_SIZE, MixtureDataset, Reader, batches
-from ..data.mixing import read_segment
-from ..data.mixtures import Pair, mixed
-from ..data.splits import Split
-from ..dsp.spectrum import image, stft
-from ..evaluation.metrics import si_sdr
-from .distributed import ALONE, Processes
-from .learner import Learner
+from audio_denoising.corpora.splits import Split
+from audio_denoising.dsp.spectrum import image, stft
+from audio_denoising.evaluation.metrics import si_sdr
+from audio_denoising.mixing.dataset import VALIDATION_SIZE, MixtureDataset, Reader, batches
+from audio_denoising.mixing.mixing import read_segment
+from audio_denoising.mixing.mixtures import Pair, mixed
+from audio_denoising.training.distributed import ALONE, Processes
+from audio_denoising.training.learner import Learner
 
 FEWEST = 8  # mixtures: a mean over less says nothing
 CLIPS = 4  # that logs show

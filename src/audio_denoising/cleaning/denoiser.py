@@ -1,0 +1,350 @@
+"""The one object users hold: noisy speech in, clean speech out, same length, rate and channels.
+
+How a signal is cleaned is in ``cleaning.stream``, how a file is in ``cleaning.recording``.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO, cast, overload
+
+import numpy as np
+import torch
+
+from audio_denoising.cleaning.causal import CausalCleaner
+from audio_denoising.cleaning.rate import checked_rate
+from audio_denoising.cleaning.recording import Report, clean_recording
+from audio_denoising.cleaning.stream import Cleaner, Model, Progress, StreamCleaner
+from audio_denoising.cleaning.target import Target
+from audio_denoising.device import PRECISIONS, check_precision, pick_device, usual_defaults
+from audio_denoising.dsp.level import ActiveLevel
+from audio_denoising.dsp.resampling import Samples
+from audio_denoising.dsp.strength import Strength
+from audio_denoising.errors import UserError
+from audio_denoising.media.arrays import Audio, from_samples, to_samples
+from audio_denoising.media.paths import refuse_address
+from audio_denoising.media.reading import read_audio
+from audio_denoising.media.writing import default_output
+from audio_denoising.models.shipped import DEFAULT, locate
+from audio_denoising.nn import Module
+from audio_denoising.nn.batch_norm import folded
+
+Content = str | os.PathLike[str] | BinaryIO
+"""The name of a file, or an open one."""
+
+
+class Denoiser:
+    """Removes noise from speech with one network. It can be pickled, and shared by threads.
+
+    Args:
+        model: a version whose weights ship with the package (``v4``), a checkpoint file (a name
+            that ends in ``.pth`` or has a folder), or a network of your own, which takes noisy
+            images ``(N, 1, 256, 256)`` and returns predicted clean ones. Of a module a copy is
+            used, in evaluation mode and on the device; yours stays as it is.
+        name: what to call the model in reports.
+        device: where to compute: ``auto``, ``cpu``, ``cuda`` ...; ``auto`` takes a GPU where there
+            is one.
+        batch_size: windows of 2.55 s shown to the model at once.
+        precision: ``fp32``, or ``bf16`` to show the model images in bfloat16, which is faster where
+            the processor has it and less exact (a level is off by up to 0.3 dB).
+
+    Raises:
+        UserError: unknown version, unreadable checkpoint, unknown device or precision.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Model = DEFAULT,
+        *,
+        name: str = "",
+        device: str | torch.device = "auto",
+        batch_size: int = 8,
+        precision: str = "fp32",
+    ) -> None:
+        check_precision(precision)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"batch_size is {batch_size!r}: give a whole number of 1 or more")
+        chosen = pick_device(device)
+        dtype: torch.dtype = getattr(torch, PRECISIONS[precision])
+        with usual_defaults():
+            if isinstance(model, str | Path):
+                # Here, not above: a model of your own needs neither.
+                from audio_denoising.models.checkpoint import build_model, load_checkpoint
+                from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
+
+                checkpoint = load_checkpoint(locate(model))
+                name = name or f"{checkpoint.version}-{checkpoint.size}"
+                model = build_model(checkpoint, chosen)
+                if VERSIONS[checkpoint.version].hears == COMPRESSED_SPECTRUM:
+                    assert isinstance(model, Module)
+                    if precision != "fp32":
+                        raise UserError(
+                            f"{name} computes in fp32 alone: choose that, or another model"
+                        )
+                    self._cleaner: Cleaner = CausalCleaner(folded(model), name, chosen)
+                    return
+            elif isinstance(model, torch.nn.Module | Module):
+                model = copy.deepcopy(model).eval().to(device=chosen)
+            elif not callable(model):
+                raise UserError(
+                    f"a {type(model).__name__} is no model: give the name of a version, such as "
+                    f"v4, a checkpoint file, or a network"
+                )
+            if isinstance(model, torch.nn.Module):  # ours take the type of the image by themselves
+                model = model.to(dtype)
+        self._cleaner = StreamCleaner(model, name or "model", chosen, dtype, batch_size)
+
+    def __repr__(self) -> str:
+        return f"Denoiser({self.name} on {self.device})"
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self._cleaner.name
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self._cleaner.device
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path = DEFAULT,
+        device: str | torch.device = "auto",
+        *,
+        precision: str = "fp32",
+    ) -> Denoiser:
+        """The same as ``Denoiser(name_or_path, device=device, precision=precision)``."""
+        return cls(name_or_path, device=device, precision=precision)
+
+    @overload
+    def __call__(
+        self,
+        x: Content,
+        sample_rate: int | None = None,
+        *,
+        strength: float = 100.0,
+        limit: float | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Samples, int]: ...
+
+    @overload
+    def __call__(
+        self,
+        x: Audio,
+        sample_rate: int,
+        *,
+        strength: float = 100.0,
+        limit: float | None = None,
+        progress: Progress | None = None,
+    ) -> Audio: ...
+
+    def __call__(
+        self,
+        x: Audio | Content,
+        sample_rate: int | None = None,
+        *,
+        strength: float = 100.0,
+        limit: float | None = None,
+        progress: Progress | None = None,
+    ) -> Audio | tuple[Samples, int]:
+        """Denoise an array, a tensor, or the content of a file.
+
+        ``denoised = x - noise``: what was taken out is the difference.
+
+        Args:
+            x: waveform ``(samples,)`` or ``(channels, samples)`` of any length. Floating point with
+                full scale at 1, or int16 or int32. Or a file, by its name or opened for reading
+                in binary, which is read as a whole; `denoise_file` cleans one of any length into
+                another.
+            sample_rate: in Hz, a whole number. Of a file it is known; if given, it must be that.
+            strength: percent of the noise removal, 100 for all of it:
+                ``out = s · clean + (1 - s) · x`` with ``s = strength / 100``.
+            limit: no noise is turned down by more dB than this:
+                ``clean`` above is ``(1 - f) · clean + f · x`` with ``f = 10^(-limit / 20)``.
+            progress: called now and then with (seconds done, seconds in all).
+
+        Returns:
+            The same type, shape and dtype (and device, for a tensor). Integers that would go beyond
+            full scale stay at it. For a file a pair: float32 ``(channels, samples)``, and the
+            sample rate in Hz.
+
+        Raises:
+            UserError: the array is not such a waveform (one that lies the other way round is told
+                to be), the file cannot be read, or an option is out of range.
+        """
+        chosen = Strength(strength, limit)
+        given = None if sample_rate is None else checked_rate(sample_rate)
+        if isinstance(x, str | os.PathLike) or hasattr(x, "read"):
+            samples, rate = _read(cast(Content, x))
+            if given not in (None, rate):
+                raise UserError(f"the file has {rate} Hz, not {given}: leave the sample rate out")
+            return self._clean(samples, checked_rate(rate), chosen, progress), rate
+        samples = to_samples(x)
+        if given is None:
+            raise UserError("give the sample rate of the array, for example denoiser(x, 16000)")
+        return from_samples(self._clean(samples, given, chosen, progress), like=x)
+
+    def denoise_file(
+        self,
+        input: str | os.PathLike[str],
+        output: str | os.PathLike[str] | None = None,
+        *,
+        strength: float = 100.0,
+        limit: float | None = None,
+        save_noise: str | os.PathLike[str] | None = None,
+        force: bool = False,
+        in_place: bool = False,
+        salvage: bool = False,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Denoise a file of any length into another, in bounded memory.
+
+        The output has the length, rate and channels of the input, and its bit depth where the
+        output's format allows. It appears whole or not at all.
+
+        Args:
+            input: any audio or video file that FFmpeg reads.
+            output: the file to write; its extension decides the format, and its folder is made
+                where need be. Left out, it is ``NAME_denoised.wav`` beside the input (a video
+                stays one).
+            strength: percent of the noise removal, as in ``denoiser(x, rate, strength=...)``.
+            limit: dB by which noise is turned down at most, likewise.
+            save_noise: a second file for what was taken out: input less output.
+            force: replace existing outputs.
+            in_place: replace the input, once its cleaned form is complete; ``output`` is left out.
+            salvage: of a damaged input clean what can be read, and tell so in `Report.damage`;
+                otherwise it is refused.
+            progress: called now and then with (seconds done, seconds in all).
+
+        Raises:
+            UserError: the input cannot be read, an output cannot be written, or an option is out of
+                range.
+        """
+        for name in (input, *(name for name in (output, save_noise) if name is not None)):
+            if not isinstance(name, str | os.PathLike):
+                raise UserError(
+                    f"denoise_file takes names of files, not a {type(name).__name__}: save it to a "
+                    f"file, or call the Denoiser itself with it"
+                )
+        refuse_address(str(input))
+        input = Path(input)
+        if in_place and output is not None and Path(output) != input:
+            raise UserError("replacing the input and writing another output exclude each other")
+        path = Path(output) if output is not None else input if in_place else default_output(input)
+        noise = None if save_noise is None else Path(save_noise)
+        target, mix = Target(path, noise, force, in_place), Strength(strength, limit)
+        with usual_defaults():
+            return clean_recording(
+                self._cleaner, input, target, mix, salvage=salvage, progress=progress or _unseen
+            )
+
+    def _clean(
+        self, samples: Samples, rate: int, strength: Strength, progress: Progress | None
+    ) -> Samples:
+        """Denoise samples ``(C, L)``, as many as there are."""
+        if not samples.size:
+            return samples
+        level = None
+        if self._cleaner.needs_level:
+            level = ActiveLevel(rate)
+            level.add(samples)
+        with usual_defaults():
+            parts = self._cleaner.stream([samples], rate, level, progress or _unseen)
+            return np.concatenate([strength.mix(noisy, clean) for noisy, clean in parts], axis=1)
+
+
+@overload
+def denoise(
+    x: Content,
+    sample_rate: int | None = None,
+    model: str | Path | Model = DEFAULT,
+    *,
+    device: str | torch.device = "auto",
+    strength: float = 100.0,
+    limit: float | None = None,
+) -> tuple[Samples, int]: ...
+
+
+@overload
+def denoise(
+    x: Audio,
+    sample_rate: int,
+    model: str | Path | Model = DEFAULT,
+    *,
+    device: str | torch.device = "auto",
+    strength: float = 100.0,
+    limit: float | None = None,
+) -> Audio: ...
+
+
+def denoise(
+    x: Audio | Content,
+    sample_rate: int | None = None,
+    model: str | Path | Model = DEFAULT,
+    *,
+    device: str | torch.device = "auto",
+    strength: float = 100.0,
+    limit: float | None = None,
+) -> Audio | tuple[Samples, int]:
+    """Denoise an array or tensor with a shipped model: ``y = denoise(x, sample_rate)``.
+
+    For many recordings, make one :class:`Denoiser` and call that: the weights load once. What goes
+    in, what comes out and what is refused is the same: for an array an array like it, for a file
+    its samples and their rate. The model and the device are those of :class:`Denoiser`.
+    """
+    denoiser = Denoiser(model, device=device)
+    return denoiser(x, sample_rate, strength=strength, limit=limit)  # type: ignore[arg-type]
+
+
+def denoise_file(
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    model: str | Path | Model = DEFAULT,
+    *,
+    device: str | torch.device = "auto",
+    strength: float = 100.0,
+    limit: float | None = None,
+    save_noise: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    in_place: bool = False,
+) -> Report:
+    """Denoise a file with a shipped model: ``denoise_file("talk.mp3", "talk_clean.wav")``.
+
+    The arguments are those of :meth:`Denoiser.denoise_file`, the model and device those of
+    :class:`Denoiser`; so are the errors.
+    """
+    return Denoiser(model, device=device).denoise_file(
+        input,
+        output,
+        strength=strength,
+        limit=limit,
+        save_noise=save_noise,
+        force=force,
+        in_place=in_place,
+    )
+
+
+def _read(x: Content) -> tuple[Samples, int]:
+    """The samples of a file, and their rate; of an open one by way of a temporary file."""
+    if isinstance(x, str | os.PathLike):
+        return read_audio(Path(x) if not isinstance(x, str) else x)
+    with TemporaryDirectory(prefix="denoise-") as folder:
+        path = Path(folder) / "the file"
+        try:
+            with path.open("wb") as copied:
+                shutil.copyfileobj(x, copied)
+            return read_audio(path)
+        except TypeError as error:
+            raise UserError("the file is opened as text: open it in binary, with 'rb'") from error
+        except UserError as error:
+            raise UserError(str(error).replace(f"{folder}{os.sep}", "")) from error
+
+
+def _unseen(done: float, total: float) -> None:
+    """A progress that nobody watches."""

@@ -1,0 +1,202 @@
+"""`denoise compare`: several versions on the same recordings, as sound, pictures and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from audio_denoising.cli.options import NOISE, SPEECH, device_option
+from audio_denoising.errors import UserError
+from audio_denoising.media.paths import require_file, require_free
+
+if TYPE_CHECKING:
+    from audio_denoising.evaluation.comparison import Comparison, Samples
+
+console = Console(highlight=False, emoji=False)
+
+
+_RECORDINGS, _VERSIONS, _RESULT = "Recordings", "Versions", "Result"
+_LEVELS = (0, 5, 10, 15)
+
+
+def compare(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Noisy recordings.",
+            metavar="INPUT",
+            show_default="a mixture of the test list, from the corpora in --speech and --noise",
+        ),
+    ] = None,
+    clean: Annotated[
+        Path | None,
+        typer.Option(
+            help="The clean form of the recording, to score against.",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=_RECORDINGS,
+        ),
+    ] = None,
+    snr: Annotated[
+        int,
+        typer.Option(
+            help="Level of speech over noise, in dB, of the mixture of the test list.",
+            metavar="0|5|10|15",
+            rich_help_panel=_RECORDINGS,
+        ),
+    ] = 5,
+    speech: Annotated[
+        Path,
+        typer.Option(
+            help="Speech of the test list: LibriSpeech with test-other.",
+            metavar="DIR",
+            rich_help_panel=_RECORDINGS,
+        ),
+    ] = SPEECH,
+    noise: Annotated[
+        Path,
+        typer.Option(
+            help="Noise of the test list: UrbanSound8K with fold10.",
+            metavar="DIR",
+            rich_help_panel=_RECORDINGS,
+        ),
+    ] = NOISE,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A version that ships, or a checkpoint; may be repeated.",
+            metavar="VERSION|FILE",
+            show_default="all that ship",
+            rich_help_panel=_VERSIONS,
+        ),
+    ] = None,
+    device: Annotated[str, device_option(_VERSIONS)] = "auto",
+    histories: Annotated[
+        bool,
+        typer.Option(
+            "--histories",
+            help="Draw training curves instead, of versions, run folders or checkpoints.",
+            rich_help_panel=_RESULT,
+        ),
+    ] = False,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the report, wav files and pictures.",
+            metavar="DIR",
+            rich_help_panel=_RESULT,
+        ),
+    ] = Path("comparison"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing report.", rich_help_panel=_RESULT)
+    ] = False,
+) -> None:
+    """Hear, see and measure what each version makes of a recording.
+
+    Writes wav files, spectrograms, a table and report.html, a page that switches between the
+    versions while they play.
+
+    Examples:
+      denoise compare examples/noisy_street.wav --clean examples/clean_street.flac
+      denoise compare --histories -o curves.png
+    """
+    if histories:
+        _draw_histories([str(path) for path in inputs or []], output, force=force)
+        return
+    from audio_denoising.models import VERSIONS
+    from audio_denoising.models.shipped import has_weights, locate
+
+    inputs = inputs or []
+    names = list(dict.fromkeys(model or filter(has_weights, VERSIONS)))
+    if clean is not None and len(inputs) != 1:
+        raise UserError("--clean belongs to one recording: give one INPUT with it")
+    for name in names:
+        locate(name)
+    for path in (*inputs, *([clean] if clean else [])):
+        require_file(path)
+    if not inputs and snr not in _LEVELS:
+        raise UserError(f"the test list has no mixture at {snr} dB: choose 0, 5, 10 or 15")
+    if not inputs and not (speech.is_dir() and noise.is_dir()):
+        raise UserError(
+            "give a recording to compare; a mixture of the test list needs its corpora, and "
+            f"{speech if not speech.is_dir() else noise} is not there (--speech, --noise)"
+        )
+    require_free(output / "report.html", force=force)
+
+    from audio_denoising.cleaning.denoiser import Denoiser
+    from audio_denoising.evaluation.comparison import compare as run
+    from audio_denoising.evaluation.comparison_folder import write_comparisons
+
+    recordings = list(_read(inputs, clean) if inputs else _from_test_list(speech, noise, snr))
+    # A checkpoint goes by its file and folder: many are called best.pth.
+    titles = ["/".join(Path(name).parts[-2:]) for name in names]
+    loaded = [Denoiser.from_pretrained(name, device) for name in names]
+    denoisers = list(zip(titles, loaded, strict=True))
+    comparisons = []
+    with console.status("") as status:
+        for title, noisy, reference, rate in recordings:
+
+            def started(name: str, title: str = title) -> None:
+                status.update(f"{title}: {name}")
+
+            comparisons.append(run(title, noisy, rate, denoisers, reference, started=started))
+        status.update("Writing the report")
+        report = write_comparisons(comparisons, output)
+    for comparison in comparisons:
+        console.print(_table(comparison))
+    console.print(str(report), style="bold", markup=False, soft_wrap=True)
+
+
+def _draw_histories(sources: list[str], output: Path, *, force: bool) -> None:
+    """One picture of the training of all versions, or of the runs given."""
+    path = output if output.suffix else output / "curves.png"
+    require_free(path, force=force)
+
+    from audio_denoising.evaluation.curves_figure import write_curves
+    from audio_denoising.models import VERSIONS
+    from audio_denoising.models.shipped import has_weights
+
+    write_curves(sources or list(filter(has_weights, VERSIONS)), path)
+    console.print(str(path), style="bold", markup=False, soft_wrap=True)
+
+
+Recorded = Iterator[tuple[str, "Samples", "Samples | None", int]]
+
+
+def _read(inputs: list[Path], clean: Path | None) -> Recorded:
+    from audio_denoising.evaluation.comparison import read_pair
+
+    for path in inputs:
+        noisy, reference, rate = read_pair(path, clean)
+        yield path.name, noisy, reference, rate
+
+
+def _from_test_list(speech: Path, noise: Path, snr: int) -> Recorded:
+    """The first mixture of the frozen list with this ratio."""
+    from audio_denoising.corpora.corpus import index_noise, index_speech
+    from audio_denoising.evaluation.frozen_lists import FIRST, frozen_items
+
+    wanted = [row for row in FIRST.rows() if row.snr_db == snr][:1]
+    with TemporaryDirectory() as workshop:
+        (item,) = frozen_items(wanted, index_speech(speech), index_noise(noise), Path(workshop))
+        clean, noisy, rate = item.load()
+    yield f"{item.name}, {snr} dB", noisy[None], clean[None], rate
+
+
+def _table(comparison: Comparison) -> Table:
+    """Scores of every take, on the terminal."""
+    table = Table(box=None, header_style="bold", title=comparison.title, title_justify="left")
+    table.add_column("version")
+    for name in comparison.names:
+        table.add_column(name, justify="right")
+    for take in comparison.takes:
+        table.add_row(take.name, *map(take.shown, comparison.names))
+    return table

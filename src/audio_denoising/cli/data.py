@@ -1,0 +1,243 @@
+"""The `denoise data` commands: fetch, check, prepare and shard corpora, freeze test sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from audio_denoising.cli.options import (
+    DATA,
+    NOISE,
+    NOISES,
+    SPEECH,
+    SPEECHES,
+    Cache,
+    Command,
+    Group,
+    HoldOut,
+    Noise,
+    Noises,
+    Speech,
+    Speeches,
+)
+from audio_denoising.cli.prepare import prepare
+from audio_denoising.cli.shard import shard
+from audio_denoising.counting import counted
+
+data_app = typer.Typer(
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="""Fetch, check, prepare and mix speech and noise.
+
+    Examples:
+      denoise data download librispeech --subset dev-clean
+      denoise data check --speech my/voices --noise my/noise
+    """,
+)
+console = Console(highlight=False, emoji=False)
+
+_MIXTURES, _FILES, _REPORT = "Mixtures", "Files", "Report"
+
+
+@data_app.command(cls=Command)
+def download(
+    corpus: Annotated[
+        str, typer.Argument(help="librispeech, urbansound8k or all.", metavar="CORPUS")
+    ] = "all",
+    subset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Part of LibriSpeech; may be repeated.",
+            metavar="NAME",
+            show_default="train-clean-100, dev-clean, test-clean",
+        ),
+    ] = None,
+    root: Annotated[
+        Path, typer.Option(help="Folder that receives the corpora.", metavar="DIR")
+    ] = Path("data"),
+) -> None:
+    """Fetch LibriSpeech and UrbanSound8K from their publishers, verified and unpacked.
+
+    Run it again after a broken connection or Ctrl-C: it continues where it stopped.
+
+    Example:
+      denoise data download librispeech --subset dev-clean --root data
+    """
+    from audio_denoising.corpora.download import choose
+    from audio_denoising.corpora.download import download as fetch
+    from audio_denoising.corpora.transfer_display import TransferDisplay
+
+    corpora, archives = choose(corpus, subset or ())
+    for each in corpora:
+        console.print(each.title, style="bold", markup=False, soft_wrap=True)
+        console.print(f"  Licence: {each.licence}", markup=False, soft_wrap=True)
+    try:
+        with TransferDisplay(console) as display:
+            folders = fetch(archives, root, display)
+    except KeyboardInterrupt:
+        console.print("Stopped; the same command continues where it stopped.")
+        raise
+    for folder in folders:
+        console.print(str(folder), style="bold", markup=False, soft_wrap=True)
+
+
+@data_app.command(cls=Command)
+def check(
+    speech: Speeches = SPEECHES,
+    noise: Noises = NOISES,
+    hold_out: HoldOut = None,
+    cache: Cache = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Read headers only: seconds, not minutes.", rich_help_panel=_REPORT
+        ),
+    ] = False,
+    name_all: Annotated[
+        bool, typer.Option("--all", help="Name every faulty file.", rich_help_panel=_REPORT)
+    ] = False,
+) -> None:
+    """Look at speech and noise as training would; exit with 1 if it could not run.
+
+    Decodes every file; names what is unusable, and says who trains and how fast batches come.
+
+    Example:
+      denoise data check --speech my/voices --noise my/noise --hold-out anna
+    """
+    from audio_denoising.corpora.sources import parse_sources, require_folders
+
+    voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
+    require_folders(voices, sounds)
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from audio_denoising.mixing.check import check as look
+    from audio_denoising.mixing.check_report import print_check
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Looking for files", total=None)
+
+        def progress(what: str, done: int, total: int) -> None:
+            bar.update(task, description=f"Decoding {what}", completed=done, total=total)
+
+        report = look(
+            voices,
+            sounds,
+            hold_out=hold_out or (),
+            quick=quick,
+            cache=cache,
+            progress=progress,
+        )
+    print_check(console, report, name_all=name_all)
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@data_app.command(cls=Command)
+def mix(
+    speech: Speech = SPEECH,
+    noise: Noise = NOISE,
+    part: Annotated[
+        str,
+        typer.Option(
+            "--split",
+            help="Which of the recordings: those for test, validation or train, or all.",
+            metavar="PART",
+            rich_help_panel=DATA,
+        ),
+    ] = "test",
+    hold_out: HoldOut = None,
+    count: Annotated[
+        int,
+        typer.Option(help="Mixtures to write.", min=1, metavar="N", rich_help_panel=_MIXTURES),
+    ] = 40,
+    snr: Annotated[
+        str,
+        typer.Option(
+            help="Levels of speech over noise in dB, separated by commas.",
+            metavar="DB,DB...",
+            rich_help_panel=_MIXTURES,
+        ),
+    ] = "0,5,10,15",
+    seed: Annotated[
+        int,
+        typer.Option(help="Decides every choice.", min=0, metavar="N", rich_help_panel=_MIXTURES),
+    ] = 7,
+    shortest: Annotated[
+        float,
+        typer.Option(
+            help="What an utterance must last.", metavar="SECONDS", rich_help_panel=_MIXTURES
+        ),
+    ] = 3.0,
+    shortest_noise: Annotated[
+        float,
+        typer.Option(help="What a noise must last.", metavar="SECONDS", rich_help_panel=_MIXTURES),
+    ] = 2.0,
+    longest: Annotated[
+        float,
+        typer.Option(
+            help="What is used of an utterance.", metavar="SECONDS", rich_help_panel=_MIXTURES
+        ),
+    ] = 8.0,
+    out: Annotated[
+        Path, typer.Option(help="Folder to write.", metavar="DIR", rich_help_panel=_FILES)
+    ] = Path("data/test_set"),
+    bits: Annotated[
+        int, typer.Option(help="Bits of a sample.", metavar="16|24", rich_help_panel=_FILES)
+    ] = 16,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier set.", rich_help_panel=_FILES)
+    ] = False,
+) -> None:
+    """Freeze a test set on disk: clean/, noisy/ and manifest.csv with every choice made.
+
+    A speaker is heard once at every level, then comes the next. Same seed, same bytes.
+
+    Example:
+      denoise data mix --count 40 --snr 0,5,10,15 --seed 7 --out data/test_set
+    """
+    from audio_denoising.corpora.sources import require_folder
+    from audio_denoising.mixing.mix_options import MixOptions
+
+    options = MixOptions(count, snr, seed, part, shortest, shortest_noise, longest, bits)
+    require_folder(speech, "speech")
+    require_folder(noise, "noise")
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from audio_denoising.mixing.frozen_folder import require_free, write_frozen
+    from audio_denoising.mixing.mix_options import choose
+
+    require_free(out, force=force)
+    with console.status("Drawing mixtures"):
+        choices = choose(speech, noise, options, hold_out or ())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Mixing", total=count)
+        write_frozen(
+            choices,
+            out,
+            options,
+            speech_root=speech,
+            noise_root=noise,
+            force=force,
+            progress=lambda done: bar.update(task, completed=done),
+        )
+    console.print(str(out), style="bold", markup=False, soft_wrap=True)
+    speakers = counted(len({choice.speech.group for choice in choices}), "speaker")
+    sources = counted(len({choice.noise.group for choice in choices}), "noise source")
+    console.print(
+        f"{counted(count, 'mixture')} of {speakers} and {sources} at {snr} dB; every choice "
+        f"is in {out / 'manifest.csv'}",
+        markup=False,
+    )
+
+
+data_app.command(cls=Command)(prepare)
+data_app.command(cls=Command)(shard)

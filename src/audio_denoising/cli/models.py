@@ -1,0 +1,121 @@
+"""The `denoise models` and `denoise export` commands: what weights there are, and sharing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from audio_denoising.media.paths import require_free
+
+console = Console(highlight=False, emoji=False)
+
+
+_POOLED = {"small": 2_160_737, "large": 34_549_121}
+_STRIDED = {"small": 2_728_017, "large": 43_619_649}
+# Known, not counted: to build all networks would take seconds and half a gigabyte.
+PARAMETERS = {
+    "v2": _POOLED,
+    "v3": _POOLED,
+    "v4": _STRIDED,
+    "torch": _STRIDED,
+    "v5": {"small": 82_024, "base": 150_056, "large": 333_256},
+}
+
+
+def models(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Tell all that these weights say about themselves: a version's that ship, or a "
+            "checkpoint's.",
+            metavar="VERSION|FILE",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """List versions, sizes, parameters and the weights that come with the package, or describe one.
+
+    Examples:
+      denoise models
+      denoise models v4
+      denoise models runs/v4-small/best.pth
+    """
+    if name is None:
+        console.print(_table())
+        _print_uses()
+        return
+    from audio_denoising.models.shipped import locate
+
+    path = locate(name)
+
+    from audio_denoising.models.checkpoint import load_checkpoint
+    from audio_denoising.training.description import print_description
+
+    print_description(console, load_checkpoint(path))
+
+
+def _table() -> Table:
+    """What can be trained, and what is there already."""
+    from audio_denoising.models import VERSIONS
+    from audio_denoising.models.shipped import shipped
+
+    table = Table(box=None, header_style="bold")
+    for name in ("version", "size", "parameters", "loss", "optimiser", "shipped weights"):
+        table.add_column(name, justify="right" if name == "parameters" else "left")
+    for row in VERSIONS.values():
+        for size in row.sizes:
+            count, weights = PARAMETERS[row.name][size], "-"
+            own = shipped(row.name)
+            if own.stem == f"{row.name}-{size}" and own.exists():
+                weights = f"{own.stat().st_size / 1e6:.1f} MB"
+            table.add_row(row.name, size, f"{count:,}", row.loss, row.optimiser, weights)
+    return table
+
+
+def _print_uses() -> None:
+    """Which version cleans by default, and what the weights that ship may be used for."""
+    from audio_denoising.models import VERSIONS
+    from audio_denoising.models.shipped import DEFAULT, has_weights
+
+    uses: dict[str, list[str]] = {}
+    for row in VERSIONS.values():
+        if has_weights(row.name):
+            uses.setdefault(row.licence, []).append(row.name)
+    console.print(f"\n`denoise clean` uses {DEFAULT}. The weights are for")
+    for licence, names in uses.items():
+        console.print(f"  {licence}: {', '.join(names)}", soft_wrap=True)
+
+
+def export(
+    weights: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint of `denoise train`, or a version whose weights ship.",
+            metavar="VERSION|FILE",
+        ),
+    ],
+    output: Annotated[Path, typer.Argument(help="The .pth file to write.", metavar="OUTPUT")],
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+) -> None:
+    """Write a checkpoint's weights and history in half precision: small, to clean with and share.
+
+    Names of folders on this machine are left out.
+
+    Example:
+      denoise export runs/v4-small/best.pth v4.pth
+    """
+    from audio_denoising.models.shipped import locate
+
+    path = locate(weights)
+    require_free(output, force=force)
+
+    from audio_denoising.models.checkpoint import export as write
+    from audio_denoising.models.checkpoint import load_checkpoint
+
+    write(load_checkpoint(path), output)
+    megabytes = output.stat().st_size / 1e6
+    console.print(f"{output} {megabytes:.1f} MB", style="bold", markup=False, soft_wrap=True)

@@ -1,0 +1,177 @@
+"""Options that several commands share, declared once so that they read alike everywhere."""
+
+from __future__ import annotations
+
+import re
+from inspect import cleandoc
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from audio_denoising.device import check_device_name
+from audio_denoising.errors import UserError
+
+DATA = "Data"
+
+Speech = Annotated[
+    Path,
+    typer.Option(
+        help="Folder of clean speech: LibriSpeech or any folder.",
+        metavar="DIR",
+        rich_help_panel=DATA,
+    ),
+]
+Noise = Annotated[
+    Path,
+    typer.Option(
+        help="Folder of noise: UrbanSound8K or any folder.", metavar="DIR", rich_help_panel=DATA
+    ),
+]
+Speeches = Annotated[
+    list[str],
+    typer.Option(
+        help="Folder of clean speech; to train, tar shards too, by path or address. May be "
+        "repeated: DIR=2 is drawn twice as often as DIR=1, without weights the hours decide.",
+        metavar="DIR[=WEIGHT]",
+        rich_help_panel=DATA,
+    ),
+]
+Noises = Annotated[
+    list[str],
+    typer.Option(
+        help="Folder of noise; may be repeated, as --speech.",
+        metavar="DIR[=WEIGHT]",
+        rich_help_panel=DATA,
+    ),
+]
+HoldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Speaker, noise source or folder that validates instead of training; may be "
+        "repeated. Without it some are chosen, always the same.",
+        metavar="NAME",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Audio that `denoise data prepare` decoded.",
+        metavar="FILE",
+        show_default="data/prepared.cache, if it is there",
+        rich_help_panel=DATA,
+    ),
+]
+
+TrainCache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Audio that `denoise data prepare` decoded; for v5 a folder for what it decodes.",
+        metavar="FILE|DIR",
+        show_default="data/prepared.cache, if it is there; v5: none",
+        rich_help_panel=DATA,
+    ),
+]
+
+SPEECH = Path("data/LibriSpeech")
+NOISE = Path("data/noise_datasets/UrbanSound8K")
+SPEECHES, NOISES = [str(SPEECH)], [str(NOISE)]
+
+_RECORDING = re.compile(r"\.[a-z]+\d?$", re.IGNORECASE)  # ends like a file
+_DASHED = re.compile(r"-[^-].*\.[a-z]+\d?", re.IGNORECASE)  # so, and begins like an option
+
+
+def device_option(panel: str) -> Any:
+    """`--device` of a command, in a group of its help."""
+
+    def known(name: str) -> str:
+        check_device_name(name)
+        return name
+
+    return typer.Option(
+        help="Where to compute; auto takes a GPU if there is one (cuda: NVIDIA, mps: Apple).",
+        metavar="auto|cpu|cuda|mps",
+        callback=known,
+        rich_help_panel=panel,
+    )
+
+
+def precision_option(panel: str) -> Any:
+    """`--precision`, likewise."""
+    return typer.Option(
+        help="bf16 multiplies 16-bit numbers: faster where the processor has units for them.",
+        metavar="fp32|bf16",
+        rich_help_panel=panel,
+    )
+
+
+class Command(TyperCommand):
+    """A command whose help reads well.
+
+    Paragraphs flow, examples stand out, `--help` comes last, and what takes no value has no type.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.help = _flowing(self.help)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, as the help lists them."""
+        return _tidy(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the command line; a file whose name begins with a dash gets advice."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # whatever Typer calls a usage error
+            dashed = next((word for word in given if _DASHED.fullmatch(word)), None)
+            if getattr(error, "exit_code", None) == 2 and dashed:
+                raise UserError(f"{dashed} reads like an option: write ./{dashed}") from error
+            raise
+
+
+class Group(TyperGroup):
+    """Likewise a group of commands; a recording in place of a command is told where it belongs."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.help = _flowing(self.help)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, as the help lists them."""
+        return _tidy(super().get_params(ctx))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names."""
+        word = args[0]
+        first = ctx.parent is None and not ctx.resilient_parsing  # that is, while completing
+        is_recording = Path(word).exists() or _RECORDING.search(word)
+        if first and is_recording and self.get_command(ctx, word) is None:
+            raise UserError(f"{word} is no command: did you mean `denoise clean {word}`?")
+        return super().resolve_command(ctx, args)
+
+
+def _flowing(text: str | None) -> str:
+    """A docstring as Rich should print it: it keeps the ends of lines, which only examples need."""
+    paragraphs = []
+    for paragraph in cleandoc(text or "").split("\n\n"):
+        title, *lines = paragraph.split("\n")  # one at least, of nothing: -OO takes the docstrings
+        if title.startswith("Example"):
+            # Typer takes the indentation away, but not behind markup.
+            paragraphs.append("\n".join([title, *(f"[bold]{line}[/bold]" for line in lines)]))
+        else:
+            paragraphs.append(" ".join([title, *lines]))
+    return "\n\n".join(paragraphs)
+
+
+def _tidy(parameters: list[Any]) -> list[Any]:
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    if len(parameters) > 1:  # --help is the last; Typer would print a group of its own for it first
+        parameters[-1].rich_help_panel = parameters[-2].rich_help_panel
+    return parameters

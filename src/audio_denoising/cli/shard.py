@@ -1,0 +1,146 @@
+"""The `denoise data shard` command: corpora as tar shards, for training beyond one disk."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from audio_denoising.cli.options import DATA, NOISE, SPEECH, HoldOut
+from audio_denoising.counting import counted
+from audio_denoising.errors import UserError
+
+if TYPE_CHECKING:
+    from audio_denoising.mixing.shard_writing import Written
+
+console = Console(highlight=False, emoji=False)
+
+_FILES = "Files"
+_SPEECH, _NOISE = [SPEECH], [NOISE]
+_SPLITS = ("train", "validation", "test")
+_NAMED = 5  # files left out that are named
+
+
+def shard(
+    speech: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of clean speech; may be repeated.", metavar="DIR", rich_help_panel=DATA
+        ),
+    ] = _SPEECH,
+    noise: Annotated[
+        list[Path],
+        typer.Option(help="Folder of noise; may be repeated.", metavar="DIR", rich_help_panel=DATA),
+    ] = _NOISE,
+    parts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split",
+            help="Which of the recordings: those for train, validation or test; may be repeated.",
+            metavar="PART",
+            show_default="train, validation",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    hold_out: HoldOut = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder that receives the shards.", metavar="DIR", rich_help_panel=_FILES
+        ),
+    ] = Path("shards"),
+    megabytes: Annotated[
+        float,
+        typer.Option(
+            "--shard-size",
+            help="What a shard holds at most.",
+            min=1,
+            metavar="MEGABYTES",
+            rich_help_panel=_FILES,
+        ),
+    ] = 256.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier set.", rich_help_panel=_FILES)
+    ] = False,
+) -> None:
+    """Write speech and noise as WebDataset tar shards of 16 kHz FLAC, every split by itself.
+
+    Run it again after an interruption: whole shards are kept. `denoise train` reads the result.
+
+    Example:
+      denoise data shard --speech LibriSpeech --noise UrbanSound8K --out shards
+    """
+    from audio_denoising.corpora.sources import require_folder
+
+    chosen = list(dict.fromkeys(parts or _SPLITS[:2]))
+    for name in chosen:
+        if name not in _SPLITS:
+            raise UserError(f"unknown split {name!r}: choose one of {', '.join(_SPLITS)}")
+    folders = {"speech": speech, "noise": noise}
+    for what, given in folders.items():
+        for folder in given:
+            require_folder(folder, what)
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from audio_denoising.corpora.corpus import index_noise, index_speech
+    from audio_denoising.corpora.splits import split
+    from audio_denoising.mixing.shard_writing import write_shards
+
+    splits = split(index_speech(*speech), index_noise(*noise), hold_out=hold_out or ())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
+    written = []
+    with Progress(*columns, console=console, transient=True) as bar:
+        for name, what in product(chosen, folders):
+            task = bar.add_task(f"{what}, {name}", total=None)
+
+            def progress(done: int, total: int, task: TaskID = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            written.append(
+                write_shards(
+                    getattr(getattr(splits, name), what),
+                    folders[what],
+                    out,
+                    what=what,
+                    split=name,
+                    megabytes=megabytes,
+                    force=force,
+                    progress=progress,
+                )
+            )
+    _report(written, out)
+
+
+def _report(written: list[Written], out: Path) -> None:
+    """What is in the shards, what is not, and how to train on them."""
+    table = Table(box=None, header_style="bold")
+    for column in ("", "shards", "pieces", "groups", "hours", "MB"):
+        table.add_column(column, justify="right" if column else "left")
+    for index in (each.index for each in written):
+        table.add_row(
+            f"{index.what}, {index.split}",
+            f"{len(index.shards)}",
+            f"{sum(each.pieces for each in index.shards):,}",
+            f"{len(index.groups):,}",
+            f"{sum(each.seconds for each in index.shards) / 3600:.2f}",
+            f"{sum(each.bytes for each in index.shards) / 1e6:.1f}",
+        )
+    console.print(table)
+    left_out = {path: why for each in written for path, why in each.left_out.items()}
+    if left_out:
+        console.print(f"{counted(len(left_out), 'recording')} left out:", style="bold")
+        for path, why in list(left_out.items())[:_NAMED]:
+            console.print(f"  {path} ({why})", markup=False, soft_wrap=True)
+    training = [each.index.pattern for each in written if each.index.split == "train"]
+    if training:
+        speech, noise = (f"'{out / pattern}'" for pattern in training)
+        console.print("Train on them:", style="bold")
+        console.print(
+            f"  denoise train v4 --speech {speech} --noise {noise}", markup=False, soft_wrap=True
+        )

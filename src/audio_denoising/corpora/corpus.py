@@ -1,0 +1,233 @@
+"""Finds the recordings in a folder and says whose they are.
+
+A recording belongs to a *group*: the speaker, or the source recording a noise clip was cut from.
+Splits are made of whole groups, so everything that must stay together has to carry the same name
+here. Only file headers are read, so a tree of thousands of files takes seconds.
+
+Layouts that are understood anywhere below the folder:
+
+* LibriSpeech, ``train-clean-100/<speaker>/<chapter>/*`` (LibriTTS has the same shape);
+* UrbanSound8K, ``fold<1-10>/<source>-<class>-<occurrence>-<slice>.*``;
+* ESC-10 and ESC-50, ``<fold>-<source>-<take>[-<target>].*``;
+* any other tree of audio files.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+import soundfile
+
+from audio_denoising.corpora.sources import require_folder
+from audio_denoising.dsp.constants import SAMPLE_RATE
+from audio_denoising.errors import UserError
+
+EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
+
+_LIBRISPEECH_SUBSET = re.compile(r"(train|dev|test)-.+")
+_LIBRISPEECH_SPLIT = {"train": "train", "dev": "validation", "test": "test"}
+_FOLD = re.compile(r"fold(\d+)", re.IGNORECASE)
+_URBANSOUND_NAME = re.compile(r"(\d+)-\d+-\d+-\d+")
+_ESC_NAME = re.compile(r"[1-5]-(\d+)-[A-Z](-\d+)?")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One audio file.
+
+    ``group`` names what must not be divided between splits; ``frames`` and ``rate`` (Hz) are as
+    stored in the file; ``split_hint`` is what the layout says about the split: ``"train"``,
+    ``"validation"`` or ``"test"`` in a LibriSpeech tree, ``"fold7"`` in an UrbanSound8K tree,
+    otherwise None; ``source`` counts the folders that were given, from 0.
+    """
+
+    path: Path
+    group: str
+    frames: int
+    rate: int
+    split_hint: str | None = None
+    source: int = 0
+
+    @property
+    def samples(self) -> int:
+        """Length in samples at the rate of the models (16 kHz)."""
+        return self.frames * SAMPLE_RATE // self.rate
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.rate
+
+
+@dataclass(frozen=True)
+class Scan:
+    """All audio files below ``root``, sorted by path: those with sound in them and the others.
+
+    ``folder`` is the root as it was given; ``unreadable`` says why a file is left out, in a few
+    words.
+    """
+
+    folder: Path
+    root: Path
+    recordings: list[Recording]
+    unreadable: dict[Path, str]
+
+
+def scan_speech(folder: str | os.PathLike[str]) -> Scan:
+    """Like `index_speech`, but an empty result is no error and nothing is logged."""
+    return _scan(Path(folder), "speech", _describe_speech)
+
+
+def scan_noise(folder: str | os.PathLike[str]) -> Scan:
+    """Like `index_noise`, but an empty result is no error and nothing is logged."""
+    return _scan(Path(folder), "noise", _describe_noise)
+
+
+def index_speech(*folders: str | os.PathLike[str]) -> list[Recording]:
+    """Lists the speech below the folders, grouped by speaker and sorted by path within each.
+
+    Outside LibriSpeech trees the folder that a file lies in is taken for its speaker; a file
+    directly in ``folder`` is its own group. Files that cannot be read are left out with a warning.
+
+    Raises UserError if a folder cannot be read, holds no speech, or holds a file of another one.
+    """
+    return join(recordings_of(scan_speech(folder), "speech") for folder in folders)
+
+
+def index_noise(*folders: str | os.PathLike[str]) -> list[Recording]:
+    """Lists the noise below the folders, grouped by source recording, sorted by path within each.
+
+    UrbanSound8K and ESC name the Freesound recording that a clip was cut from by the same number,
+    and some clips of both come from one recording, so they share the group ``freesound/<number>``.
+    Any other file is its own group. Files that cannot be read are left out with a warning.
+
+    Raises UserError if a folder cannot be read, holds no noise, or holds a file of another one.
+    """
+    return join(recordings_of(scan_noise(folder), "noise") for folder in folders)
+
+
+def join(found: Iterable[Sequence[Recording]]) -> list[Recording]:
+    """The recordings of several folders in one list, each with the number of its folder.
+
+    Raises UserError if a file is in two of them: nobody could say how often it is drawn.
+    """
+    joined = [replace(each, source=number) for number, rs in enumerate(found) for each in rs]
+    owner: dict[Path, int] = {}
+    for recording in joined:
+        if owner.setdefault(recording.path, recording.source) != recording.source:
+            raise UserError(
+                f"{recording.path} is in two of the folders given: name folders that do not "
+                "hold one another"
+            )
+    return joined
+
+
+def _describe_speech(root: Path, path: Path) -> tuple[str, str | None]:
+    parts = (root / path).parts
+    if len(parts) >= 4 and parts[-3].isdigit():
+        subset = _LIBRISPEECH_SUBSET.fullmatch(parts[-4])
+        if subset:
+            return f"librispeech/{parts[-3]}", _LIBRISPEECH_SPLIT[subset[1]]
+    if path.parent == PurePath():
+        return f"file/{path.stem}", None
+    return f"speaker/{path.parent.as_posix()}", None
+
+
+def _describe_noise(root: Path, path: Path) -> tuple[str, str | None]:
+    fold = _FOLD.fullmatch((root / path).parent.name)
+    hint = f"fold{int(fold[1])}" if fold else None
+    source = _URBANSOUND_NAME.fullmatch(path.stem) or _ESC_NAME.fullmatch(path.stem)
+    if source:
+        return f"freesound/{source[1]}", hint
+    return f"file/{path.with_suffix('').as_posix()}", hint
+
+
+def _scan(
+    folder: Path, what: str, describe: Callable[[Path, Path], tuple[str, str | None]]
+) -> Scan:
+    require_folder(folder, what)
+    root = folder.resolve()
+    paths = sorted(_audio_files(root))
+    # Reading a header is mostly waiting for the disk: threads hide that wait.
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        headers = list(pool.map(_header, (root / path for path in paths)))
+    recordings: list[Recording] = []
+    unreadable: dict[Path, str] = {}
+    for path, header in zip(paths, headers, strict=True):
+        if isinstance(header, str):
+            unreadable[root / path] = header
+            continue
+        group, hint = describe(root, path)
+        recordings.append(Recording(root / path, group, *header, split_hint=hint))
+    return Scan(folder, root, recordings, unreadable)
+
+
+def recordings_of(scan: Scan, what: str) -> list[Recording]:
+    """The recordings of a scan of speech or of noise; a warning counts what is left out.
+
+    Raises UserError if there are none.
+    """
+    count = len(scan.recordings) + len(scan.unreadable)
+    if scan.unreadable:
+        first = next(iter(scan.unreadable)).relative_to(scan.root)
+        _log.warning(
+            "%d of %d files in %s are empty or cannot be read and are left out; the first is %s.",
+            *(len(scan.unreadable), count, scan.folder, first),
+        )
+    if not scan.recordings:
+        raise UserError(nothing_found(scan, what))
+    return scan.recordings
+
+
+def nothing_found(scan: Scan, what: str) -> str:
+    """The sentence for a folder without a single recording in it."""
+    count = len(scan.unreadable)
+    why = f"none of its {count} audio files can be read" if count else "no audio files"
+    kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
+    return f"No {what} was found in {scan.folder} ({why}); point --{what} at a folder of {kinds}."
+
+
+def _header(path: Path) -> tuple[int, int] | str:
+    """Returns (frames, rate in Hz), or a few words on why the file holds no readable audio."""
+    try:
+        if path.stat().st_size == 0:
+            return "empty (0 bytes)"
+        info = soundfile.info(str(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        # ValueError: a name that is not valid Unicode.
+        return getattr(error, "strerror", None) or "not readable as audio"
+    audible = info.frames * SAMPLE_RATE >= info.samplerate  # at least one sample at 16 kHz
+    return (info.frames, info.samplerate) if audible else "no samples in it"
+
+
+def _audio_files(root: Path) -> Iterator[Path]:
+    """Yields the audio files below ``root``, relative to it, following links but not in circles."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(
+            f"The folder {error.filename} cannot be read ({error.strerror}); "
+            "check its permissions or point at another folder."
+        )
+
+    seen = set()
+    for place, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        status = Path(place).stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(place).relative_to(root)
+        for path in map(here.joinpath, files):
+            # "._x.wav" is what macOS leaves beside x.wav: no audio in it.
+            if not path.name.startswith(".") and path.suffix.lower() in EXTENSIONS:
+                yield path

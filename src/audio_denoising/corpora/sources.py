@@ -1,0 +1,134 @@
+"""Several folders of speech or noise at once, and how often each of them is drawn from."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from audio_denoising.errors import UserError
+from audio_denoising.mixing.shards import is_shards
+
+if TYPE_CHECKING:  # a wrong name is refused before any of these is loaded
+    import numpy as np
+    import numpy.typing as npt
+
+    from audio_denoising.corpora.corpus import Recording
+
+LONGEST_NOISE = 60.0  # seconds: one very long noise must not drown a folder of short ones
+
+# "DIR=2", but not an address that ends in "?token=2".
+_WEIGHTED = re.compile(r"(?P<place>[^?]+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)", re.I)
+
+Weights = Sequence[float | None]
+Chances: TypeAlias = "npt.NDArray[np.float64]"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder, or tar shards by path or address, and how often it is drawn relative to others.
+
+    ``weight`` is None where its duration decides.
+    """
+
+    place: str
+    weight: float | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The place as a folder."""
+        return Path(self.place)
+
+
+def parse_sources(texts: Sequence[str], option: str) -> list[Source]:
+    """Reads ``DIR`` or ``DIR=WEIGHT``, as the command line takes them.
+
+    Args:
+        texts: one or more. What exists under its whole name is a folder, even with a "=" in it.
+        option: named in errors, such as ``"--speech"``.
+
+    Raises:
+        UserError: a weight is not above 0, or some have a weight and others have none.
+    """
+    sources = [_parse(text, option) for text in texts]
+    if len({source.weight is None for source in sources}) > 1:
+        bare = next(source for source in sources if source.weight is None)
+        raise UserError(
+            f"{option} {bare.place} has no weight and others have one: give every {option} a "
+            "weight (DIR=WEIGHT), or none"
+        )
+    return sources
+
+
+def require_folder(folder: Path, what: str) -> None:
+    """Raises UserError if a folder of ``what`` ("speech" or "noise") is not there."""
+    if not folder.exists():
+        raise UserError(
+            f"The {what} folder {folder} does not exist: check the path behind --{what}; "
+            "`denoise data download` fetches speech and noise"
+        )
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file: --{what} takes a folder of recordings")
+
+
+def require_folders(speech: Sequence[Source], noise: Sequence[Source]) -> None:
+    """`require_folder` for all that are no tar shards."""
+    for sources, what in ((speech, "speech"), (noise, "noise")):
+        for source in sources:
+            if not is_shards(source.place):
+                require_folder(source.folder, what)
+
+
+def weights_of(sources: Sequence[Source]) -> list[float | None] | None:
+    """The weights, as a run remembers them; None for one folder that is given none."""
+    weights = [source.weight for source in sources]
+    return None if weights == [None] else weights
+
+
+def chances(
+    recordings: Sequence[Recording], weights: Weights | None = None, longest: float = math.inf
+) -> Chances:
+    """How often every recording shall be drawn, relative to the others.
+
+    Without weights every second of sound is as likely as any other. With weights this holds inside
+    each source, and the sources share the draws as their weights say.
+
+    Args:
+        recordings: of one or several sources.
+        weights: one for each source, or None for each.
+        longest: seconds of a recording that count at most.
+    """
+    import numpy as np
+
+    seconds = np.array([min(recording.seconds, longest) for recording in recordings])
+    if weights is None:
+        return seconds
+    source = np.array([recording.source for recording in recordings])
+    for number, weight in enumerate(weights):
+        mine = source == number
+        if weight is not None and mine.any():
+            seconds[mine] *= weight / seconds[mine].sum()
+    return seconds
+
+
+def speech_chances(recordings: Sequence[Recording], weights: Weights | None) -> Chances | None:
+    """`chances` of speech; None, for one folder without a weight, is one visit to every file."""
+    return None if weights is None else chances(recordings, weights)
+
+
+def noise_chances(recordings: Sequence[Recording], weights: Weights | None) -> Chances:
+    """`chances` of noise, of which a recording counts for a minute at most."""
+    return chances(recordings, weights, LONGEST_NOISE)
+
+
+def _parse(text: str, option: str) -> Source:
+    weighted = None if Path(text).exists() else _WEIGHTED.fullmatch(text)
+    if not weighted:
+        return Source(text)
+    weight = float(weighted["weight"])
+    if not 0 < weight < math.inf:
+        raise UserError(f"{option} {text}: a weight must be above 0, leave the folder out instead")
+    return Source(weighted["place"], weight)

@@ -1,0 +1,201 @@
+"""Divides speech and noise into training, validation and test so that nothing leaks across.
+
+No speaker and no noise source recording is ever in two splits. Who goes where depends on a hash of
+the group's name alone, so it is the same on every machine and stays the same when files are added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from audio_denoising.corpora.corpus import Recording
+from audio_denoising.errors import UserError
+
+SPEAKER_SHARE = 0.05  # of training speakers lent to validation where a tree has no dev subset
+NOISE_SHARE = 0.10  # of loose noise recordings given to validation
+FOLD_SHARE = 0.50  # of the last training fold's sources given to validation without a fold 9
+PLAIN_SHARE = 0.10  # each, for validation and test, of a corpus whose layout says nothing
+LARGEST_SHARE = 0.05  # of the audio: a group larger than this is not spent on validation
+
+LAST_TRAINING_FOLD, VALIDATION_FOLD, TEST_FOLD = 8, 9, 10
+
+
+@dataclass(frozen=True)
+class Split:
+    """The recordings of one split."""
+
+    speech: list[Recording]
+    noise: list[Recording]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits; ``test`` (and, of a tiny corpus, ``validation``) may be empty."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+def split(
+    speech: Sequence[Recording], noise: Sequence[Recording], *, hold_out: Sequence[str] = ()
+) -> Splits:
+    """Divides what `index_speech` and `index_noise` found.
+
+    Speech: LibriSpeech subsets named train-*, dev-* and test-* are honoured, everything else
+    trains; with no dev subset about 5 % of the training speakers validate. Without any LibriSpeech
+    tree speakers are divided 80/10/10.
+
+    Noise: UrbanSound8K folds 1-8 train, 9 validates, 10 tests. With no fold 9, half of the source
+    recordings of the last training fold validate. A source met in several folds goes where its
+    most protected clip goes (test, then validation). Loose noise beside a fold tree goes 90/10 to
+    training and validation; without any fold tree noise is divided 80/10/10.
+
+    ``hold_out`` names speakers, noise sources or folders that validate, whatever the rules above
+    say: ``"anna"``, ``"librispeech/1272"`` or the path of a folder. They hold out whole groups.
+    Where speech is held out, no other speech is drawn to validate (a dev-* subset still does);
+    likewise noise.
+
+    Raises UserError if a name of ``hold_out`` fits nothing.
+    """
+    fits = [(name, _held_out(name, speech), _held_out(name, noise)) for name in hold_out]
+    for name, *found in fits:
+        if not any(found):
+            raise UserError(
+                f"Nothing to hold out is called {name!r}; give the name of a speaker or of a "
+                "noise source as the corpus has it, or the path of a folder inside the corpus."
+            )
+    held = {path for _, *found in fits for paths in found for path in paths}
+    speech, noise = _divisible(speech), _divisible(noise)
+    spoken = _split_speech(speech, {r.group for r in speech if r.path in held})
+    noisy = _split_noise(noise, {r.group for r in noise if r.path in held})
+    train, validation, test = (
+        Split(
+            [recording for recording in speech if spoken[recording.group] == name],
+            [recording for recording in noise if noisy[recording.group] == name],
+        )
+        for name in ("train", "validation", "test")
+    )
+    return Splits(train, validation, test)
+
+
+def _divisible(recordings: Sequence[Recording]) -> Sequence[Recording]:
+    """A corpus of one group (a single voice) can only be divided by file: each its own group."""
+    if len({recording.group for recording in recordings}) > 1:
+        return recordings
+    return [replace(recording, group=f"file/{recording.path.name}") for recording in recordings]
+
+
+def _held_out(name: str, recordings: Sequence[Recording]) -> set[Path]:
+    """The files that ``name`` holds out: below a folder, or of a group called so."""
+    if not name:
+        return set()
+    folder = Path(name).resolve()
+    return {
+        recording.path
+        for recording in recordings
+        if folder in recording.path.parents or f"/{recording.group}".endswith(f"/{name}")
+    }
+
+
+def _split_speech(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:
+    """Returns the split of every group of speech; the groups in ``held`` validate."""
+    hints = _hints(recordings)
+    if not any(hints.values()):
+        return _split_plain(recordings, held)
+    assignment = {group: _most_protected(found) for group, found in hints.items()}
+    assignment.update(dict.fromkeys(held, "validation"))
+    if "validation" not in assignment.values():
+        training = {group for group, name in assignment.items() if name == "train"}
+        for group in _pick(_small(recordings, training), 0.0, SPEAKER_SHARE):
+            assignment[group] = "validation"
+    return assignment
+
+
+def _split_noise(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:
+    """Returns the split of every group of noise; the groups in ``held`` validate."""
+    folds = {
+        group: {int(hint.removeprefix("fold")) for hint in found}
+        for group, found in _hints(recordings).items()
+    }
+    if not any(folds.values()):
+        return _split_plain(recordings, held)
+    assignment = {}
+    for group, numbers in folds.items():
+        if TEST_FOLD in numbers:
+            assignment[group] = "test"
+        else:
+            assignment[group] = "validation" if VALIDATION_FOLD in numbers else "train"
+    if held:
+        return {**assignment, **dict.fromkeys(held, "validation")}
+    if not any(VALIDATION_FOLD in numbers for numbers in folds.values()):
+        training = {group for group in folds if folds[group] and assignment[group] == "train"}
+        last = max((fold for group in training for fold in folds[group]), default=0)
+        of_last = {group for group in training if last in folds[group]}
+        for group in _pick(of_last, 0.0, FOLD_SHARE):
+            assignment[group] = "validation"
+    loose = {group for group, numbers in folds.items() if not numbers}
+    for group in _pick(_small(recordings, loose), 0.0, NOISE_SHARE):
+        assignment[group] = "validation"
+    return assignment
+
+
+def _split_plain(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:
+    """Divides groups 80/10/10; few groups serve training first, test last."""
+    assignment = {recording.group: "train" for recording in recordings}
+    assignment.update(dict.fromkeys(held, "validation"))
+    for position, name in enumerate(("validation", "test")):
+        if held and name == "validation":
+            continue
+        training = {group for group, split_name in assignment.items() if split_name == "train"}
+        share = (position * PLAIN_SHARE, (position + 1) * PLAIN_SHARE)
+        for group in _pick(_small(recordings, training), *share):
+            assignment[group] = name
+    return assignment
+
+
+def _hints(recordings: Iterable[Recording]) -> dict[str, set[str]]:
+    """Returns what the layout says about every group."""
+    hints: dict[str, set[str]] = defaultdict(set)
+    for recording in recordings:
+        found = hints[recording.group]
+        if recording.split_hint is not None:
+            found.add(recording.split_hint)
+    return dict(hints)
+
+
+def _most_protected(hints: Collection[str]) -> str:
+    return next((name for name in ("test", "validation") if name in hints), "train")
+
+
+def _small(recordings: Sequence[Recording], groups: Collection[str]) -> set[str]:
+    """Those of ``groups`` that are not a big part of the corpus (all, if fewer than two are small).
+
+    One big folder is usually a single-voice corpus or many unlabelled voices: as a validation
+    split it would say little about new speakers, and training would miss it.
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    for recording in recordings:
+        seconds[recording.group] += recording.seconds
+    largest = LARGEST_SHARE * sum(seconds.values())
+    small = {group for group in groups if seconds[group] <= largest}
+    return small if len(small) > 1 else set(groups)
+
+
+def _pick(groups: Collection[str], low: float, high: float) -> set[str]:
+    """The groups whose hash falls in [low, high): at least one and never all, if there are two."""
+    if len(groups) < 2:
+        return set()
+    picked = {group for group in groups if low <= _fraction(group) < high}
+    if not picked or len(picked) == len(groups):  # few groups: chance must not take all or none
+        return {min(groups, key=_fraction)}
+    return picked
+
+
+def _fraction(group: str) -> float:
+    """A number in [0, 1) that depends on the name alone (Python's own hash changes every run)."""
+    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2.0**64

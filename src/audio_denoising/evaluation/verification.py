@@ -1,0 +1,289 @@
+"""The gradient ladder on the user's own machine: every layer and network against two judges.
+
+The first judge is torch.nn with autograd, computing the same function from the same numbers; the
+second is the definition of a derivative, a finite difference, which needs no other library. Both
+judge in float64, where a right formula agrees to about 1e-15 (1e-8 for finite differences) and a
+wrong one does not agree at all. The times are those of float32, forward and backward together.
+
+A finite difference across a kink (of ReLU, or where two pixels compete in a max-pool) compares with
+a derivative that does not exist; the fixed seed is one whose numbers stay clear of kinks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audio_denoising import nn
+from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
+from audio_denoising.dsp.stft import HalfOverlap
+from audio_denoising.models import build, build_twin, causal_torch, unet_torch
+
+FORMULA_LIMIT = 1e-9  # relative error against autograd; rounding leaves 1e-14
+DIFFERENCE_LIMIT = 1e-4  # against finite differences; rounding leaves 1e-8, 1e-5 where a deep
+# layer of a network moves the result so little that its last digits are all there is to see
+ROUNDS = 5  # timed passes of each side, taken in turn
+
+Shape = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A layer or network that both libraries can build.
+
+    Attributes:
+        name: what the table calls it.
+        ours, theirs: make it from the engine and from torch.nn.
+        shape: of the input on which the sides are compared and timed: (N, C, F, T) of images,
+            (T, N, F, C) of recurrent features.
+        small: the same for the finite differences, two passes for every derivative.
+        entries: derivatives of every tensor that are checked so.
+    """
+
+    name: str
+    ours: Callable[[], nn.Module]
+    theirs: Callable[[], torch.nn.Module]
+    shape: Shape
+    small: Shape
+    entries: int = 8
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found out about a subject; errors are relative, in the L2 norm, the largest of all.
+
+    Attributes:
+        forward: of the output, against torch.nn.
+        gradient: of the gradients at the input and at all parameters, against autograd.
+        difference: of the same gradients, against central finite differences.
+        seconds, twin_seconds: forward and backward in float32, ours and torch.nn's, medians.
+    """
+
+    name: str
+    forward: float
+    gradient: float
+    difference: float
+    seconds: float
+    twin_seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every error is within its limit (a NaN is not)."""
+        exact = self.forward <= FORMULA_LIMIT and self.gradient <= FORMULA_LIMIT
+        return exact and self.difference <= DIFFERENCE_LIMIT
+
+
+def subjects() -> list[Subject]:
+    """Every layer of the engine at a shape of the networks, then the networks."""
+    return [
+        *_of_images(),
+        _network("v2", "v2-small and v3-small, whole", (1, 1, 128, 128), (1, 1, 64, 32)),
+        _network("v4", "v4-small, whole", (1, 1, 128, 128), (1, 1, 64, 32)),
+        *_of_rows(),
+        Subject("Loss on compressed spectra", _Loss, _TwinLoss, (20, 2, 64, 8), (3, 2, 64, 8), 24),
+        _network("v5", "v5-small, whole", (20, 2, 64, 12), (3, 2, 64, 12)),
+    ]
+
+
+def _of_images() -> list[Subject]:
+    """The layers of the U-Nets."""
+
+    def layer(name: str, make: Callable[[Any], Any], channels: int, size: int) -> Subject:
+        shape, small = (2, channels, size, size), (1, channels, 6, 6)
+        return _layer(name, make, unet_torch.LAYERS, shape, small)
+
+    def level(layers: Any) -> Any:
+        inner = (layers.Conv2d(8, 16, 3, 2, 1), layers.ReLU(), layers.ConvTranspose2d(16, 8, 2, 2))
+        return layers.UNetLevel(
+            layers.Conv2d(8, 8, 3, 1, 1), layers.Sequential(*inner), layers.Conv2d(16, 8, 1)
+        )
+
+    return [
+        layer("Conv2d 3x3, 1 to 16 channels", lambda x: x.Conv2d(1, 16, 3, 1, 1), 1, 128),
+        layer("Conv2d 3x3, 16 channels", lambda x: x.Conv2d(16, 16, 3, 1, 1), 16, 128),
+        layer("Conv2d 3x3, 128 channels", lambda x: x.Conv2d(128, 128, 3, 1, 1), 128, 32),
+        layer("Conv2d 3x3, stride 2", lambda x: x.Conv2d(32, 32, 3, 2, 1), 32, 64),
+        layer("Conv2d 1x1, 16 to 1 channel", lambda x: x.Conv2d(16, 1, 1), 16, 128),
+        layer("ConvTranspose2d 2x2, stride 2", lambda x: x.ConvTranspose2d(64, 32, 2, 2), 64, 32),
+        layer(
+            "ConvTranspose2d 3x3, stride 2",
+            lambda x: x.ConvTranspose2d(64, 32, 3, 2, 1, 1),
+            64,
+            32,
+        ),
+        layer("MaxPool2d 2x2", lambda x: x.MaxPool2d(2), 16, 128),
+        layer("ReLU", lambda x: x.ReLU(), 16, 128),
+        layer("LeakyReLU", lambda x: x.LeakyReLU(0.2), 16, 128),
+        layer("Sigmoid", lambda x: x.Sigmoid(), 16, 128),
+        layer("UNetLevel (skip connection)", level, 8, 64),
+        layer("Mask", lambda x: x.Mask(x.Sequential(x.Conv2d(8, 8, 1), x.Sigmoid())), 8, 64),
+    ]
+
+
+def _of_rows() -> list[Subject]:
+    """The layers of v5."""
+
+    def layer(name: str, make: Callable[[Any], Any], bands: int, channels: int) -> Subject:
+        shape, small = (20, 2, bands, channels), (4, 2, bands, channels)
+        return _layer(name, make, causal_torch.LAYERS, shape, small)
+
+    def recurrence(layers: Any) -> Any:
+        inner = (layers.GRU(36, 36), layers.Linear(36, 36, False), layers.BatchNorm(36))
+        return layers.Residual(layers.Sequential(*inner))
+
+    return [
+        layer("Linear, 96 to 48 channels", lambda x: x.Linear(96, 48), 64, 96),
+        layer("BandMatrix, 64 to 24 bands", lambda x: x.BandMatrix(64, 24), 64, 48),
+        layer("ChannelBandMatrix, 24 bands", lambda x: x.ChannelBandMatrix(36, 24, 24), 24, 36),
+        layer("FrequencyConv 3", lambda x: x.FrequencyConv(48, 48, 3, True), 64, 48),
+        layer("BatchNorm", lambda x: x.BatchNorm(48), 64, 48),
+        layer("BatchNormSiLU", lambda x: x.BatchNormSiLU(48), 64, 48),
+        layer("GRU", lambda x: x.GRU(36, 36), 24, 36),
+        layer("SiLU", lambda x: x.SiLU(), 24, 36),
+        layer("RadialTanh", lambda x: x.RadialTanh(), 64, 8),
+        layer("Residual (recurrence)", recurrence, 24, 36),
+    ]
+
+
+def _layer(
+    name: str, make: Callable[[Any], Any], twins: SimpleNamespace, shape: Shape, small: Shape
+) -> Subject:
+    """`make` builds it from the layers of one side."""
+    return Subject(name, lambda: make(nn), lambda: make(twins), shape, small)
+
+
+def _network(version: str, name: str, shape: Shape, small: Shape) -> Subject:
+    return Subject(
+        name,
+        lambda: build(version, "small"),
+        lambda: build_twin(version, "small"),
+        shape,
+        small,
+        entries=1,  # of each of some fifty tensors, every one of which takes two passes of it all
+    )
+
+
+def _mixture(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Noisy and clean waveforms (N, (T + 1) 256) for masks (T, N, 64, 8)."""
+    frames, clips = mask.shape[:2]
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = 0.05 * torch.randn(2, clips, (frames + 1) * 256, generator=generator)
+    return (clean + noise).to(mask.dtype), clean.to(mask.dtype)
+
+
+class _Loss(nn.Module):
+    """v5's loss as a layer, from masks to one number."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, N, 64, 8) -> (1,)."""
+        noisy, clean = _mixture(x)
+        transform = HalfOverlap(dtype=x.dtype)
+        self.criterion = CompressedSpectrumLoss(transform)
+        return self.criterion(x, hear(noisy, transform), clean).view(1)
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """(1,) -> (T, N, 64, 8)."""
+        return self.criterion.backward() * grad_output
+
+
+class _TwinLoss(torch.nn.Module):
+    """The same in torch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, N, 64, 8) -> (1,)."""
+        return causal_torch.spectrum_loss(x, *_mixture(x)).view(1)
+
+
+def verify(chosen: list[Subject] | None = None, seed: int = 1) -> Iterator[Verdict]:
+    """Judges one subject after the other (all of `subjects` by default), on the CPU."""
+    for subject in subjects() if chosen is None else chosen:
+        forward, gradient = _against_twin(subject, seed)
+        ours, theirs = _times(subject, seed)
+        difference = _against_differences(subject, seed)
+        yield Verdict(subject.name, forward, gradient, difference, ours, theirs)
+
+
+def _random(shape: Shape, dtype: torch.dtype, seed: int) -> Tensor:
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def _fill(module: nn.Module, dtype: torch.dtype, seed: int) -> nn.Module:
+    """Draws all parameters anew, biases too: a first bias of zero would hide a mistake there."""
+    generator = torch.Generator().manual_seed(seed)
+    module.to(dtype=dtype)
+    for parameter in module.parameters():
+        shape = parameter.data.shape
+        size = 0.1 if len(shape) == 1 else (2 / shape[1:].numel()) ** 0.5  # biases; Kaiming's rule
+        drawn = torch.randn(shape, dtype=dtype, generator=generator)
+        parameter.data.copy_(drawn * size)
+    return module
+
+
+def _pair(subject: Subject, dtype: torch.dtype, seed: int) -> tuple[nn.Module, torch.nn.Module]:
+    ours, theirs = _fill(subject.ours(), dtype, seed), subject.theirs().to(dtype)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs
+
+
+def _relative(ours: Tensor, theirs: Tensor | None) -> float:
+    """||ours - theirs|| / ||theirs||."""
+    assert theirs is not None, "autograd left no gradient"
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+def _against_twin(subject: Subject, seed: int) -> tuple[float, float]:
+    """Largest relative errors of the output, and of all gradients, in float64."""
+    ours, theirs = _pair(subject, torch.float64, seed)
+    x = _random(subject.shape, torch.float64, seed + 1)
+    leaf = x.clone().requires_grad_()
+    expected = theirs(leaf * 1)  # times one: layers that work in place may not overwrite a leaf
+    cotangent = _random(tuple(expected.shape), torch.float64, seed + 2)
+    expected.backward(cotangent)
+    with torch.inference_mode():
+        output = ours(x.clone())
+        grad_input = ours.backward(cotangent.clone())
+    wanted = dict(theirs.named_parameters())
+    errors = [_relative(p.grad, wanted[name].grad) for name, p in ours.named_parameters()]
+    if grad_input.numel():  # a network's first layer computes none
+        errors.append(_relative(grad_input, leaf.grad))
+    return _relative(output, expected.detach()), max(errors)
+
+
+def _against_differences(subject: Subject, seed: int) -> float:
+    """Largest relative error against central differences, in float64."""
+    ours = _fill(subject.ours(), torch.float64, seed)
+    x = _random(subject.small, torch.float64, seed + 3)
+    with torch.inference_mode():
+        return max(nn.gradient_check(ours, x, entries=subject.entries, seed=seed).values())
+
+
+def _times(subject: Subject, seed: int) -> tuple[float, float]:
+    """Median seconds of a forward and a backward pass in float32: ours, torch.nn's."""
+    ours, theirs = _pair(subject, torch.float32, seed)
+    x = _random(subject.shape, torch.float32, seed + 1)
+    cotangent = torch.ones_like(theirs(x.clone()))
+
+    def our_pass() -> None:
+        with torch.inference_mode():
+            ours(x.clone())
+            ours.backward(cotangent.clone())
+
+    def their_pass() -> None:
+        theirs(x.clone().requires_grad_() * 1).backward(cotangent)
+
+    sides = (our_pass, their_pass)
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number in range(ROUNDS + 1):
+        for side, seconds in zip(sides, taken, strict=True):
+            started = time.perf_counter()
+            side()
+            if number:  # the first round only warms up
+                seconds.append(time.perf_counter() - started)
+    return median(taken[0]), median(taken[1])

@@ -1,0 +1,178 @@
+"""The files that can be written: which container and codec stand behind each extension.
+
+FFmpeg (through PyAV) writes them, with tags, cover pictures and the order of the loudspeakers;
+libsndfile only Vorbis, whose encoder FFmpeg's wheels lack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from audio_denoising.errors import UserError
+
+LIBSNDFILE = ""
+"""Stands for FFmpeg's encoder where libsndfile does the writing."""
+
+
+class CannotHoldError(ValueError):
+    """The container cannot hold what the text names, such as ``the picture (h264)``."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container and the sample formats it keeps, from the first preferred to the last.
+
+    Attributes:
+        name: libsndfile's or FFmpeg's name for the container.
+        encoders: sample format in libsndfile's words -> FFmpeg's encoder, or ``LIBSNDFILE``.
+        video: it holds video, subtitles and further sound tracks beside the sound.
+        pictures: it holds cover pictures.
+        options: FFmpeg's options for the container.
+        lost_frames: codec frames that decoders lose at either end; silence is written for them.
+    """
+
+    name: str
+    encoders: dict[str, str]
+    video: bool = False
+    pictures: bool = False
+    options: dict[str, str] = field(default_factory=dict)
+    lost_frames: int = 0
+
+
+def _pcm(order: str) -> dict[str, str]:
+    """Linear sample formats with FFmpeg's encoders for one byte order, ``le`` or ``be``."""
+    bits = {"PCM_16": "s16", "PCM_24": "s24", "PCM_32": "s32", "FLOAT": "f32", "DOUBLE": "f64"}
+    return {subtype: f"pcm_{name}{order}" for subtype, name in bits.items()}
+
+
+_LAW = {"ULAW": "pcm_mulaw", "ALAW": "pcm_alaw"}
+_ALAC = {"ALAC_16": "alac", "ALAC_24": "alac"}
+_LOSSY = {"AAC": "aac", "MPEG_LAYER_III": "libmp3lame", "AC3": "ac3"}
+_FLAC = {"PCM_16": "flac", "PCM_24": "flac"}
+_OGG = Container("ogg", {"VORBIS": LIBSNDFILE, "OPUS": "libopus"})
+_U8 = {"PCM_U8": "pcm_u8"}
+_AIFF = Container(
+    "aiff",
+    {**_pcm("be"), "PCM_S8": "pcm_s8", **_LAW},
+    options={"write_id3v2": "1"},
+)
+_M4A = Container("mp4", {"AAC": "aac", **_ALAC}, pictures=True, options={"brand": "M4A "})
+_MP4 = Container("mp4", {**_LOSSY, **_ALAC, "OPUS": "libopus"}, video=True, pictures=True)
+_MOV = Container("mov", {**_LOSSY, **_pcm("le"), **_ALAC, **_LAW}, video=True, pictures=True)
+# A shift of all streams by the encoder's delay would move the picture.
+_UNSHIFTED = {"avoid_negative_ts": "disabled"}
+_MKV = Container(
+    "matroska",
+    {**_LOSSY, "OPUS": "libopus", **_pcm("le"), **_FLAC, **_U8, **_LAW},
+    video=True,
+    pictures=True,
+    options=_UNSHIFTED,
+)
+
+_PLAIN = {"fflags": "+bitexact"}  # no chunk that tells of FFmpeg: a header of 44 bytes is the rule
+
+CONTAINERS: dict[str, Container] = {
+    ".wav": Container("wav", {**_pcm("le"), **_U8, **_LAW}, options=_PLAIN),
+    ".flac": Container("flac", _FLAC, pictures=True),
+    ".ogg": _OGG,
+    ".oga": _OGG,
+    ".opus": Container("opus", {"OPUS": "libopus"}),
+    ".mp3": Container("mp3", {"MPEG_LAYER_III": "libmp3lame"}, pictures=True),
+    ".m4a": _M4A,
+    ".m4b": replace(_M4A, options={"brand": "M4B "}),
+    ".aac": Container("adts", {"AAC": "aac"}),
+    ".wma": Container("asf", {"WMA": "wmav2"}, lost_frames=1),
+    ".amr": Container("amr", {"AMR_NB": "libopencore_amrnb"}),
+    ".aiff": _AIFF,
+    ".aif": _AIFF,
+    ".w64": Container("w64", {**_pcm("le"), **_U8}),
+    ".caf": Container("caf", {**_pcm("le"), "PCM_S8": "pcm_s8", **_LAW}),
+    ".mp4": _MP4,
+    ".m4v": _MP4,
+    ".mov": _MOV,
+    ".mkv": _MKV,
+    ".mka": _MKV,
+    ".webm": Container("webm", {"OPUS": "libopus"}, video=True, options=_UNSHIFTED),
+}
+# Video that can be read but not written: Matroska holds nearly every codec.
+_OTHER_VIDEO = (
+    ".3g2 .3gp .asf .avi .divx .f4v .flv .m2ts .m2v .mpeg .mpg .mts .mxf .ogv .ts .vob .wmv"
+)
+_OTHER_AUDIO = ".ac3 .ape .au .awb .dts .eac3 .mp2 .ra .rf64 .snd .tta .wv"
+
+MEDIA_EXTENSIONS = frozenset([*CONTAINERS, *_OTHER_VIDEO.split(), *_OTHER_AUDIO.split()])
+"""The lower-case extensions by which recordings are found in a folder."""
+
+# The nearest sample format where the output cannot hold the input's own.
+_NEAREST = {
+    "PCM_32": "PCM_24",
+    "FLOAT": "PCM_24",
+    "DOUBLE": "PCM_24",
+    "PCM_S8": "PCM_U8",
+    "PCM_U8": "PCM_S8",
+    "ALAC_16": "PCM_16",
+    "ALAC_20": "PCM_24",
+    "ALAC_24": "PCM_24",
+    "ALAC_32": "PCM_32",
+}
+_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
+_WAV_LIMIT = 2**32 - 2**16  # a WAV header counts bytes in 32 bits
+
+
+def container_of(path: Path) -> Container:
+    """The container behind an output's extension.
+
+    Raises:
+        UserError: the extension is unknown.
+    """
+    if path.suffix.lower() not in CONTAINERS:
+        known = ", ".join(CONTAINERS)
+        raise UserError(f"{path} does not end in a known audio format: choose one of {known}")
+    return CONTAINERS[path.suffix.lower()]
+
+
+def choose_format(path: Path, subtype: str, size: int = 0) -> tuple[str, str]:
+    """Container and sample format for an output file.
+
+    The sample format of the input is kept where the container can hold it; else the nearest one
+    that loses nothing audible.
+
+    Args:
+        path: the output; its extension decides the container.
+        subtype: sample format of the input in libsndfile's words, such as ``PCM_24``.
+        size: samples over all channels. A WAV beyond 4 GiB becomes RF64, its large-file form.
+
+    Returns:
+        Names of container and sample format, such as ``("wav", "PCM_24")``.
+
+    Raises:
+        UserError: the extension is unknown.
+    """
+    container = container_of(path)
+    kept = container.encoders
+    nearest = _NEAREST.get(subtype, "")
+    chosen = subtype if subtype in kept else nearest if nearest in kept else next(iter(kept))
+    if container.name == "wav" and size * _BYTES.get(chosen, 4) > _WAV_LIMIT:
+        return "rf64", chosen
+    return container.name, chosen
+
+
+def default_output(path: str | Path) -> Path:
+    """Where the denoised form of ``path`` goes when nothing is said.
+
+    ``NAME_denoised.wav`` for sound. Video keeps its container where that can be written, such as
+    ``NAME_denoised.mp4``, and becomes ``NAME_denoised.mkv`` where it cannot.
+    """
+    path = Path(path)
+    extension = path.suffix.lower()
+    if extension in _OTHER_VIDEO.split():
+        # Here, not above: FFmpeg's libraries take a moment to load.
+        from audio_denoising.media.opening import is_sound_alone
+
+        chosen = ".wav" if is_sound_alone(path) else ".mkv"
+    elif extension in CONTAINERS and CONTAINERS[extension].video and extension != ".mka":
+        chosen = path.suffix
+    else:
+        chosen = ".wav"
+    return path.with_name(f"{path.stem}_denoised{chosen}")

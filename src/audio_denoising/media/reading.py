@@ -1,0 +1,248 @@
+"""Reading sound in blocks, with a plain sentence for everything that can be wrong with the file.
+
+libsndfile decodes what is not compressed (WAV, AIFF, CAF ...); FFmpeg, through PyAV, all the rest,
+with the sound track of videos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_denoising.errors import UserError
+from audio_denoising.media import sndfile
+from audio_denoising.media.joined import is_followed
+from audio_denoising.media.paths import require_file
+from audio_denoising.media.sndfile import SndfileDecoder
+
+if TYPE_CHECKING:
+    from audio_denoising.media.media import MediaDecoder
+    from audio_denoising.media.opening import About
+
+Samples = npt.NDArray[np.float32]
+
+# Samples in a second over all channels: memory goes by them, and a header can tell anything.
+# 64 channels at 48 kHz are three million, eight at 384 kHz as well.
+_MOST_SAMPLES = 1 << 22
+_UNREAD = 0.1  # of a file: less is an index, or attachments
+_UNHEARD = 0.01  # seconds of gaps that are not worth a word
+_SHORT = 0.25  # seconds: less may be a difference in counting
+_FFMPEG_ALONE = (".mp3", ".flac")  # libsndfile need not be tried
+_LOUDEST = 1e10  # samples that an integer's full scale of 2^31 was taken for 1 stay below it
+
+
+class AudioReader:
+    """A sound or video file opened for reading from its start to its end; use it in ``with``.
+
+    Of several sound tracks it reads the default one.
+
+    Attributes:
+        path: the file.
+        rate: sample rate in Hz.
+        channels: number of channels.
+        frames: samples per channel as the header gives them, 0 where it leaves them open. For
+            compressed sound in a video an estimate.
+        subtype: sample format in libsndfile's words, such as ``PCM_24``, ``VORBIS`` or ``AAC``.
+        layout: FFmpeg's name for the order of the channels, such as ``5.1``; empty where not known.
+        bit_rate: bits in a second of the compressed sound, 0 where not known.
+        start: time stamp in seconds of the first sample, for a sound track that starts later than
+            the picture.
+        track: number of the stream that is read, among all of a file that FFmpeg reads.
+        damage: after :meth:`blocks`, what was wrong with the file, in one sentence; else empty.
+        notices: after :meth:`blocks`, sentences on what need not be damage: an end before the one
+            that the header tells of, gaps.
+
+    Args:
+        path: the file.
+        salvage: read what can be decoded of a damaged file, and only say so in ``damage``.
+
+    Raises:
+        UserError: the file is missing, a folder, empty, unreadable, not audio, without samples, or
+            of more channels at a higher rate than any recording has.
+    """
+
+    def __init__(self, path: str | Path, *, salvage: bool = False) -> None:
+        self.path = Path(path)
+        self.damage = ""
+        self.notices: tuple[str, ...] = ()
+        self._salvage = salvage
+        require_file(path)
+        self._decoder = _open(self.path)
+        self.rate = self._decoder.rate
+        self.channels = self._decoder.channels
+        if self.channels > 1 and self.rate * self.channels > _MOST_SAMPLES:
+            self.close()
+            raise UserError(
+                f"{self.path} tells of {self.channels} channels at {self.rate} Hz, more than can "
+                f"be cleaned at once: split its channels, or convert it to a lower sample rate"
+            )
+        self.subtype = self._decoder.subtype
+        self.frames = self._decoder.frames
+        self.layout = self._decoder.layout
+        self.bit_rate = self._decoder.bit_rate
+        self.start = self._decoder.start
+        self.track = self._decoder.track
+
+    @cached_property
+    def about(self) -> About:
+        """Tags, chapters and the like."""
+        from audio_denoising.media.opening import read_about
+
+        return read_about(self.path)
+
+    def blocks(self, size: int) -> Iterator[Samples]:
+        """Read on to the end of the file in blocks of ``size`` samples, the last one shorter.
+
+        Yields:
+            float32 arrays ``(channels, n)`` with full scale at 1.
+
+        Raises:
+            UserError: the file is corrupt (unless ``salvage``), nothing at all could be decoded, or
+                it holds NaN, infinite or senselessly large samples.
+        """
+        waiting: list[Samples] = []
+        ready = done = 0
+        for piece in self._pieces():
+            if not _sensible(piece).all():
+                raise self._not_numbers(done, piece)
+            done += piece.shape[1]
+            while piece.shape[1]:
+                taken = piece[:, : size - ready]
+                piece = piece[:, taken.shape[1] :]
+                waiting.append(taken)
+                ready += taken.shape[1]
+                if ready == size:
+                    yield np.ascontiguousarray(np.concatenate(waiting, axis=1))
+                    waiting, ready = [], 0
+        if self.damage and (done == 0 or not self._salvage):
+            raise UserError(self.damage)
+        if ready:
+            yield np.ascontiguousarray(np.concatenate(waiting, axis=1))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._decoder.close()
+
+    def __enter__(self) -> AudioReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _pieces(self) -> Iterator[Samples]:
+        """What the decoder gives, up to the damage or, for ``salvage``, beyond it."""
+        end = 0
+        for piece in self._decoder.pieces():
+            if self._decoder.damaged_at is not None and not self._salvage:
+                break
+            end += piece.shape[1]
+            yield piece
+        damaged_at = self._decoder.damaged_at
+        if damaged_at is None:
+            self.notices = tuple(self._missing(end / self.rate))
+            return
+        what = "cannot be read beyond" if end <= damaged_at else "has damaged places from"
+        self.damage = (
+            f"{self.path} is truncated or corrupt, it {what} {damaged_at / self.rate:.2f} s: "
+            f"copy or download it again"
+        )
+
+    def _missing(self, seconds: float) -> Iterator[str]:
+        """What the file told of and did not hold, which need not be damage."""
+        decoder = self._decoder
+        if followed := is_followed(self.path):
+            yield (
+                f"{self.path} holds a second recording behind the first, which is not read: split "
+                f"the file, and clean them one by one"
+            )
+        if decoder.passed_over:
+            yield (
+                f"{self.path} has a sound track that cannot be decoded here: the next one was "
+                f"cleaned in its place"
+            )
+        if seconds < decoder.told - _SHORT:
+            yield (
+                f"{self.path} ends after {seconds:.2f} s, though it tells of {decoder.told:.2f} s: "
+                f"if that is too early, copy or download it again"
+            )
+        if isinstance(decoder, SndfileDecoder):
+            return
+        if decoder.unread > _UNREAD and not followed:
+            yield (
+                f"the last {100 * decoder.unread:.0f} % of {self.path} cannot be read: if it was "
+                f"joined from several recordings, clean them one by one"
+            )
+        if decoder.silence > _UNHEARD * self.rate:
+            yield (
+                f"{self.path} has gaps of {decoder.silence / self.rate:.2f} s in all, the first "
+                f"after {decoder.first_gap:.2f} s: they are filled with silence"
+            )
+
+    def _not_numbers(self, done: int, piece: Samples) -> UserError:
+        first = done + int(np.argmin(_sensible(piece).all(axis=0)))
+        finite = np.isfinite(piece).all()
+        what = "beyond all measure" if finite else "that are not numbers (NaN or infinite)"
+        return UserError(
+            f"{self.path} holds samples {what}, the first after {first / self.rate:.2f} s: export "
+            f"it again from the original"
+        )
+
+
+def read_audio(path: str | Path) -> tuple[Samples, int]:
+    """Read a whole file.
+
+    Returns:
+        float32 array ``(channels, samples)`` with full scale at 1, and the sample rate in Hz.
+
+    Raises:
+        UserError: as :class:`AudioReader` and its ``blocks``.
+    """
+    with AudioReader(path) as reader:
+        blocks = list(reader.blocks(1 << 20))
+    return np.concatenate(blocks, axis=1), reader.rate
+
+
+def _open(path: Path) -> SndfileDecoder | MediaDecoder:
+    """The decoder that can open the file."""
+    empty = False
+    if path.suffix.lower() not in _FFMPEG_ALONE:
+        try:
+            decoder = SndfileDecoder(path)
+        except sndfile.ERRORS:
+            pass
+        else:
+            if decoder.exact and not decoder.empty:
+                return decoder
+            decoder.close()
+            empty = decoder.empty
+    # Here, not above: FFmpeg's libraries take a moment to load, and most files do not need them.
+    from audio_denoising.media import media, opening
+
+    try:
+        # A recorder that lost power leaves a header that tells of no samples, though they follow.
+        return media.MediaDecoder(path)
+    except opening.NoSoundTrackError as error:
+        raise UserError(f"{path} has no sound track: give a recording with sound") from error
+    except opening.ERRORS as error:
+        if empty:
+            raise UserError(f"{path} holds no samples: record or export it again") from error
+        raise UserError(
+            f"{path} is not an audio file that can be read here, or it is damaged: give a sound or "
+            f"video file that players can play, such as WAV, FLAC, MP3, M4A, Opus or MP4"
+        ) from error
+
+
+def _sensible(piece: Samples) -> npt.NDArray[np.bool_]:
+    """Which samples are numbers, of a size that a recording can have."""
+    return np.abs(piece) < _LOUDEST

@@ -1,0 +1,157 @@
+"""libsndfile behind the reader and the writer: it reads WAV, AIFF and more, and writes Vorbis."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from audio_denoising.media.paths import for_libsndfile
+
+Samples = npt.NDArray[np.float32]
+
+ERRORS = (soundfile.SoundFileError, OSError, TypeError, ValueError)
+"""What opening a file raises. TypeError: headerless .raw, which soundfile opens only with its rate
+given. ValueError: a sample format that the container cannot hold."""
+
+# Of these libsndfile reads the first of several joined recordings, loses the end of a FLAC that
+# does not tell its length, mistakes the order of the channels in Ogg, and clicks in MP3.
+_PARTIAL = ("FLAC", "OGG", "MP3")
+_UNKNOWN_LENGTH = 2**60  # libsndfile's answer for a stream whose header leaves the length open
+_SMALL = 1 << 17  # bytes: a page of sound, at most 65,307, behind those of the header
+_FEW_PAGES = 4  # three of them for the header
+_PIECE = 16_384  # of a piece that fails to decode nothing is left, so pieces are short
+_TOLD = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_MASK = re.compile(r"^ *Channel Mask *: 0x([0-9A-F]+)", re.MULTILINE)
+# By the bits of the mask, from the lowest.
+_SPEAKERS = ["FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"]
+_SPEAKERS += ["TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR"]
+_OPEN_LENGTH = 2**31 - 2**16
+# Where Vorbis keeps the channels of FFmpeg's layouts 3.0, quad, 5.0, 5.1, 6.1 and 7.1.
+_ORDER = {
+    3: [0, 2, 1],
+    5: [0, 2, 1, 3, 4],
+    6: [0, 2, 1, 4, 5, 3],
+    7: [0, 2, 1, 5, 6, 4, 3],
+    8: [0, 2, 1, 6, 7, 4, 5, 3],
+}
+
+
+class SndfileDecoder:
+    """A file opened by libsndfile; the attributes are those of ``AudioReader``.
+
+    Attributes:
+        exact: libsndfile reads all of what this format can hold.
+        empty: the header tells of no samples.
+        told: seconds of sound that the header tells of.
+
+    Raises:
+        ERRORS: libsndfile cannot open it.
+    """
+
+    track: int | None = None
+    passed_over = 0
+
+    def __init__(self, path: Path) -> None:
+        self._file = soundfile.SoundFile(for_libsndfile(path))
+        self.rate = int(self._file.samplerate)
+        self.channels = int(self._file.channels)
+        self.subtype = str(self._file.subtype)
+        partial = self._file.format in _PARTIAL or self.subtype.startswith("MPEG")
+        self.exact = not partial or self._fits_one_page(path)
+        frames = int(self._file.frames)
+        self.empty = frames == 0
+        self.frames = frames if frames < _UNKNOWN_LENGTH else 0
+        self.damaged_at: int | None = None
+        self.told = _told_frames(self._file.extra_info, self.frames) / self.rate
+        self.start = 0.0
+        self.layout = _layout(self._file.extra_info, self.channels)
+        self.bit_rate = int(8 * path.stat().st_size * self.rate / self.frames) if self.frames else 0
+
+    def _fits_one_page(self, path: Path) -> bool:
+        """A Vorbis that fits into one page of Ogg; of those FFmpeg loses the last block."""
+        few = self.subtype == "VORBIS" and self.channels <= 2 and path.stat().st_size < _SMALL
+        return few and path.read_bytes().count(b"OggS") <= _FEW_PAGES
+
+    def pieces(self) -> Iterator[Samples]:
+        """Decode on, ``(channels, n)`` at a time; sets ``damaged_at`` where it cannot go on."""
+        done = 0
+        while True:
+            try:
+                piece = self._file.read(_PIECE, dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, OSError):
+                self.damaged_at = done
+                return
+            if len(piece) == 0:
+                break
+            done += len(piece)
+            yield piece.T
+        if done == 0:
+            self.damaged_at = done
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _told_frames(log: str, found: int) -> float:
+    """Samples per channel that the header tells of, while libsndfile goes by the file's size.
+
+    Recorders that do not know the length beforehand write one near 2 or 4 GiB: that tells nothing.
+    """
+    told = _TOLD.search(log)
+    if told is None or not 0 < int(told[2]) < int(told[1]) < _OPEN_LENGTH:
+        return found
+    return found * int(told[1]) / int(told[2])
+
+
+def _layout(log: str, channels: int) -> str:
+    """FFmpeg's name for more than two channels with a mask of loudspeakers, as WAV has it; else "".
+
+    FFmpeg is not asked: PyAV crashes at the other orders that AIFF and CAF may tell.
+    """
+    told = _MASK.search(log)
+    mask = int(told[1], 16) if told is not None else 0
+    speakers = [name for bit, name in enumerate(_SPEAKERS) if mask >> bit & 1]
+    return "+".join(speakers) if len(speakers) == channels > 2 else ""
+
+
+class VorbisEncoder:
+    """An Ogg file with Vorbis, which libsndfile encodes.
+
+    Raises:
+        ERRORS: Vorbis cannot hold this rate or number of channels.
+    """
+
+    left_out: tuple[str, ...] = ()
+    subtype = "VORBIS"
+
+    def __init__(self, path: Path, rate: int, channels: int) -> None:
+        name = for_libsndfile(path)
+        self._file = soundfile.SoundFile(name, "w", rate, channels, "VORBIS", format="OGG")
+        self._order = _ORDER.get(channels, list(range(channels)))
+
+    def write(self, samples: Samples) -> None:
+        """Append samples ``(channels, n)``; OSError where they cannot be written."""
+        try:
+            self._file.write(np.ascontiguousarray(samples[self._order].T))
+        except (soundfile.SoundFileError, AssertionError) as error:
+            # AssertionError: how soundfile reports that fewer samples were written than given.
+            raise OSError from error
+
+    def close(self) -> None:
+        """Complete the file; OSError where it cannot be written."""
+        try:
+            self._file.close()
+        except soundfile.SoundFileError as error:
+            raise OSError from error
+
+    def abort(self) -> None:
+        """Close a file that will be thrown away."""
+        with suppress(OSError):
+            self.close()

@@ -1,0 +1,131 @@
+"""A frozen set of mixtures on disk: clean/, noisy/ and a manifest of every choice made.
+
+The folder appears whole or not at all: it is filled under a temporary name beside its place.
+The same choices give the same bytes; no date, path of this machine or random name is in them.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import soundfile
+
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.errors import UserError
+from audio_denoising.mixing.frozen_set import Choice, render
+from audio_denoising.mixing.mix_options import SUBTYPES, MixOptions
+
+COLUMNS = (
+    "id", "clean", "noisy", "split", "seed", "speaker", "speech_file", "samples",
+    "noise_source", "noise_file", "noise_offset", "snr_db", "noise_gain", "scale",
+)  # fmt: skip
+_PARTS = {"clean", "noisy", "manifest.csv"}
+
+
+def require_free(folder: Path, *, force: bool) -> None:
+    """Refuses a folder that would be lost.
+
+    Raises:
+        UserError: it is a file, or not empty; with ``force``, it is not empty and something else
+            than an earlier frozen set.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give --out the name of a folder")
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if not found:
+        return
+    if found != _PARTS:
+        raise UserError(
+            f"{folder} holds something else than a set that this command wrote (see "
+            f"{min(found ^ _PARTS)}) and is never replaced: choose another --out"
+        )
+    if not force:
+        raise UserError(f"{folder} holds a set: choose another --out, or replace it by --force")
+
+
+def write_frozen(
+    choices: Sequence[Choice],
+    folder: Path,
+    options: MixOptions,
+    *,
+    speech_root: Path,
+    noise_root: Path,
+    force: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Mixes ``choices`` and writes them below ``folder`` as 16 kHz WAV files.
+
+    The manifest has a line for each, with the columns ``COLUMNS``; its files are named relative
+    to ``speech_root`` and ``noise_root``, and ``noisy = scale · (speech + noise_gain · noise)``.
+
+    Args:
+        choices: as `mix_options.choose` draws them for ``options``.
+        folder: where to; its parents are made.
+        force: replace an earlier set.
+        progress: told how many mixtures are written.
+
+    Raises:
+        UserError: see `require_free`; or the folder cannot be written to.
+    """
+    require_free(folder, force=force)
+    digits = max(4, len(str(len(choices))))
+    rows: list[tuple[object, ...]] = []
+    with _whole(folder) as place:
+        for part in ("clean", "noisy"):
+            (place / part).mkdir()
+        for number, choice in enumerate(choices, 1):
+            name = f"{number:0{digits}d}.wav"
+            mixed = render(choice, options.longest_samples)
+            for part, samples in (("clean", mixed.clean), ("noisy", mixed.noisy)):
+                soundfile.write(place / part / name, samples, SAMPLE_RATE, SUBTYPES[options.bits])
+            speech, noise = choice.speech, choice.noise
+            rows.append((
+                f"{number:0{digits}d}", f"clean/{name}", f"noisy/{name}",
+                options.part, options.seed, speech.group,
+                _relative(speech.path, speech_root), len(mixed.clean),
+                noise.group, _relative(noise.path, noise_root), choice.offset,
+                f"{choice.snr_db:g}", mixed.noise_gain, mixed.scale,
+            ))  # fmt: skip
+            progress(number)
+        with (place / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(rows)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root.resolve()).as_posix()
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of ``folder`` when the block ends well."""
+    target = folder.resolve()  # a link stays a link
+    workshop: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        fresh = workshop / "new"
+        fresh.mkdir()
+        yield fresh
+        old = target.rename(workshop / "old") if target.exists() else None
+        try:
+            fresh.rename(target)
+        except OSError:
+            if old is not None:
+                old.rename(target)
+            raise
+    except (OSError, soundfile.SoundFileError, AssertionError) as error:
+        # AssertionError: how soundfile reports that fewer samples were written than given.
+        reason = getattr(error, "strerror", None) or "the disk may be full"
+        raise UserError(
+            f"{folder} cannot be written ({reason}): free some space or choose another --out"
+        ) from error
+    finally:
+        if workshop is not None:
+            shutil.rmtree(workshop, ignore_errors=True)

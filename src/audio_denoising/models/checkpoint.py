@@ -1,0 +1,202 @@
+"""Checkpoints: a file that says all about itself, written whole or not at all, read without trust.
+
+A checkpoint is one dictionary of tensors and plain values. It is read with `weights_only=True`, so
+a hostile file cannot run code, and checked before use, so a wrong one gets a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audio_denoising.dsp.representation import SIGNALS
+from audio_denoising.errors import UserError
+from audio_denoising.models import VERSIONS, blueprint, build_twin
+from audio_denoising.models.archive import require_plain
+from audio_denoising.models.shipped import shipped as shipped
+from audio_denoising.whole_file import save_whole
+
+FORMAT = 1
+# What something of another type leads to, in a place where this program writes something.
+_ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that has been read and checked."""
+
+    path: Path
+    version: str
+    size: str
+    model_state: dict[str, Tensor]
+    history: list[dict[str, Any]]
+    steps: int  # of training, behind the weights
+    content: dict[str, Any]  # everything, for a run that resumes
+
+
+class UnreadableCheckpoint(UserError):
+    """A checkpoint that is missing or damaged; one that was written before it may be whole."""
+
+
+def describe(version: str, size: str) -> dict[str, Any]:
+    """The part of a checkpoint that says what it is for."""
+    row = VERSIONS[version]
+    return {
+        "format": FORMAT,
+        "version": version,
+        "size": size,
+        "widths": row.widths(size),
+        "signal": dict(SIGNALS[row.hears]),
+    }
+
+
+def save_checkpoint(path: Path, content: dict[str, Any], former: Path | None = None) -> None:
+    """Writes a checkpoint; see `save_whole`. Raises UserError where that is not possible."""
+
+    def write(temporary: Path) -> None:
+        # Through a file of Python's: in torch's own, the system's reason for a failure is lost.
+        with temporary.open("wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from error
+                raise
+        try:
+            require_plain(temporary, just_written=True)
+        except ValueError as error:
+            raise UserError(f"{path} would be refused when it is read again ({error})") from error
+
+    save_whole(path, write, former)
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Reads and checks a checkpoint, without running anything that it may hold.
+
+    Raises:
+        UnreadableCheckpoint: missing, damaged in so much as one bit, or hostile.
+        UserError: made for another model or another signal.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnreadableCheckpoint(f"no checkpoint at {path}: check the name, or train one first")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of odd pickles; they are refused below
+            require_plain(path)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen types for a bad file
+        raise UnreadableCheckpoint(
+            f"{path} is not a readable checkpoint (damaged, or it holds code, which is never run): "
+            "use another copy or train again"
+        ) from error
+    try:
+        return _checked(path, content)
+    except UserError:
+        raise
+    except _ODD as error:
+        raise _foreign(path) from error
+
+
+def _checked(path: Path, content: Any) -> Checkpoint:
+    """The content of a file that `load_checkpoint` has read, or a UserError."""
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _foreign(path)
+    version: Any = content.get("version")
+    size: Any = content.get("size")
+    if not all(isinstance(name, str | None) for name in (version, size)):
+        raise _foreign(path)
+    row = VERSIONS.get(version)
+    if row is None or size not in row.sizes or content.get("widths") != row.widths(size):
+        known = ", ".join(f"{name} ({', '.join(found.sizes)})" for name, found in VERSIONS.items())
+        raise UserError(
+            f"{path} is for version {version!r:.20}, size {size!r:.20}, which this program does "
+            f"not know; it knows {known}"
+        )
+    if content.get("signal") != SIGNALS[row.hears]:
+        raise UserError(f"{path} was trained with other signal settings: train it again")
+    model = content.get("model")
+    shapes = {name: value.shape for name, value in blueprint(version, size).state_dict().items()}
+    if not isinstance(model, dict) or shapes != {k: v.shape for k, v in model.items()}:
+        raise UserError(
+            f"{path} does not hold the weights of {version}-{size}: use another copy or train again"
+        )
+    if not all(value.is_floating_point() for value in model.values()):
+        raise _foreign(path)
+    weights = {name: value.detach() for name, value in model.items()}
+    history = [dict(row) for row in content.get("history", [])]
+    runs = [run["epochs"] for run in content.get("earlier", []) if run["epochs"]]
+    counts = [content.get("position", {}).get("step", 0), *(epochs[-1]["step"] for epochs in runs)]
+    return Checkpoint(path, version, size, weights, history, sum(map(int, counts)), content)
+
+
+def _foreign(path: Path) -> UserError:
+    return UserError(
+        f"{path} is not a checkpoint of this program (format {FORMAT}): train one with it"
+    )
+
+
+def export(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes only what cleaning needs, in half precision: a few MB, to ship and to share.
+
+    Of paths only the last name stays, and nothing of where the run computed: folders are private.
+
+    Raises:
+        UserError: the checkpoint is not one of this program, or the file cannot be written.
+    """
+    earlier = checkpoint.content.get("earlier", [])
+    try:
+        options = _without_folders(checkpoint.content.get("options", {}))
+        before = [{**run, "options": _without_folders(run["options"])} for run in earlier]
+    except _ODD as error:
+        raise _foreign(checkpoint.path) from error
+    # Running moments are few and may be tiny: in half precision a variance could round to nothing.
+    network = blueprint(checkpoint.version, checkpoint.size)
+    moments = {name for name, _ in network.named_buffers()}
+    content = {
+        **describe(checkpoint.version, checkpoint.size),
+        "licence": checkpoint.content.get("licence", ""),
+        "model": {
+            name: value if name in moments else value.half()
+            for name, value in checkpoint.model_state.items()
+        },
+        "options": options,
+        "position": checkpoint.content.get("position", {}),
+        "history": checkpoint.history,
+        "earlier": before,
+    }
+    save_checkpoint(path, content)
+
+
+def _without_folders(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run, with the names of files and folders in place of their paths."""
+    named = dict(options)
+    if named.get("start_from"):
+        named["start_from"] = Path(named["start_from"]).name
+    if named.get("hold_out"):
+        named["hold_out"] = [Path(name).name for name in named["hold_out"]]
+    return named
+
+
+def build_model(checkpoint: Checkpoint, device: str | torch.device) -> Callable[[Tensor], Tensor]:
+    """The checkpoint's network in evaluation mode, which takes what its version hears.
+
+    Images (N, 1, 256, 256) of U-Nets, features (T, N, 64, 12) of v5. Versions of the from-scratch
+    engine run on it (an `nn.Module`); "torch" runs on torch.nn.
+    """
+    state = {name: value.float() for name, value in checkpoint.model_state.items()}
+    if VERSIONS[checkpoint.version].engine == "torch.nn":
+        with torch.device("meta"):
+            twin: torch.nn.Module = build_twin(checkpoint.version, checkpoint.size)
+        twin.load_state_dict(state, assign=True)
+        return twin.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    model = blueprint(checkpoint.version, checkpoint.size)
+    model.load_state_dict(state)
+    return model.to(device=device).eval()

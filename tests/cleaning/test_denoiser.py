@@ -1,0 +1,505 @@
+"""What users feel: same length, rate, channels and place; silence silent; nothing half-written.
+
+The models here are small functions put in place of the network.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from audio_denoising.cleaning.denoiser import Denoiser, denoise, pick_device
+from audio_denoising.dsp import chunks
+from audio_denoising.dsp.level import ActiveLevel
+from audio_denoising.errors import UserError
+from audio_denoising.models import build
+from audio_denoising.models.checkpoint import describe, save_checkpoint
+from audio_denoising.models.shipped import locate, shipped
+from audio_denoising.models.unet_torch import build_twin
+
+RATES = [8000, 16_000, 44_100, 48_000]
+
+
+def unchanged(image: Tensor) -> Tensor:
+    return image
+
+
+def all_noise(image: Tensor) -> Tensor:
+    return torch.zeros_like(image)
+
+
+def all_loud(image: Tensor) -> Tensor:
+    return torch.ones_like(image)
+
+
+def smoothing(image: Tensor) -> Tensor:
+    """A model whose answer depends on the whole neighbourhood, as a network's does."""
+    return torch.nn.functional.avg_pool2d(image, 9, stride=1, padding=4)
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def snr_db(reference: np.ndarray, estimate: np.ndarray) -> float:
+    error = np.square(reference.astype(float) - estimate).sum()
+    return float(10 * np.log10(np.square(reference.astype(float)).sum() / max(error, 1e-30)))
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("shape", [(1,), (2, 1), (100,), (70_001,), (2, 50_000), (1, 41_000)])
+def test_a_model_that_changes_nothing_gives_the_input_back(
+    rate: int, shape: tuple[int, ...]
+) -> None:
+    x = noise(*shape)
+    y = Denoiser(unchanged)(x, rate)
+    assert y.shape == x.shape and y.dtype == x.dtype
+    assert snr_db(x, y) > 100
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    length=st.integers(0, 30_000),
+    channels=st.integers(1, 3),
+    rate=st.sampled_from([*RATES, 1000, 11_025, 12_345, 192_000]),
+)
+def test_any_length_and_channel_count(length: int, channels: int, rate: int) -> None:
+    x = noise(channels, length, seed=length)
+    y = Denoiser(unchanged)(x, rate)
+    assert y.shape == x.shape
+    assert length == 0 or snr_db(x, y) > 60
+
+
+SIGNALS = {
+    "length": st.integers(0, 30_000),
+    "channels": st.integers(1, 3),
+    "rate": st.sampled_from([*RATES, 1000, 11_025, 12_345, 192_000]),
+    "level": st.sampled_from([1.0, 1e-2, 1e-4]),
+}
+
+
+@settings(max_examples=20, deadline=None)
+@given(**SIGNALS, strength=st.just(0) | st.floats(1, 100), limit=st.none() | st.floats(0, 60))
+def test_any_strength_gives_as_many_finite_samples(
+    length: int, channels: int, rate: int, level: float, strength: float, limit: float | None
+) -> None:
+    x = noise(channels, length, seed=length) * np.float32(level)
+    denoiser = Denoiser(smoothing)
+    y = denoiser(x, rate, strength=strength, limit=limit)
+    assert y.shape == x.shape and y.dtype == x.dtype and np.isfinite(y).all()
+    assert not denoiser(np.zeros_like(x), rate, strength=strength, limit=limit).any()
+
+
+@settings(max_examples=10, deadline=None)
+@given(**SIGNALS)
+def test_strength_0_gives_the_input_back(
+    length: int, channels: int, rate: int, level: float
+) -> None:
+    x = noise(channels, length, seed=length) * np.float32(level)
+    for options in ({"strength": 0.0}, {"limit": 0.0}):
+        y = Denoiser(smoothing)(x, rate, **options)
+        assert length == 0 or np.abs(y - x).max() <= 10 ** (-90 / 20) * np.abs(x).max()
+
+
+@settings(max_examples=10, deadline=None)
+@given(length=st.integers(1, 60_000), block=st.integers(1, 60_000), seed=st.integers(0, 9))
+def test_blocks_of_any_size_give_the_same_bits(length: int, block: int, seed: int) -> None:
+    x = noise(2, length, seed=seed)
+    level = ActiveLevel(8000)
+    for start in range(0, length, block):
+        level.add(x[:, start : start + block])
+    cleaner = Denoiser(smoothing)._cleaner
+    blocks = (x[:, start : start + block] for start in range(0, length, block))
+    parts = cleaner.stream(blocks, 8000, level, lambda done, total: None)
+    y = np.concatenate([clean for _, clean in parts], axis=1)
+    assert np.array_equal(y, Denoiser(smoothing)(x, 8000))
+
+
+def test_a_quiet_recording_is_treated_like_a_loud_one() -> None:
+    x = noise(2, 44_100 * 4)
+    denoiser = Denoiser(smoothing)
+    loud, quiet = denoiser(x, 44_100), denoiser(x * np.float32(10 ** (-30 / 20)), 44_100)
+    assert snr_db(loud, quiet * 10 ** (30 / 20)) > 90
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_no_delay(rate: int) -> None:
+    x = noise(2 * rate)
+    y = Denoiser(smoothing)(x, rate)
+    correlation = np.fft.irfft(np.conj(np.fft.rfft(x, 4 * rate)) * np.fft.rfft(y, 4 * rate))
+    assert int(correlation.argmax()) == 0
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("model", [all_noise, all_loud, smoothing])
+def test_never_louder(model: object, rate: int) -> None:
+    x = noise(2, 2 * rate)
+    y = Denoiser(model)(x, rate)  # type: ignore[arg-type]
+    assert np.square(y).sum() <= np.square(x).sum() * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_what_the_model_calls_noise_goes_down_over_the_whole_band(rate: int) -> None:
+    x = noise(3 * rate)
+    y = Denoiser(all_noise)(x, rate)
+    middle = slice(rate // 2, -rate // 2)
+    before, after = (np.abs(np.fft.rfft(s[middle] * np.hanning(2 * rate))) ** 2 for s in (x, y))
+    bands = zip(np.array_split(before, 8), np.array_split(after, 8), strict=True)
+    assert max(10 * np.log10(b.sum() / a.sum()) for a, b in bands) < -30
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("model", [unchanged, all_noise, all_loud])
+def test_silence_stays_exactly_silent(model: object, rate: int) -> None:
+    x = np.stack([noise(60_000), np.zeros(60_000, np.float32), noise(60_000, seed=1)])
+    y = Denoiser(model)(x, rate)  # type: ignore[arg-type]
+    assert not y[1].any()
+    assert y[0].any() and y[2].any()
+    assert not Denoiser(model)(np.zeros(1000), rate).any()  # type: ignore[arg-type]
+
+
+def test_channels_keep_their_order_and_do_not_mix() -> None:
+    x = noise(3, 50_000)
+    denoiser = Denoiser(smoothing)
+    together = denoiser(x, 44_100)
+    for channel in range(3):
+        assert np.allclose(together[channel], denoiser(x[channel], 44_100), atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [16_000, 8000])
+def test_chunks_leave_no_trace(rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal of several chunks comes out as if it had been one.
+
+    To the bit; at other rates than the model's, to the rounding of the resampler, which works in
+    blocks of its own.
+    """
+    x = noise(1, rate * 70 + 123)
+    denoiser = Denoiser(smoothing)
+    cut = denoiser(x, rate)
+    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 2 * chunks.CHUNK_SECONDS)
+    whole = denoiser(x, rate)
+    assert np.array_equal(cut, whole) if rate == 16_000 else snr_db(whole, cut) > 120
+
+
+def test_type_dtype_and_shape_are_kept() -> None:
+    denoiser = Denoiser(unchanged)
+    x = torch.from_numpy(noise(2, 3000)).double()
+    y = denoiser(x, 16_000)
+    assert isinstance(y, Tensor) and y.dtype == torch.float64 and y.shape == x.shape
+    pcm = (noise(3000) * 32768).astype(np.int16)
+    assert np.array_equal(denoiser(pcm, 48_000), pcm)
+
+
+def test_the_input_is_left_alone() -> None:
+    x = noise(2, 3000)
+    kept = x.copy()
+    Denoiser(all_noise)(x, 16_000)
+    assert np.array_equal(x, kept)
+
+
+def test_the_model_sees_batches_of_images() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def watch(image: Tensor) -> Tensor:
+        shapes.append(tuple(image.shape))
+        assert torch.is_inference_mode_enabled() and image.dtype == torch.float32
+        assert 0 <= float(image.min()) <= float(image.max()) <= 1
+        return image
+
+    Denoiser(watch)(noise(2, 16_000 * 10).astype(np.float64), 16_000)
+    assert shapes == [(8, 1, 256, 256), (6, 1, 256, 256)]
+
+
+@pytest.mark.parametrize("rate", [0, -16_000, 10, 16_000.5, 10**7, np.nan, np.inf, "16000"])
+def test_impossible_rates_are_refused(rate: float) -> None:
+    with pytest.raises(UserError, match="sample rate"):
+        Denoiser(unchanged)(noise(10), rate)  # type: ignore[arg-type]
+
+
+def test_a_model_that_returns_nan_is_refused() -> None:
+    with pytest.raises(UserError, match="model broken"):
+        Denoiser(lambda image: image * torch.nan, name="broken")(noise(10), 16_000)
+
+
+def test_what_cannot_be_called() -> None:
+    denoiser = Denoiser(unchanged)
+    with pytest.raises(UserError, match=r"\(samples, channels\): transpose it"):
+        denoiser(noise(16_000, 2), 16_000)
+    with pytest.raises(UserError, match="give the sample rate"):
+        denoiser(noise(10))  # type: ignore[call-overload]
+    with pytest.raises(UserError, match="from 0 to 100"):
+        denoiser(noise(10), 16_000, strength=120)
+    with pytest.raises(UserError, match="did you mean 80?"):
+        denoiser(noise(10), 16_000, strength=0.8)
+    for option in ({"strength": "80"}, {"limit": "12"}, {"strength": True}, {"strength": None}):
+        with pytest.raises(UserError, match="must be a number"):
+            denoiser(noise(10), 16_000, **option)  # type: ignore[call-overload]
+    for size in (0, "8", 2.5):
+        with pytest.raises(UserError, match="batch_size is"):
+            Denoiser(unchanged, batch_size=size)  # type: ignore[arg-type]
+    for wrong in (lambda image: image[:, :, :3], lambda image: 3, torch.nn.Identity):
+        with pytest.raises(UserError, match="does not return images"):
+            Denoiser(wrong)(noise(10), 16_000)
+    with pytest.raises(UserError, match="no device None here"):
+        Denoiser(unchanged, device=None)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="no precision int4: choose fp32 or bf16"):
+        Denoiser(unchanged, precision="int4")
+
+
+def test_a_pickled_denoiser_does_the_same() -> None:
+    x = noise(16_000)
+    for denoiser in (Denoiser(smoothing, name="s"), Denoiser(build("v4", "small").eval())):
+        copy = pickle.loads(pickle.dumps(denoiser))
+        assert copy.name == denoiser.name
+        assert np.array_equal(copy(x, 16_000), denoiser(x, 16_000))
+
+
+@pytest.mark.parametrize("version", ["v4", "torch"])
+def test_bf16_is_close_to_fp32(version: str) -> None:
+    make = build_twin if version == "torch" else build
+    torch.manual_seed(0)
+    state = build(version, "small").state_dict()
+    x = noise(16_000 * 3)
+    outputs = []
+    for precision in ("fp32", "bf16"):
+        model = make(version, "small")
+        model.load_state_dict(state)
+        outputs.append(Denoiser(model.eval(), precision=precision)(x, 16_000))
+    assert 30 < snr_db(*outputs) < 90
+
+
+def test_devices() -> None:
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type in ("cpu", "cuda")
+    for name in ("toaster", "cuda:99"):
+        with pytest.raises(UserError, match="no device"):
+            pick_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "subtype"),
+    [
+        ("a.wav", 44_100, 2, "PCM_24"),
+        ("a.wav", 8000, 1, "FLOAT"),
+        ("a.flac", 48_000, 1, "PCM_16"),
+        ("a.ogg", 16_000, 2, "VORBIS"),
+        ("a.mp3", 44_100, 2, "MPEG_LAYER_III"),
+    ],
+)
+@pytest.mark.parametrize("length", [1, 99_999])
+def test_files_keep_length_rate_channels_and_depth(
+    tmp_path: Path, name: str, rate: int, channels: int, subtype: str, length: int
+) -> None:
+    source, target = tmp_path / name, tmp_path / f"out_{name}"
+    soundfile.write(source, noise(length, channels), rate, subtype=subtype)
+    report = Denoiser(unchanged, name="same").denoise_file(source, target)
+    info = soundfile.info(target)
+    assert (info.frames, info.samplerate, info.channels) == (length, rate, channels)
+    assert info.subtype == subtype
+    assert (report.model, report.device, report.output) == ("same", "cpu", target)
+    assert report.seconds == pytest.approx(length / rate)
+    assert report.rtf == pytest.approx(report.elapsed / report.seconds)
+    if subtype in ("PCM_16", "PCM_24", "FLOAT"):
+        first, second = soundfile.read(source)[0], soundfile.read(target)[0]
+        assert np.abs(first - second).max() < 2e-6
+
+
+def test_a_file_and_an_array_come_out_the_same(tmp_path: Path) -> None:
+    x = noise(2, 8000 * 55)  # two chunks
+    soundfile.write(tmp_path / "a.wav", x.T, 8000, subtype="FLOAT")
+    denoiser = Denoiser(smoothing)
+    report = denoiser.denoise_file(tmp_path / "a.wav")
+    assert report.output == tmp_path / "a_denoised.wav"
+    expected = denoiser(x, 8000)
+    assert np.array_equal(soundfile.read(report.output)[0].T, expected)
+    samples, rate = denoiser(tmp_path / "a.wav")
+    assert rate == 8000 and np.array_equal(samples, expected)
+    assert np.array_equal(denoiser(str(tmp_path / "a.wav"), limit=0)[0], x)
+
+
+def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(8000 * 60), 8000)
+    calls: list[tuple[float, float]] = []
+    Denoiser(unchanged).denoise_file(
+        tmp_path / "a.wav", progress=lambda done, total: calls.append((done, total))
+    )
+    done = [d for d, _ in calls]
+    assert done == sorted(done) and done[-1] == pytest.approx(60)
+    assert {total for _, total in calls} == {60}
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(16_000 * 5), 16_000)
+
+    def interrupt(image: Tensor) -> Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Denoiser(interrupt).denoise_file(tmp_path / "a.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_an_error_late_in_the_file_leaves_nothing_behind(tmp_path: Path) -> None:
+    x = noise(8000 * 120)
+    x[-5] = np.nan
+    soundfile.write(tmp_path / "a.wav", x, 8000, subtype="FLOAT")
+    with pytest.raises(UserError, match="NaN"):
+        Denoiser(unchanged).denoise_file(tmp_path / "a.wav")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_an_existing_output_needs_force(tmp_path: Path) -> None:
+    source = tmp_path / "a.wav"
+    soundfile.write(source, noise(1000), 16_000)
+    (tmp_path / "a_denoised.wav").write_bytes(b"precious")
+    with pytest.raises(UserError, match="force=True"):
+        Denoiser(unchanged).denoise_file(source)
+    assert (tmp_path / "a_denoised.wav").read_bytes() == b"precious"
+    Denoiser(unchanged).denoise_file(source, force=True)
+    assert soundfile.info(tmp_path / "a_denoised.wav").frames == 1000
+
+
+@pytest.mark.parametrize("content", [None, b"", b"dear diary\n" * 50])
+def test_bad_input_leaves_no_output(tmp_path: Path, content: bytes | None) -> None:
+    source = tmp_path / "bad.wav"
+    if content is not None:
+        source.write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"bad\.wav"):
+        Denoiser(unchanged).denoise_file(source)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [("v4", shipped("v4")), ("mine.pth", "mine.pth"), ("run/best", "run/best"), (Path("v4"), "v4")],
+)
+def test_a_version_is_told_from_a_file(
+    given: str | Path, found: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if found != shipped("v4"):
+        with pytest.raises(UserError, match=f"no checkpoint at {given}"):
+            locate(given)
+        Path(found).parent.mkdir(exist_ok=True)
+        Path(found).touch()
+    assert locate(given) == Path(found)
+
+
+def test_an_unknown_version_is_refused() -> None:
+    with pytest.raises(UserError, match="no version v9: choose one of v2, v3, v4"):
+        Denoiser.from_pretrained("v9", device="cpu")
+    with pytest.raises(UserError, match="a int is no model: give the name of a version"):
+        Denoiser(4)  # type: ignore[arg-type]
+
+
+def test_a_version_is_a_model() -> None:
+    denoiser = Denoiser("v4", device="cpu")
+    assert repr(denoiser) == "Denoiser(v4-small on cpu)"
+    x = noise(16_000)
+    assert np.array_equal(denoiser(x, 16_000), denoise(x, 16_000, "v4", device="cpu"))
+    assert repr(Denoiser(device="cpu")) == "Denoiser(v4-small on cpu)"
+    assert repr(Denoiser("v5", device="cpu")) == "Denoiser(v5-base on cpu)"
+
+
+@pytest.mark.parametrize("make", [build, build_twin])
+def test_a_module_of_your_own_stays_as_it_is(make: Callable[..., Any]) -> None:
+    own = make("v4", "small").train()
+    before = {name: value.clone() for name, value in own.state_dict().items()}
+    x = noise(8000)
+    denoiser = Denoiser(own, device="cpu", precision="bf16")
+    first = denoiser(x, 16_000)
+    assert own.training and not denoiser._cleaner.model.training  # type: ignore[attr-defined]
+    for name, value in own.state_dict().items():
+        assert value.dtype == torch.float32 and torch.equal(value, before[name])
+    own.load_state_dict({name: torch.zeros_like(value) for name, value in before.items()})
+    assert np.array_equal(denoiser(x, 16_000), first)
+
+
+def test_errors_speak_python_and_are_value_errors() -> None:
+    import audio_denoising
+
+    assert issubclass(audio_denoising.UserError, ValueError)
+    assert audio_denoising.UserError is UserError
+
+
+def test_files_by_name_and_opened(tmp_path: Path) -> None:
+    x = noise(2, 8000)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, x.T, 8000, subtype="FLOAT")
+    denoiser = Denoiser(unchanged)
+    expected = denoiser(path)[0]
+    with path.open("rb") as file:
+        for given in (str(path), io.BytesIO(path.read_bytes()), file):
+            samples, rate = denoiser(given)
+            assert rate == 8000 and np.array_equal(samples, expected)
+    assert denoiser(path, 8000)[1] == 8000
+    with pytest.raises(UserError, match="the file has 8000 Hz, not 16000"):
+        denoiser(path, 16_000)
+    with pytest.raises(UserError, match="the file is not an audio file"):
+        denoiser(io.BytesIO(b"dear diary\n" * 50))
+    with pytest.raises(UserError, match="opened as text"):
+        denoiser(io.StringIO("dear diary"))  # type: ignore[call-overload]
+    with pytest.raises(UserError, match="names of files, not a BytesIO"):
+        denoiser.denoise_file(io.BytesIO())  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="https://a.b/c.wav is an address"):
+        denoiser("https://a.b/c.wav")
+    with pytest.raises(UserError, match="https://a.b/c.wav is an address"):
+        denoiser.denoise_file("https://a.b/c.wav")
+
+
+@pytest.mark.parametrize("version", ["v4", "v5"])
+def test_defaults_of_the_program_around_change_nothing(version: str, tmp_path: Path) -> None:
+    path = shipped(version)
+    if version == "v5":
+        path = tmp_path / "v5.pth"
+        network = build("v5", "base").state_dict()
+        save_checkpoint(path, {"model": network, **describe("v5", "base")})
+    x = noise(20_000)
+    expected = Denoiser(path, device="cpu")(x, 44_100)
+    try:
+        torch.set_default_device("meta")
+        torch.set_default_dtype(torch.float64)
+        found = Denoiser(path, device="cpu")(x, 44_100)
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert np.array_equal(found, expected)
+
+
+FORKED = """
+import multiprocessing, numpy, torch
+from audio_denoising import Denoiser
+torch.set_num_threads(2)
+denoiser = Denoiser("v4", device="cpu")
+x = 0.1 * numpy.random.default_rng(0).standard_normal(48_000).astype("float32")
+expected = denoiser(x, 16_000)
+def task(number):
+    return numpy.abs(denoiser(x, 16_000) - expected).max() < 1e-5
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map_async(task, range(2)).get(timeout=60) == [True, True]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_pool_cleans() -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")

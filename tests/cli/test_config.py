@@ -1,0 +1,161 @@
+"""`denoise train --config`: a file's values count like the command line's, which go before them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.test_commands import denoise
+from tests.cli.test_commands import given as given
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "run.toml"
+
+
+ALL = """
+speech = ["s=1", "t=2"]
+noise = "n"
+hold_out = ["anna", "ben"]
+augment = "varied"
+cache = "c"
+size = "small"
+start-from = "w.pth"
+epochs = 3
+epoch_size = 8
+batch-size = 4
+lr = 1
+schedule = "cosine"
+warmup = 2
+momentum = 0.8
+clip-norm = 1.5
+ema = 0.9
+patience = 5
+seed = 7
+precision = "bf16"
+accumulate = 2
+recompute = true
+device = "cpu"
+threads = 1
+workers = 0
+out = "o"
+resume = true
+save-every = 9
+"""
+
+
+def test_every_option_can_stand_in_a_file(given: dict[str, Any], file: Path) -> None:
+    file.write_text(ALL)
+    result = denoise("train", "v4", "--config", file)
+    assert (result.code, result.err) == (0, "")
+    assert given["options"].as_dict() == {
+        "version": "v4",
+        "size": "small",
+        "epochs": 3,
+        "batch_size": 4,
+        "epoch_size": 8,
+        "clip_seconds": 2.55,
+        "learning_rate": 1.0,
+        "schedule": "cosine",
+        "warmup_steps": 2,
+        "momentum": 0.8,
+        "clip_norm": 1.5,
+        "ema": 0.9,
+        "patience": 5,
+        "precision": "bf16",
+        "seed": 7,
+        "start_from": "w.pth",
+        "hold_out": ["anna", "ben"],
+        "augmentation": "varied",
+        "speech_weights": [1.0, 2.0],
+        "noise_weights": None,
+    }
+    place = given["place"]
+    assert (place.speech, place.noise, place.out) == (["s", "t"], ["n"], Path("o"))
+    assert (place.cache, place.save_seconds, place.workers) == (Path("c"), 9.0, 0)
+    assert place.resume and place.recompute
+    told = re.sub(r"\s", "", denoise("train", "--help").out)
+    assert all(f"--{key.replace('_', '-')}" in told for key in re.findall(r"^[\w-]+", ALL, re.M))
+
+
+def test_the_command_line_wins(given: dict[str, Any], file: Path) -> None:
+    file.write_text(ALL)
+    arguments = "--epochs 5 --speech x --lr 0.5 --no-recompute --no-resume --size large --out p"
+    Path("w.pth").touch()
+    assert denoise("train", "v2", *arguments.split(), "--config", file).code == 0
+    options, place = given["options"], given["place"]
+    assert (options.version, options.size, options.epochs) == ("v2", "large", 5)
+    assert (options.learning_rate, options.batch_size) == (0.5, 4)
+    assert place.speech == ["x"] and options.speech_weights is None
+    assert not place.recompute and not place.resume
+
+
+def test_help_shows_the_defaults_of_the_file(file: Path) -> None:
+    file.write_text("patience = 31")
+    assert "[default: 31]" in denoise("train", "--config", file, "--help").out
+
+
+def test_a_file_may_leave_out_everything(given: dict[str, Any], file: Path) -> None:
+    file.write_text("# nothing\n")
+    assert denoise("train", "v4", "--config", file).code == 0
+    assert given["options"].batch_size == 16 and given["options"].size == "large"
+
+
+def test_options_of_v5_can_stand_in_a_file_too(given: dict[str, Any], file: Path) -> None:
+    file.write_text('rooms = "r"\nclip-seconds = 1.5\nschedule = "constant"\ncache = "banks"')
+    assert denoise("train", "v5", "--config", file).code == 0
+    options, place = given["options"], given["place"]
+    assert (options.clip_seconds, options.schedule, options.ema) == (1.5, "constant", 0.999)
+    assert (place.rooms, place.cache) == ([Path("r")], Path("banks"))
+
+
+def test_the_example_is_taken(given: dict[str, Any]) -> None:
+    assert denoise("train", "v4", "--config", ROOT / "examples" / "train_v4.toml").code == 0
+    assert given["options"].size == "small"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("batch_sise = 4", r"run.toml: batch_sise is not an option; the nearest is batch-size"),
+        ("learning-rate = 4", r"run.toml: learning-rate is .*`.* train --help` lists them"),
+        ("config = 'a'", r"run.toml: config is not an option"),
+        ("version = 'v4'", r"run.toml: version is not an option"),
+        ("[optimisation]\nlr = 1", r"run.toml: optimisation is not an option"),
+        ("epochs = 'many'", r'run.toml: epochs must be a whole number, not "many"'),
+        ("epochs = 1.5", r"run.toml: epochs must be a whole number, not 1.5"),
+        ("epochs = true", r"run.toml: epochs must be a whole number, not true"),
+        ("lr = 'high'", r'run.toml: lr must be a number, not "high"'),
+        ("lr = false", r"run.toml: lr must be a number, not false"),
+        ("size = 3", r"run.toml: size must be a text in quotes, not 3"),
+        ("out = 2026-11-01", r"run.toml: out must be a path in quotes, not 2026-11-01"),
+        ("resume = 1", r"run.toml: resume must be true or false, not 1"),
+        ("speech = [1, 2]", r"run.toml: speech must be a list of texts in quotes, not \[1, 2\]"),
+        ("speech = 1", r"run.toml: speech must be a list of texts in quotes, not 1"),
+        ("batch_size = 1\nbatch-size = 2", r"run.toml: batch-size is given twice"),
+        ("epochs = 0", r"--epochs must be above 0"),
+        ("schedule = 'steps'", r"unknown schedule 'steps'"),
+        ("epochs 3", r"run.toml is not a TOML file \(.*line 1.*\)"),
+        ("a = " + "[" * 9000, r"run.toml is not a TOML file"),
+    ],
+)
+def test_a_refusal_names_file_and_key(
+    content: str, sentence: str, file: Path, given: dict[str, Any]
+) -> None:
+    file.write_text(content)
+    result = denoise("train", "v4", "--config", file)
+    assert result.code == 2 and not given
+    assert re.search(sentence, result.sentence)
+
+
+def test_files_that_cannot_be_read(file: Path) -> None:
+    assert "run.toml cannot be read" in denoise("train", "v4", "--config", file).sentence
+    assert "cannot be read" in denoise("train", "v4", "--config", file.parent).sentence
+    file.write_bytes(b"size = '\xff'")
+    assert "run.toml is not a TOML file" in denoise("train", "v4", "--config", file).sentence

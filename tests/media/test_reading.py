@@ -1,0 +1,215 @@
+"""Good files read the same in blocks and whole; bad ones name themselves and the way out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio_denoising.errors import UserError
+from audio_denoising.media.reading import AudioReader, read_audio
+from audio_denoising.media.writing import AudioWriter
+
+NOISE = (0.1 * np.random.default_rng(0).standard_normal((40_000, 2))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [
+        ("a.wav", "PCM_16"),
+        ("a.wav", "PCM_24"),
+        ("a.wav", "FLOAT"),
+        ("a.wav", "PCM_U8"),
+        ("a.flac", "PCM_16"),
+        ("a.ogg", "VORBIS"),
+        ("a.opus", "OPUS"),
+        ("a.mp3", "MPEG_LAYER_III"),
+        ("a.aiff", "PCM_16"),
+    ],
+)
+def test_formats(tmp_path: Path, name: str, subtype: str) -> None:
+    path = tmp_path / name
+    container = {".opus": "OGG"}.get(path.suffix)
+    soundfile.write(path, NOISE, 48_000, subtype=subtype, format=container)
+    samples, rate = read_audio(path)
+    assert (rate, samples.shape, samples.dtype) == (48_000, (2, 40_000), np.float32)
+    with AudioReader(path) as reader:
+        assert (reader.rate, reader.channels, reader.subtype) == (48_000, 2, subtype)
+        assert abs(reader.frames - 40_000) <= 312  # Opus tells of its codec's delay, too
+        blocks = list(reader.blocks(7_001))
+    assert [block.shape[1] for block in blocks] == [7_001] * 5 + [4_995]
+    # libsndfile's Vorbis and Opus decoders may differ in the last bits with the block size.
+    assert np.allclose(np.concatenate(blocks, axis=1), samples, rtol=0, atol=1e-4)
+
+
+def _truncated(path: Path) -> None:
+    soundfile.write(path, NOISE, 16_000, format="FLAC")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _corrupt(path: Path) -> None:
+    soundfile.write(path, NOISE, 16_000, format="FLAC")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(data)
+
+
+def _floats(value: float) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        samples = NOISE.copy()
+        samples[8_000, 1] = value
+        soundfile.write(path, samples, 16_000, subtype="FLOAT", format="WAV")
+
+    return make
+
+
+BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "missing": ("gone.wav", lambda path: None, "does not exist"),
+    "folder": ("folder", lambda path: path.mkdir(), "is a folder"),
+    "empty": ("empty.wav", lambda path: path.write_bytes(b""), "is empty"),
+    "text": ("text.wav", lambda path: path.write_text("dear diary\n" * 99), "is not an audio file"),
+    "text as mp3": (
+        "text.mp3",
+        lambda path: path.write_text("dear\n" * 99),
+        "is not an audio file",
+    ),
+    "raw": ("a.raw", lambda path: path.write_bytes(b"abc" * 99), "is not an audio file"),
+    "header only": ("h.wav", lambda path: path.write_bytes(b"RIFF\x24\0\0\0WAVE"), "not an audio"),
+    "no samples": (
+        "zero.wav",
+        lambda path: soundfile.write(path, NOISE[:0], 16_000),
+        "holds no samples",
+    ),
+    "truncated": ("half.flac", _truncated, "truncated or corrupt"),
+    "corrupt": ("holes.flac", _corrupt, "truncated or corrupt"),
+    "NaN": ("nan.wav", _floats(np.nan), "after 0.50 s"),
+    "infinite": ("inf.wav", _floats(np.inf), "after 0.50 s"),
+    "null": ("nu\0ll.wav", lambda path: None, "cannot be read|does not exist"),
+}
+
+
+@pytest.fixture(params=BAD.values(), ids=BAD.keys())
+def bad_file(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+    name, make, words = request.param
+    make(tmp_path / name)
+    return tmp_path / name, words
+
+
+def test_bad_input_names_the_file_and_the_way_out(bad_file: tuple[Path, str]) -> None:
+    path, words = bad_file
+    with pytest.raises(UserError, match=words) as caught:
+        read_audio(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert ":" in message.replace(str(path), "")
+    assert "\n" not in message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(UserError, match="not a regular file"):
+        AudioReader(tmp_path / "pipe.wav")
+
+
+@pytest.mark.skipif(
+    os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0),
+    reason="permissions bind everyone but root",
+)
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    path = tmp_path / "secret.wav"
+    soundfile.write(path, NOISE, 16_000)
+    path.chmod(0)
+    with pytest.raises(UserError, match="permission"):
+        AudioReader(path)
+
+
+def _written(path: Path, seconds: int = 4) -> np.ndarray:
+    x = np.resize(NOISE[:, :1], (16_000 * seconds, 1)).T
+    with AudioWriter(path, 16_000, 1, frames=x.shape[1]) as writer:
+        writer.write(x)
+    return read_audio(path)[0]
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.mp3", "a.mka", "a.flac", "a.aac"])
+def test_what_is_there_of_a_truncated_file_can_be_had(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    x = _written(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with AudioReader(path, salvage=True) as reader:
+        y = np.concatenate(list(reader.blocks(7001)), axis=1)
+    assert 0.4 < y.shape[1] / x.shape[1] < 0.7
+    whole = slice(0, y.shape[1] * 8 // 10)  # what lies next to the cut may be lost
+    assert np.allclose(y[:, whole], x[:, whole], atol=1e-4)
+    if path.suffix in (".flac", ".aac"):  # cut in the middle of a block, which cannot be decoded
+        assert str(path) in reader.damage and "truncated or corrupt" in reader.damage
+        assert re.search(r"\d\.\d\d s: ", reader.damage)
+        with pytest.raises(UserError, match="truncated or corrupt"):
+            read_audio(path)
+    else:  # the header alone tells of more, and headers are often wrong
+        (notice,) = reader.notices
+        assert str(path) in notice and re.search(r"ends after .* tells of 4\.\d\d s", notice)
+        assert np.array_equal(read_audio(path)[0], y)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
+def test_what_follows_a_damaged_place_is_read_and_stays_in_time(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    x = _written(path, seconds=10)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = np.random.default_rng(1).bytes(3000)
+    path.write_bytes(data)
+    with AudioReader(path, salvage=True) as reader:
+        y = np.concatenate(list(reader.blocks(7001)), axis=1)
+    assert y.shape == x.shape
+    quarter = x.shape[1] // 4
+    assert np.allclose(y[:, :quarter], x[:, :quarter], atol=1e-4)
+    assert np.allclose(y[:, -quarter:], x[:, -quarter:], atol=1e-4)
+    assert "has damaged places from" in reader.damage
+
+
+def test_a_recording_whose_header_was_never_completed(tmp_path: Path) -> None:
+    """A recorder that loses power leaves the sizes in the header at zero."""
+    path = tmp_path / "a.wav"
+    x = _written(path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"data")
+    data[4:8] = data[start + 4 : start + 8] = bytes(4)
+    path.write_bytes(data)
+    assert np.array_equal(read_audio(path)[0], x)
+
+
+def test_a_length_left_open_is_no_damage(tmp_path: Path) -> None:
+    """Programs that write to a pipe cannot go back to the header."""
+    path = tmp_path / "a.wav"
+    x = _written(path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"data")
+    data[4:8] = data[start + 4 : start + 8] = b"\xff" * 4
+    path.write_bytes(data)
+    assert np.array_equal(read_audio(path)[0], x)
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.ogg", "a.flac", "a.webm"])
+def test_blocks_of_any_size_give_the_same(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with AudioWriter(path, 48_000, 2) as writer:
+        writer.write(np.ascontiguousarray(NOISE.T))
+    whole, _ = read_audio(path)
+    for size in (100, 16_384, 30_000):
+        with AudioReader(path) as reader:
+            assert np.array_equal(np.concatenate(list(reader.blocks(size)), axis=1), whole)
+
+
+def test_a_playlist_fetches_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.m3u8"
+    path.write_text("#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(UserError, match="not an audio file"):
+        AudioReader(path)

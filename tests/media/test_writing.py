@@ -1,0 +1,192 @@
+"""Files appear whole or not at all, keep their bit depth, and nothing is replaced unasked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio_denoising.errors import UserError
+from audio_denoising.media.formats import choose_format, default_output
+from audio_denoising.media.reading import read_audio
+from audio_denoising.media.writing import AudioWriter, check_output
+
+NOISE = (0.1 * np.random.default_rng(0).standard_normal((2, 30_000))).astype(np.float32)
+
+
+def write(path: Path, samples: np.ndarray = NOISE, rate: int = 48_000, **options: object) -> None:
+    with AudioWriter(path, rate, len(samples), **options) as writer:  # type: ignore[arg-type]
+        writer.write(samples[:, :10_000])
+        writer.write(samples[:, 10_000:])
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [
+        ("a.wav", "PCM_16", "PCM_16"),
+        ("a.wav", "PCM_24", "PCM_24"),
+        ("a.wav", "FLOAT", "FLOAT"),
+        ("a.wav", "PCM_U8", "PCM_U8"),
+        ("a.wav", "PCM_S8", "PCM_U8"),
+        ("a.wav", "ULAW", "ULAW"),
+        ("a.wav", "VORBIS", "PCM_16"),
+        ("a.wav", "GSM610", "PCM_16"),
+        ("a.WAV", "PCM_32", "PCM_32"),
+        ("a.flac", "PCM_24", "PCM_24"),
+        ("a.flac", "FLOAT", "PCM_24"),
+        ("a.flac", "PCM_32", "PCM_24"),
+        ("a.flac", "PCM_U8", "PCM_16"),
+        ("a.flac", "MPEG_LAYER_III", "PCM_16"),
+        ("a.ogg", "PCM_16", "VORBIS"),
+        ("a.ogg", "OPUS", "OPUS"),
+        ("a.opus", "PCM_16", "OPUS"),
+        ("a.mp3", "PCM_24", "MPEG_LAYER_III"),
+        ("a.aiff", "PCM_24", "PCM_24"),
+        ("a.w64", "FLOAT", "FLOAT"),
+        ("a.caf", "PCM_16", "PCM_16"),
+    ],
+)
+def test_sample_format_is_kept_where_it_can_be(
+    tmp_path: Path, name: str, given: str, kept: str
+) -> None:
+    write(tmp_path / name, subtype=given)
+    info = soundfile.info(tmp_path / name)
+    assert (info.subtype, info.frames, info.channels, info.samplerate) == (kept, 30_000, 2, 48_000)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "PCM_U8"])
+def test_samples_survive_reading_and_writing_unchanged(tmp_path: Path, subtype: str) -> None:
+    write(tmp_path / "first.wav", subtype=subtype)
+    first, rate = read_audio(tmp_path / "first.wav")
+    write(tmp_path / "second.wav", first, rate, subtype=subtype)
+    assert np.array_equal(read_audio(tmp_path / "second.wav")[0], first)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff"])
+def test_integers_clip_and_never_wrap(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, np.array([[1.5, -1.5, 1.0, -1.0]], np.float32), 16_000)
+    assert soundfile.read(tmp_path / name, dtype="int16")[0].tolist() == [
+        32767,
+        -32768,
+        32767,
+        -32768,
+    ]
+
+
+def test_a_wav_beyond_four_gigabytes_becomes_rf64(tmp_path: Path) -> None:
+    assert choose_format(Path("a.wav"), "PCM_16", 2**31) == ("rf64", "PCM_16")
+    assert choose_format(Path("a.wav"), "PCM_16", 2**31 - 2**16) == ("wav", "PCM_16")
+    assert choose_format(Path("a.wav"), "FLOAT", 2**30) == ("rf64", "FLOAT")
+    write(tmp_path / "a.wav", frames=2**31)
+    assert soundfile.info(tmp_path / "a.wav").format == "RF64"
+
+
+def test_default_name() -> None:
+    assert default_output("x/talk.2.mp3") == Path("x/talk.2_denoised.wav")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, UserError])
+def test_an_interrupted_file_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "out.wav"
+    with pytest.raises(error), AudioWriter(path, 16_000, 2) as writer:
+        writer.write(NOISE)
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_replacement_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.wav"
+    path.write_bytes(b"precious")
+    with pytest.raises(KeyboardInterrupt), AudioWriter(path, 16_000, 2, force=True) as writer:
+        writer.write(NOISE)
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
+    path = tmp_path / "out.wav"
+    path.write_bytes(b"precious")
+    with pytest.raises(UserError, match="force=True"):
+        write(path)
+    assert path.read_bytes() == b"precious"
+    write(path, force=True)
+    assert soundfile.info(path).frames == 30_000
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out.wav"
+    with pytest.raises(UserError, match="force=True"), AudioWriter(path, 16_000, 2) as writer:
+        writer.write(NOISE)
+        path.write_bytes(b"precious")
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.wav", tmp_path / "link.wav"
+    write(target)
+    link.symlink_to(target)
+    write(link, NOISE[:1], force=True)
+    assert link.is_symlink()
+    assert soundfile.info(target).channels == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "rate", "words"),
+    [
+        ("a_file/out.wav", 1, 16_000, "cannot be written"),
+        ("a_folder.wav", 1, 16_000, "is a folder"),
+        ("out.xyz", 1, 16_000, "choose one of"),
+        ("out", 1, 16_000, "choose one of"),
+        ("x" * 300 + ".wav", 1, 16_000, "cannot be written"),
+        ("nu\0ll.wav", 1, 16_000, "cannot be written"),
+        ("out.opus", 1, 44_100, "choose a .wav name"),
+        ("out.mp3", 6, 44_100, "choose a .wav name"),
+        ("out.flac", 9, 44_100, "choose a .wav name"),
+        ("/dev/null", 1, 16_000, "choose"),
+        ("/proc/out.wav", 1, 16_000, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_written_is_said_and_leaves_nothing(
+    tmp_path: Path, name: str, channels: int, rate: int, words: str
+) -> None:
+    if name.startswith("/") and not Path(name).parent.is_dir():
+        pytest.skip("no such place here")
+    (tmp_path / "a_file").write_text("")
+    (tmp_path / "a_folder.wav").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=words) as caught:
+        write(tmp_path / name, np.zeros((channels, 100), np.float32), rate)
+    assert name in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file size limits as Linux has them")
+@pytest.mark.parametrize("name", ["out.wav", "out.flac", "out.ogg", "out.mp3", "out.mkv"])
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    script = f"""
+import resource, signal, numpy as np
+from audio_denoising.errors import UserError
+from audio_denoising.media.writing import AudioWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+noise = np.random.default_rng(0).uniform(-1, 1, (1, 400_000)).astype("f4")
+try:
+    with AudioWriter({str(tmp_path / name)!r}, 16_000, 1) as writer:
+        writer.write(noise)
+except UserError as error:
+    print("said:", error)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "said:" in ran.stdout and "cannot be written" in ran.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_output_accepts_what_can_be_written(tmp_path: Path) -> None:
+    check_output(tmp_path / "new.flac")

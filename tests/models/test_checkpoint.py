@@ -1,0 +1,406 @@
+"""A checkpoint is written whole or not at all, and read without trust; its weights travel."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from audio_denoising.dsp.representation import SIGNALS
+from audio_denoising.errors import UserError
+from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, archive, build
+from audio_denoising.models.checkpoint import (
+    Checkpoint,
+    UnreadableCheckpoint,
+    build_model,
+    describe,
+    export,
+    load_checkpoint,
+    save_checkpoint,
+    shipped,
+)
+from audio_denoising.models.shipped import has_weights
+from audio_denoising.models.unet_torch import build_twin
+from tests.training.conftest import Trained
+from tests.training.runs import content, differences, quickly
+
+
+@pytest.fixture(scope="module")
+def image() -> torch.Tensor:
+    """Two images of a size that every version takes."""
+    return torch.rand(2, 1, 64, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def narrow() -> Any:
+    with quickly(narrow=True) as patch:
+        yield patch
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    """The content of a good checkpoint of a narrow v4 (under `narrow`), or of one with a fault."""
+    state = build("v4", "small").state_dict()
+    good = {**describe("v4", "small"), "model": state, "history": [], "position": {"step": 3}}
+    return {**good, **changes}
+
+
+# Writing
+
+
+def test_what_could_not_be_read_again_is_not_written(
+    narrow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pth"
+    save_checkpoint(path, fields())
+    before = path.read_bytes()
+    monkeypatch.setattr(archive, "_MOST_PICKLE_BYTES", 20_000)
+    history = [{"epoch": i, "loss": i / 7} for i in range(3000)]
+    with pytest.raises(UserError, match="last.pth would be refused when it is read again"):
+        save_checkpoint(path, fields(history=history))
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, pickle.PicklingError])
+def test_whatever_stops_a_write_the_old_file_stays(
+    failure: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pth"
+    save_checkpoint(path, {"a": 1})
+    before = path.read_bytes()
+
+    def fail(content: Any, file: BinaryIO) -> None:
+        file.write(b"half of the new")
+        raise failure
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(failure):
+        save_checkpoint(path, {"a": 2})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    path = tmp_path / "last.pth"
+    save_checkpoint(path, {"a": 1})
+    before = path.read_bytes()
+    small = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode: small(Path("/dev/full") if mode == "wb" else path, mode)
+    )
+    with pytest.raises(UserError, match="cannot write .*last.pth: .*No space left on device.*free"):
+        save_checkpoint(path, {"weights": torch.zeros(1000)})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "last.pth").mkdir()
+    with pytest.raises(UserError, match="cannot write .*last.pth"):
+        save_checkpoint(tmp_path / "last.pth", {})
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pth"]
+
+
+# Reading
+
+
+def test_what_is_written_is_read(narrow: object, tmp_path: Path) -> None:
+    good = fields(history=[{"epoch": 1, "train_loss": 0.5}])
+    save_checkpoint(tmp_path / "good.pth", good)
+    found = load_checkpoint(str(tmp_path / "good.pth"))
+    assert (found.version, found.size, found.steps) == ("v4", "small", 3)
+    assert found.history == good["history"]
+    assert differences(found.model_state, good["model"]) == []
+
+
+class Payload:
+    """An object whose unpickling calls a function of the attacker's choice."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("how", ["pickle", "zip", "zip, deep inside", "old torch format"])
+@pytest.mark.parametrize("what", ["os.system", "eval", "Path.touch"])
+def test_a_file_that_holds_code_is_refused_and_the_code_not_run(
+    what: str, how: str, narrow: object, tmp_path: Path
+) -> None:
+    marker = tmp_path / "the code has run"
+    payload = {
+        "os.system": Payload(os.system, f"touch '{marker}'"),
+        "eval": Payload(eval, f"open({str(marker)!r}, 'w')"),
+        "Path.touch": Payload(Path.touch, marker),
+    }[what]
+    path = tmp_path / "hostile.pth"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(payload))
+    elif how == "zip, deep inside":
+        torch.save(fields(history=[{"epoch": payload}]), path)
+    else:
+        torch.save(payload, path, _use_new_zipfile_serialization=how == "zip")
+    with pytest.raises(UserError, match="hostile.pth is not a readable checkpoint.*never run"):
+        load_checkpoint(path)
+    assert not marker.exists()
+    with contextlib.suppress(RuntimeError):  # the trap was a real one
+        torch.load(path, weights_only=False)
+    assert marker.exists()
+
+
+def _damaged(tmp_path: Path, kind: str) -> Path:
+    path = tmp_path / "bad.pth"
+    save_checkpoint(path, fields())
+    whole = path.read_bytes()
+    if kind == "missing":
+        path.unlink()
+    elif kind == "folder":
+        path.unlink()
+        path.mkdir()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "truncated":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "text":
+        path.write_text("These are not weights.\n" * 100)
+    elif kind == "another zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "hello")
+    elif kind == "noise":
+        path.write_bytes(torch.randint(0, 256, (5000,), dtype=torch.uint8).numpy().tobytes())
+    elif kind == "tensor":
+        torch.save(torch.rand(10, 10), path)
+    elif kind == "bare weights":
+        torch.save(fields()["model"], path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("missing", "no checkpoint at"),
+        ("folder", "no checkpoint at"),
+        ("empty", "not a readable checkpoint"),
+        ("truncated", "not a readable checkpoint"),
+        ("text", "not a readable checkpoint"),
+        ("another zip", "not a readable checkpoint"),
+        ("noise", "not a readable checkpoint"),
+        ("tensor", "not a checkpoint of this program"),
+        ("bare weights", "not a checkpoint of this program"),
+    ],
+)
+def test_files_that_are_no_checkpoint(
+    kind: str, sentence: str, narrow: object, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=sentence) as caught:
+        load_checkpoint(_damaged(tmp_path, kind))
+    assert "bad.pth" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+MANY = torch.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"format": 2}, "not a checkpoint of this program"),
+        ({"format": MANY}, "not a checkpoint of this program"),
+        (
+            {"version": "v9"},
+            "version 'v9', size 'small'.*it knows v2 .small, large., .*v5 .small, base, large.",
+        ),
+        ({"version": ["v4"]}, "not a checkpoint of this program"),
+        ({"version": None}, "version None"),
+        ({"size": "large"}, "version 'v4', size 'large'"),
+        ({"size": {}}, "not a checkpoint of this program"),
+        ({"widths": [1, 2, 3]}, "version 'v4', size 'small'"),
+        ({"widths": [MANY] * 5}, "not a checkpoint of this program"),
+        ({"signal": {}}, "other signal settings"),
+        ({"signal": {**SIGNALS[DECIBEL_IMAGE], "hop": 128}}, "other signal settings"),
+        ({"signal": {**SIGNALS[DECIBEL_IMAGE], "hop": MANY}}, "not a checkpoint of this program"),
+        ({"version": "v2"}, "does not hold the weights of v2-small"),
+        ({"model": None}, "does not hold the weights"),
+        ({"model": {}}, "does not hold the weights"),
+        ({"model": {"0.encode.0.weight": "text"}}, "not a checkpoint of this program"),
+        ({"history": 5}, "not a checkpoint of this program"),
+        ({"history": [5]}, "not a checkpoint of this program"),
+        ({"position": []}, "not a checkpoint of this program"),
+        ({"position": {"step": "many"}}, "not a checkpoint of this program"),
+    ],
+)
+def test_checkpoints_with_another_content(
+    changes: dict[str, Any], sentence: str, narrow: object, tmp_path: Path
+) -> None:
+    save_checkpoint(tmp_path / "odd.pth", fields(**changes))
+    with pytest.raises(UserError, match=f"odd.pth.*{sentence}"):
+        load_checkpoint(tmp_path / "odd.pth")
+
+
+def test_one_weight_of_another_shape_or_name(narrow: object, tmp_path: Path) -> None:
+    for change in ("shape", "missing", "name"):
+        model = fields()["model"]
+        name, weight = next(iter(model.items()))
+        del model[name]
+        if change != "missing":
+            model[name if change == "shape" else "other"] = weight[:1]
+        save_checkpoint(tmp_path / "odd.pth", fields(model=model))
+        with pytest.raises(UserError, match="odd.pth does not hold the weights of v4-small"):
+            load_checkpoint(tmp_path / "odd.pth")
+
+
+def test_a_checkpoint_of_v5_gives_its_network_ready_to_clean(tmp_path: Path) -> None:
+    network = build("v5", "small")
+    x = torch.randn(20, 3, 64, 12, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        network(x)  # moments of its own
+        expected = network.eval()(x)
+    state = {**describe("v5", "small"), "model": network.state_dict(), "licence": "any use"}
+    save_checkpoint(tmp_path / "v5.pth", state)
+    export(load_checkpoint(tmp_path / "v5.pth"), tmp_path / "half.pth")
+    assert (tmp_path / "half.pth").stat().st_size < 1e6
+    whole, half = (load_checkpoint(tmp_path / name) for name in ("v5.pth", "half.pth"))
+    assert half.content["licence"] == "any use"
+    halved = [name for name, value in half.model_state.items() if value.dtype == torch.float16]
+    assert halved == [name for name, _ in network.named_parameters()]
+    with torch.inference_mode():
+        assert torch.equal(build_model(whole, "cpu")(x), expected)
+        assert (build_model(half, "cpu")(x) - expected).abs().max() < 5e-3
+
+
+@pytest.mark.parametrize("change", ["missing", "shape"])
+def test_moments_belong_to_the_weights(change: str, tmp_path: Path) -> None:
+    state = build("v5", "small").state_dict()
+    name = next(name for name in state if name.endswith("running_var"))
+    moments = state.pop(name)
+    state |= {} if change == "missing" else {name: moments[1:]}
+    save_checkpoint(tmp_path / "odd.pth", {**describe("v5", "small"), "model": state})
+    with pytest.raises(UserError, match="odd.pth does not hold the weights of v5-small"):
+        load_checkpoint(tmp_path / "odd.pth")
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    place=st.floats(0, 1), length=st.integers(1, 200), cut=st.booleans(), byte=st.integers(0, 255)
+)
+def test_damage_is_noticed_or_does_no_harm(
+    narrow: object, tmp_path: Path, place: float, length: int, cut: bool, byte: int
+) -> None:
+    path = tmp_path / "good.pth"
+    if not path.exists():
+        save_checkpoint(path, fields())
+    data = bytearray(path.read_bytes())
+    start = int(place * len(data))
+    data[start : start + length] = b"" if cut else bytes([byte]) * len(data[start : start + length])
+    path.with_name("bad.pth").write_bytes(data)
+    try:
+        found = load_checkpoint(path.with_name("bad.pth"))
+    except UnreadableCheckpoint as error:
+        assert "bad.pth" in str(error)
+    else:  # padding between two weights
+        assert differences(found.content, load_checkpoint(path).content) == []
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(entry=st.integers(0, 10**6), place=st.integers(0, 10**6), bit=st.integers(0, 7))
+def test_one_flipped_bit_of_a_weight_is_noticed(
+    narrow: object, tmp_path: Path, entry: int, place: int, bit: int
+) -> None:
+    path = tmp_path / "good.pth"
+    if not path.exists():
+        save_checkpoint(path, fields())
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        weights = [info for info in archive.infolist() if "/data/" in info.filename]
+    info = weights[entry % len(weights)]
+    name, extra = struct.unpack("<HH", data[info.header_offset + 26 : info.header_offset + 30])
+    data[info.header_offset + 30 + name + extra + place % info.file_size] ^= 1 << bit
+    path.with_name("bad.pth").write_bytes(data)
+    torch.load(path.with_name("bad.pth"), weights_only=True)  # torch alone does not see it
+    with pytest.raises(UnreadableCheckpoint, match="bad.pth is not a readable checkpoint"):
+        load_checkpoint(path.with_name("bad.pth"))
+
+
+def test_a_file_in_torch_s_old_format_is_refused(narrow: object, tmp_path: Path) -> None:
+    """It has no checksums and no bounds, and this program has never written it."""
+    torch.save(fields(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match="old.pth is not a readable checkpoint"):
+        load_checkpoint(tmp_path / "old.pth")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_shipped_checkpoints_are_whole(version: str) -> None:
+    if not has_weights(version):
+        pytest.skip(f"no weights of {version} come with this tree")
+    assert load_checkpoint(shipped(version)).version == version
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_loading_draws_no_random_numbers(version: str, tmp_path: Path) -> None:
+    with quickly(narrow=True):
+        size = "small"
+        content = {**describe(version, size), "model": build(version, size).state_dict()}
+        save_checkpoint(tmp_path / "a.pth", {**content, "history": []})
+        before = torch.get_rng_state()
+        build_model(load_checkpoint(tmp_path / "a.pth"), "cpu")
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+# Weights travel
+
+
+def test_an_export_is_small_and_gives_the_same_answer(
+    v4: Checkpoint, image: torch.Tensor, tmp_path: Path
+) -> None:
+    export(v4, tmp_path / "half.pth")
+    assert (tmp_path / "half.pth").stat().st_size < 6e6
+    half = load_checkpoint(tmp_path / "half.pth")
+    assert {value.dtype for value in half.model_state.values()} == {torch.float16}
+    assert "optimiser" not in half.content and "rng" not in half.content
+    assert (half.steps, half.history) == (v4.steps, v4.history)
+    with torch.inference_mode():
+        a, b = (build_model(checkpoint, "cpu")(image) for checkpoint in (v4, half))
+    assert b.dtype == torch.float32
+    assert (a - b).abs().max() < 1e-2
+
+
+def test_the_engine_s_weights_run_in_its_twin(v4: Checkpoint, image: torch.Tensor) -> None:
+    twin = build_twin("v4", "small")
+    twin.load_state_dict(v4.model_state)
+    with torch.inference_mode():
+        assert torch.allclose(build_model(v4, "cpu")(image), twin(image), rtol=0, atol=1e-5)
+
+
+def test_the_twin_s_weights_run_in_the_engine(trained: Trained, image: torch.Tensor) -> None:
+    checkpoint = load_checkpoint(trained("torch") / "last.pth")
+    ours = build("v4", "small")
+    ours.load_state_dict(checkpoint.model_state)
+    with torch.inference_mode():
+        theirs = build_model(checkpoint, "cpu")(image)
+        assert isinstance(build_model(checkpoint, "cpu"), torch.nn.Module)
+        assert torch.allclose(ours.eval()(image), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("version", ["v2", "v3", "v4"])
+def test_a_loaded_model_has_the_weights_of_the_run(
+    version: str, trained: Trained, image: torch.Tensor
+) -> None:
+    path = trained(version) / "best.pth"
+    model = build_model(load_checkpoint(path), "cpu")
+    assert differences(model.state_dict(), content(path)["model"]) == []  # type: ignore[attr-defined]
+    with torch.inference_mode():
+        answer = model(image)
+    assert answer.shape == image.shape
+    assert (answer >= 0).all() and (answer <= 1).all()
