@@ -1,7 +1,7 @@
 """Our engine beside torch.nn: time and memory of the same training on the same batch.
 
-python -m benchmarks.engine [--size small|large] [--batch N] [--threads N] [--precision fp32|bf16]
-    [--rounds N] [--batches 1,2,4,8,16] [--parts ...] [--json PATH [--update]] [--figure PATH]
+python -m benchmarks.engine [--size small|large] [--batch N] [--threads N] [--rounds N]
+    [--batches 1,2,4,8,16] [--parts ...] [--json PATH [--update]] [--figure PATH]
 python -m benchmarks.engine --ablation ...      what each trick of the fast convolution is worth
 
 The contestants (`engine_sides`) run in turn, in interleaved rounds (`engine_rounds`). Of torch.nn's
@@ -24,7 +24,7 @@ from rich.markdown import Markdown
 
 from audio_denoising.errors import UserError
 from benchmarks.engine_ablation import ablation
-from benchmarks.engine_layers import gemm_ceilings, layer_shapes, measure_layer
+from benchmarks.engine_layers import gemm_ceiling, layer_shapes, measure_layer
 from benchmarks.engine_memory import growth_in_fresh_process
 from benchmarks.engine_report import (
     ablation_table,
@@ -37,7 +37,6 @@ from benchmarks.engine_report import (
 from benchmarks.engine_rounds import Series, better, interleaved, ratio, timed
 from benchmarks.engine_sides import (
     OURS,
-    PRECISIONS,
     REFERENCE,
     SIDES,
     TWINS,
@@ -57,7 +56,7 @@ DEFAULT_BATCH = {"small": 16, "large": 4}
 DEFAULT_BATCHES = {"small": "1,2,4,8,16", "large": "1,2,4"}
 DEFAULT_ROUNDS = {"small": 7, "large": 5}
 LAYER_ROUNDS = {"small": 5, "large": 3}  # at most: together the layers take what a step takes
-TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}  # of predicted images, whose range is 0 to 1
+TOLERANCE = 1e-3  # of predicted images, whose range is 0 to 1
 
 WIDE = 140  # characters, where the output goes to no terminal
 
@@ -70,7 +69,7 @@ def measure(given: argparse.Namespace, status: Status) -> dict[str, Any]:
     if "memory" in given.parts:  # first, while this process is small
         with status("memory: three training steps of every side, each in a process of its own"):
             results |= _memory(given)
-    results["gemm_ceiling_gflops"] = gemm_ceilings()
+    results["gemm_ceiling_gflops"] = gemm_ceiling()
     if "rounds" in given.parts:
         with status("rounds: forward passes and training steps"):
             results |= _rounds(given, SIDES)
@@ -79,7 +78,7 @@ def measure(given: argparse.Namespace, status: Status) -> dict[str, Any]:
         results["layers"] = rows = []
         for shape, count in layer_shapes(given.size).items():
             with status(f"layers: {shape.title}"):
-                rows.append(measure_layer(shape, count, given.batch, rounds, given.precision))
+                rows.append(measure_layer(shape, count, given.batch, rounds))
     if "batches" in given.parts:
         results["batches"] = []
         for batch in (int(word) for word in given.batches.split(",")):
@@ -95,9 +94,7 @@ def measure(given: argparse.Namespace, status: Status) -> dict[str, Any]:
 def _memory(given: argparse.Namespace) -> dict[str, Any]:
     """Growth of every side in a process of its own, and ours over the leaner twin's."""
     memory = {
-        side: growth_in_fresh_process(
-            side, given.size, given.batch, given.precision, torch.get_num_threads()
-        )
+        side: growth_in_fresh_process(side, given.size, given.batch, torch.get_num_threads())
         for side in SIDES
     }
     leaner = min(memory[twin]["growth_mib"] for twin in TWINS)
@@ -107,8 +104,8 @@ def _memory(given: argparse.Namespace) -> dict[str, Any]:
 def _rounds(given: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
     """Forward passes, then training steps, of the named sides; their ratios where all ran."""
     batch, weights = real_batch(given.batch), first_weights(given.size)
-    sides = {name: make_side(name, given.size, given.precision, batch, weights) for name in names}
-    difference = _agreement(sides, batch, given.precision)
+    sides = {name: make_side(name, given.size, batch, weights) for name in names}
+    difference = _agreement(sides, batch)
     seconds: dict[str, Series] = {}
     for phase, calls in (
         ("forward", {name: side.forward for name, side in sides.items()}),
@@ -126,7 +123,7 @@ def _rounds(given: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]
     return {**found, "ratios": ratios, "largest_difference": difference, "seconds": seconds}
 
 
-def _agreement(sides: dict[str, Side], batch: Batch, precision: str) -> float:
+def _agreement(sides: dict[str, Side], batch: Batch) -> float:
     """The largest difference between the images that the sides predict before any training.
 
     Raises:
@@ -134,7 +131,7 @@ def _agreement(sides: dict[str, Side], batch: Batch, precision: str) -> float:
     """
     expected = sides[TWINS[0]].forward()
     difference = max(float((side.forward() - expected).abs().max()) for side in sides.values())
-    if not difference < TOLERANCE[precision]:
+    if not difference < TOLERANCE:
         raise UserError(f"the sides differ by {difference:.2g} from the same weights: no times")
     return difference
 
@@ -144,7 +141,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", choices=tuple(DEFAULT_BATCH), default="small")
     parser.add_argument("--batch", type=int, help="images in a step (small 16, large 4)")
     parser.add_argument("--threads", type=int, help="by default as many as torch takes")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--rounds", type=int, help="of the whole network (small 7, large 5)")
     parser.add_argument("--batches", help="batch sizes of the curve (1,2,4,8,16; large 1,2,4)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
@@ -178,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = _parse(arguments)
     set_up(given.threads)
     status = Console(stderr=True).status
-    settings = {name: getattr(given, name) for name in ("size", "batch", "precision", "rounds")}
+    settings = {name: getattr(given, name) for name in ("size", "batch", "rounds")}
     settings["threads"] = torch.get_num_threads()
     head = {"settings": settings, "machine": describe_machine()}
     tables: list[str] = []

@@ -20,7 +20,7 @@ from torch import Tensor
 from audio_denoising import nn
 from audio_denoising.models.unet_torch import LAYERS, build_twin
 from benchmarks.engine_rounds import Seconds, Trial, better, interleaved, middle, ratio
-from benchmarks.engine_sides import CHANNELS_LAST, NCHW, OURS, PRECISIONS, TWINS, VERSION
+from benchmarks.engine_sides import CHANNELS_LAST, NCHW, OURS, TWINS, VERSION
 
 Pair = tuple[int, int]
 Count = dict["LayerShape", int]
@@ -105,12 +105,10 @@ def layer_shapes(size: str) -> Count:
     return dict(Counter(found))
 
 
-def gemm_gflops(
-    rows: int, inner: int, columns: int, dtype: torch.dtype = torch.float32, repeats: int = 5
-) -> float:
+def gemm_gflops(rows: int, inner: int, columns: int, repeats: int = 5) -> float:
     """The best of several products (rows, inner) @ (inner, columns), in GFLOP/s."""
-    a, b = torch.rand(rows, inner).to(dtype), torch.rand(inner, columns).to(dtype)
-    out = torch.empty(rows, columns, dtype=dtype)
+    a, b = torch.rand(rows, inner), torch.rand(inner, columns)
+    out = torch.empty(rows, columns)
     best = float("inf")
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -119,30 +117,25 @@ def gemm_gflops(
     return 2e-9 * rows * inner * columns / best
 
 
-def gemm_ceilings() -> dict[str, float]:
-    """The machine's matrix product at its best in each precision, in GFLOP/s, threads as set."""
-    return {
-        precision: max(gemm_gflops(n, n, n, dtype) for n in LARGE_PRODUCTS)
-        for precision, dtype in PRECISIONS.items()
-    }
+def gemm_ceiling() -> float:
+    """The machine's matrix product at its best, in GFLOP/s, threads as set."""
+    return max(gemm_gflops(n, n, n) for n in LARGE_PRODUCTS)
 
 
-def measure_layer(
-    shape: LayerShape, count: int, batch: int, rounds: int, precision: str = "fp32"
-) -> dict[str, Any]:
-    """Times one layer on each side; in bf16 torch's runs under autocast, as the twin does.
+def measure_layer(shape: LayerShape, count: int, batch: int, rounds: int) -> dict[str, Any]:
+    """Times one layer on each side.
 
     Returns:
         The shape, `count`, and for "forward" and "backward": seconds of every round, the ratio of
         ours to the better torch layout, and GFLOP/s of both where the layer is a convolution.
     """
     torch.manual_seed(0)
-    twin, dtype = _layer(shape, LAYERS), PRECISIONS[precision]
+    twin = _layer(shape, LAYERS)
     trials: dict[str, Trial] = {
-        OURS: _our_trial(shape, twin, _image(shape, batch, torch.channels_last, dtype))
+        OURS: _our_trial(shape, twin, _image(shape, batch, torch.channels_last))
     }
     for name, layout in ((NCHW, torch.contiguous_format), (CHANNELS_LAST, torch.channels_last)):
-        trials[name] = _torch_trial(shape, twin, _image(shape, batch, layout, dtype), layout)
+        trials[name] = _torch_trial(shape, twin, _image(shape, batch, layout), layout)
     row: dict[str, Any] = {"layer": shape.title, "count": count, "shape": asdict(shape)}
     for phase, series in interleaved(trials, rounds).items():
         best = better(series, TWINS)
@@ -154,7 +147,7 @@ def measure_layer(
             }
     if shape.convolves:
         rows, inner, columns = shape.product()
-        row["gemm_gflops"] = gemm_gflops(min(rows, ROWS), inner, columns, dtype, repeats=3)
+        row["gemm_gflops"] = gemm_gflops(min(rows, ROWS), inner, columns, repeats=3)
     return row
 
 
@@ -171,10 +164,8 @@ def _layer(shape: LayerShape, library: Any) -> Any:
     return library.Sequential(*layers)
 
 
-def _image(
-    shape: LayerShape, batch: int, layout: torch.memory_format, dtype: torch.dtype
-) -> Tensor:
-    x = torch.randn(batch, shape.channels_in, *shape.size).to(dtype)
+def _image(shape: LayerShape, batch: int, layout: torch.memory_format) -> Tensor:
+    x = torch.randn(batch, shape.channels_in, *shape.size)
     return x.contiguous(memory_format=layout)
 
 
@@ -210,9 +201,7 @@ def _torch_trial(
     layer.load_state_dict(twin.state_dict())
     layer.to(memory_format=layout)
     leaf = x.requires_grad_(shape.input_gradient)
-    mixed = torch.autocast("cpu", torch.bfloat16, enabled=x.dtype == torch.bfloat16)
-    with mixed:
-        grad = torch.randn_like(layer(leaf.clone()))
+    grad = torch.randn_like(layer(leaf.clone()))
     parameters = list(layer.parameters())
 
     def trial() -> Seconds:
@@ -220,8 +209,7 @@ def _torch_trial(
         # The gradient is asked for at the leaf: an activation in place makes `image` its output.
         wanted = [*parameters, leaf] if shape.input_gradient else parameters
         start = time.perf_counter()
-        with mixed:
-            y = layer(image)
+        y = layer(image)
         between = time.perf_counter()
         result = torch.autograd.grad(y, wanted, cotangent)
         end = time.perf_counter()

@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 
 from benchmarks.engine_sides import (
-    PRECISIONS,
     SIDES,
     first_weights,
     make_side,
@@ -33,29 +32,27 @@ from benchmarks.resident import resident
 STEPS = 3
 
 
-def growth(side: str, size: str, batch: int, precision: str) -> dict[str, float]:
+def growth(side: str, size: str, batch: int) -> dict[str, float]:
     """Builds and trains one side in this process; MiB before, at the peak, and the difference."""
     images = real_batch(batch)
     warm = torch.rand(512, 512)
     torch.nn.functional.conv2d((warm @ warm)[None, None], warm[None, None, :3, :3])  # libraries
     gc.collect()
     before = resident("VmRSS")
-    contestant = make_side(side, size, precision, images, first_weights(size))
+    contestant = make_side(side, size, images, first_weights(size))
     for _ in range(STEPS):
         contestant.step()
     peak = resident("VmHWM")
     return {"before_mib": before, "peak_mib": peak, "growth_mib": peak - before}
 
 
-def growth_in_fresh_process(
-    side: str, size: str, batch: int, precision: str, threads: int
-) -> dict[str, float]:
+def growth_in_fresh_process(side: str, size: str, batch: int, threads: int) -> dict[str, float]:
     """`growth`, in a new process that has done nothing else.
 
     Raises:
         subprocess.CalledProcessError: the process failed; its message is on stderr.
     """
-    options = {"side": side, "size": size, "batch": batch, "precision": precision}
+    options = {"side": side, "size": size, "batch": batch}
     command = [sys.executable, "-m", "benchmarks.engine_memory", "--threads", str(threads)]
     command += [f"--{name}={value}" for name, value in options.items()]
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
@@ -72,11 +69,10 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, required=True)
     parser.add_argument("--size", choices=("small", "large"), default="small")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--threads", type=int)
     given = parser.parse_args()
     set_up(given.threads)
-    print(json.dumps(growth(given.side, given.size, given.batch, given.precision)))
+    print(json.dumps(growth(given.side, given.size, given.batch)))
 
 
 if __name__ == "__main__":

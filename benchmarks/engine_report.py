@@ -70,10 +70,7 @@ def processor(machine: Mapping[str, Any]) -> str:
 
 def _name(results: Results) -> str:
     settings = results["settings"]
-    return (
-        f"v4-{settings['size']}, batch {settings['batch']}, {settings['precision']}, "
-        f"{settings['threads']} threads"
-    )
+    return f"v4-{settings['size']}, batch {settings['batch']}, {settings['threads']} threads"
 
 
 def sides_table(results: Results) -> str:
@@ -109,9 +106,9 @@ def layer_table(results: Results) -> str:
         cells.append(f"{row['gemm_gflops']:.0f}" if "gemm_gflops" in row else _UNMEASURED)
         rows.append(cells)
     settings = results["settings"]
-    ceiling = results["gemm_ceiling_gflops"][settings["precision"]]
+    ceiling = results["gemm_ceiling_gflops"]
     return markdown_table(columns, rows) + (
-        f"\n\nBatch {settings['batch']}, {settings['precision']}, {settings['threads']} threads. "
+        f"\n\nBatch {settings['batch']}, {settings['threads']} threads. "
         f"The largest matrix products reach {ceiling:.0f} GFLOP/s here."
     )
 
@@ -201,7 +198,7 @@ def draw_batches(results: Results, picture: Path) -> None:
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel(f"seconds ({settings['precision']}, {settings['threads']} threads)")
+    axes[0].set_ylabel(f"seconds ({settings['threads']} threads)")
     axes[0].legend()
     picture.parent.mkdir(parents=True, exist_ok=True)
     partial = picture.with_name(f".partial-{picture.name}")

@@ -29,7 +29,6 @@ from audio_denoising.training.options import TrainingOptions
 OURS, NCHW, CHANNELS_LAST, REFERENCE = "ours", "torch_nchw", "torch_channels_last", "reference"
 SIDES = (OURS, NCHW, CHANNELS_LAST, REFERENCE)
 TWINS = (NCHW, CHANNELS_LAST)
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}  # of images
 VERSION = "v4"
 LEARNING_RATE = 1e-4
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "data"
@@ -79,43 +78,36 @@ def first_weights(size: str) -> dict[str, Tensor]:
     return build(VERSION, size).state_dict()
 
 
-def make_side(
-    name: str, size: str, precision: str, batch: Batch, weights: dict[str, Tensor]
-) -> Side:
+def make_side(name: str, size: str, batch: Batch, weights: dict[str, Tensor]) -> Side:
     """One contestant.
 
     Args:
-        name: one of `SIDES`. size: "small" or "large". precision: one of `PRECISIONS`.
+        name: one of `SIDES`. size: "small" or "large".
         batch: (noisy, clean) images. weights: as from `first_weights`.
     """
     if name in TWINS:
-        return _Twin(size, precision, batch, weights, channels_last=name == CHANNELS_LAST)
+        return _Twin(size, batch, weights, channels_last=name == CHANNELS_LAST)
     kernels = {OURS: "fast", REFERENCE: "reference"}[name]
-    # The reference is the readable float32 engine, whatever the others do.
-    return _Scratch(size, precision if name == OURS else "fp32", batch, weights, kernels)
+    return _Scratch(size, batch, weights, kernels)
 
 
 class _Scratch:
     """Our engine, through the very learner that training uses."""
 
-    def __init__(
-        self, size: str, precision: str, batch: Batch, weights: dict[str, Tensor], kernels: str
-    ) -> None:
-        options = TrainingOptions(VERSION, size, learning_rate=LEARNING_RATE, precision=precision)
+    def __init__(self, size: str, batch: Batch, weights: dict[str, Tensor], kernels: str) -> None:
+        options = TrainingOptions(VERSION, size, learning_rate=LEARNING_RATE)
         self.learner = ScratchLearner(options, torch.device("cpu"))
         self.learner.model.load_state_dict(weights)
         for module in self.learner.model.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 module.use_kernels(kernels)
-        self.dtype = PRECISIONS[precision]
         self.noisy, self.clean = batch
 
     def step(self) -> Tensor:
         return self.learner.step(self.noisy, self.clean, LEARNING_RATE)[0]
 
     def forward(self) -> Tensor:
-        with torch.inference_mode():  # the learner itself always predicts in float32
-            return self.learner.model.eval()(self.noisy.to(self.dtype)).float()
+        return self.learner.predict(self.noisy)
 
 
 class _Twin:
@@ -124,7 +116,6 @@ class _Twin:
     def __init__(
         self,
         size: str,
-        precision: str,
         batch: Batch,
         weights: dict[str, Tensor],
         channels_last: bool,
@@ -135,20 +126,18 @@ class _Twin:
         self.model.to(memory_format=layout)  # type: ignore[call-overload]
         self.criterion = torch.nn.L1Loss()
         self.optimiser = torch.optim.Adam(self.model.parameters(), LEARNING_RATE, fused=True)
-        self.mixed = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
         self.noisy, self.clean = (x.contiguous(memory_format=layout) for x in batch)
 
     def step(self) -> Tensor:
         self.model.train()
         self.optimiser.zero_grad()
-        with self.mixed:
-            loss = self.criterion(self.model(self.noisy), self.clean)
+        loss = self.criterion(self.model(self.noisy), self.clean)
         loss.backward()
         self.optimiser.step()
         value: Tensor = loss.detach()
         return value
 
     def forward(self) -> Tensor:
-        with torch.inference_mode(), self.mixed:
-            prediction: Tensor = self.model.eval()(self.noisy).float()
+        with torch.inference_mode():
+            prediction: Tensor = self.model.eval()(self.noisy)
         return prediction

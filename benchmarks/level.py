@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     given = parser.parse_args(arguments)
     model = build_model(load_checkpoint(shipped(given.model)), "cpu")
-    cleaner = StreamCleaner(model, given.model, torch.device("cpu"), torch.float32, 8)
+    cleaner = StreamCleaner(model, given.model, torch.device("cpu"), 8)
     pairs = mixtures(given.speech, given.noise)
     results = {
         "machine": describe_machine(),

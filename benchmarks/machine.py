@@ -8,8 +8,7 @@ import torch
 
 from audio_denoising.machine import cpu_field, versions
 
-# Units for products, as Linux names them: of float32, and of bfloat16 (as vectors, as tiles).
-PRODUCT_UNITS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+PRODUCT_UNITS = ("avx2", "avx512f")  # units for products of float32, as Linux names them
 PACKAGES = ("audio-denoising", "torch", "numpy", "soundfile", "soxr", "av")
 
 

@@ -25,7 +25,6 @@ from benchmarks.fuzz import table as fuzz_table
 from benchmarks.inference_report import inference_table
 from benchmarks.korean import in_korean
 from benchmarks.markdown import markdown_table
-from benchmarks.precision import precision_table
 from benchmarks.quality_tables import (
     clean_table,
     levels_table,
@@ -144,7 +143,6 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "engine-misses-large": (RESULTS / "engine_large.json", _one(misses_table)),
     "engine-batches": (Path("docs/images/engine_*.png"), _pictures),
     "inference": (RESULTS / "inference.json", _one(inference_table)),
-    "precision": (RESULTS / "precision.json", _one(precision_table)),
     "scaling": (RESULTS / "scaling.json", _one(scaling_table)),
     "thrift": (RESULTS / "thrift.json", _one(thrift_table)),
     "faults": (RESULTS / "faults.json", _one(faults_table)),

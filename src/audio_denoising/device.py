@@ -1,6 +1,6 @@
-"""Where to compute, and in what: the names a user gives, checked, and turned into torch's own.
+"""Where to compute: the name a user gives, checked, and turned into torch's own.
 
-The checks need no torch, so that a wrong name is told before it loads.
+The check needs no torch, so that a wrong name is told before it loads.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from audio_denoising.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
-"""What to compute in -> torch's name for it."""
-
 _NAME = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
 
 
@@ -30,16 +27,6 @@ def check_device_name(name: object) -> None:
     """
     if not _NAME.fullmatch(str(name)):
         raise UserError(f"there is no device {name} here: choose auto, cpu, cuda or mps")
-
-
-def check_precision(name: str) -> None:
-    """Refuses what is no precision.
-
-    Raises:
-        UserError: it is none.
-    """
-    if name not in PRECISIONS:
-        raise UserError(f"there is no precision {name}: choose {' or '.join(PRECISIONS)}")
 
 
 def pick_device(name: str | torch.device = "auto") -> torch.device:

@@ -57,14 +57,14 @@ def test_everything_asked_for_is_in_the_json(thin, memory_of_this_process, tmp_p
     assert results["ratios"]["reference"]["of"] == REFERENCE
     assert results["largest_difference"] < 1e-4
     assert [each["batch"] for each in results["batches"]] == [1, 2]
-    assert all(results["gemm_ceiling_gflops"][p] > 0 for p in ("fp32", "bf16"))
+    assert results["gemm_ceiling_gflops"] > 0
     assert set(results["machine"]["product_units"].values()) <= {True, False}
     for row in results["layers"]:
         assert row["forward"]["ratio"]["of"] == row["backward"]["ratio"]["of"] == OURS
         assert ("gflops" in row["forward"]) == ("conv" in row["layer"])
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [entry.name for entry in path.parent.iterdir()] == ["engine.json"]
-    assert "v4-small, batch 1, fp32, 1 threads | " in engine_table([results])
+    assert "v4-small, batch 1, 1 threads | " in engine_table([results])
     assert len(layer_table(results).splitlines()) == len(results["layers"]) + 4
 
 
@@ -78,7 +78,7 @@ def test_a_part_can_be_measured_alone(thin, tmp_path):
 
 def test_of_several_processors_the_worst_comes_first():
     def measured(cpu, ratio, size="small"):
-        settings = {"size": size, "batch": 16, "precision": "fp32", "threads": 2}
+        settings = {"size": size, "batch": 16, "threads": 2}
         ratios = {"train_step": {"median": ratio, "quartiles": [ratio, ratio]}}
         return {"settings": settings, "machine": {"cpu": cpu}, "ratios": ratios}
 
@@ -103,7 +103,7 @@ def test_the_tricks_are_measured_one_by_one(thin, tmp_path):
 
 def test_memory_is_that_of_a_process_of_its_own(monkeypatch):
     ballast = torch.zeros(200 << 18)  # 200 MiB here that must not count there
-    found = engine_memory.growth_in_fresh_process(OURS, "small", 1, "fp32", 1)
+    found = engine_memory.growth_in_fresh_process(OURS, "small", 1, 1)
     del ballast
     assert found["growth_mib"] == pytest.approx(found["peak_mib"] - found["before_mib"])
     weights = sum(p.data.numel() for p in build("v4", "small").parameters()) * 4 / 2**20
@@ -113,8 +113,8 @@ def test_memory_is_that_of_a_process_of_its_own(monkeypatch):
 @pytest.mark.parametrize("name", SIDES)
 def test_every_side_trains_the_same_network(thin, name):
     batch, weights = engine_sides.real_batch(2), engine_sides.first_weights("small")
-    side = engine_sides.make_side(name, "small", "fp32", batch, weights)
-    twin = engine_sides.make_side(TWINS[0], "small", "fp32", batch, weights)
+    side = engine_sides.make_side(name, "small", batch, weights)
+    twin = engine_sides.make_side(TWINS[0], "small", batch, weights)
     torch.testing.assert_close(side.forward(), twin.forward(), rtol=1e-4, atol=1e-5)
     for _ in range(3):
         torch.testing.assert_close(side.step(), twin.step(), rtol=1e-4, atol=1e-6)
@@ -132,31 +132,11 @@ def test_sides_that_differ_are_not_timed(thin):
     batch, weights = engine_sides.real_batch(1), engine_sides.first_weights("small")
     other = {name: value + 0.1 for name, value in weights.items()}
     sides = {
-        name: engine_sides.make_side(name, "small", "fp32", batch, state)
+        name: engine_sides.make_side(name, "small", batch, state)
         for name, state in ((TWINS[0], weights), (OURS, other))
     }
     with pytest.raises(UserError, match="differ"):
-        engine._agreement(sides, batch, "fp32")
-
-
-def test_bf16_is_measured_like_fp32(thin, memory_of_this_process, tmp_path):
-    path = tmp_path / "engine.json"
-    engine.main([*QUICK, "--precision", "bf16", "--batches", "1", "--json", str(path)])
-    results = json.loads(path.read_text(encoding="utf-8"))
-    assert all(results[name] > 0 for name in engine.HEADLINES)
-    assert 1e-5 < results["largest_difference"] < 5e-2  # rounded: it is bf16
-    assert "v4-small, batch 1, bf16, 1 threads | " in engine_table([results])
-    assert "bf16" in layer_table(results)
-
-
-@pytest.mark.parametrize("name", (OURS, *TWINS))
-def test_bf16_sides_train_the_same_network(thin, name):
-    batch, weights = engine_sides.real_batch(2), engine_sides.first_weights("small")
-    side = engine_sides.make_side(name, "small", "bf16", batch, weights)
-    exact = engine_sides.make_side(TWINS[0], "small", "fp32", batch, weights)
-    assert side.forward().dtype == torch.float32
-    for _ in range(3):
-        torch.testing.assert_close(side.step(), exact.step(), rtol=1e-2, atol=0)
+        engine._agreement(sides, batch)
 
 
 def test_a_run_of_other_parts_is_added_to(thin, tmp_path):
@@ -170,7 +150,7 @@ def test_a_run_of_other_parts_is_added_to(thin, tmp_path):
     assert both["ratios"] == first["ratios"]
     assert [each["batch"] for each in both["batches"]] == [2]
     with pytest.raises(SystemExit, match="other settings: leave --update out"):
-        engine.main([*batches, "--update", "--precision", "bf16"])
+        engine.main([*batches, "--update", "--batch", "2"])
     assert json.loads(path.read_text(encoding="utf-8")) == both
     engine.main(batches)
     assert "train_step_ratio" not in json.loads(path.read_text(encoding="utf-8"))

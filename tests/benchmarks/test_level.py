@@ -30,7 +30,6 @@ def test_with_a_target_the_recording_level_does_not_matter(monkeypatch: pytest.M
         lambda image: torch.where(image > 0.4, image, 0.0),
         "gate",
         torch.device("cpu"),
-        torch.float32,
         8,
     )
     rows = level.measure(loud_only, [(clean, noisy)])

@@ -256,8 +256,6 @@ def test_what_cannot_be_called() -> None:
             Denoiser(wrong)(noise(10), 16_000)
     with pytest.raises(UserError, match="no device None here"):
         Denoiser(unchanged, device=None)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="no precision int4: choose fp32 or bf16"):
-        Denoiser(unchanged, precision="int4")
 
 
 def test_a_pickled_denoiser_does_the_same() -> None:
@@ -266,20 +264,6 @@ def test_a_pickled_denoiser_does_the_same() -> None:
         copy = pickle.loads(pickle.dumps(denoiser))
         assert copy.name == denoiser.name
         assert np.array_equal(copy(x, 16_000), denoiser(x, 16_000))
-
-
-@pytest.mark.parametrize("version", ["v4", "torch"])
-def test_bf16_is_close_to_fp32(version: str) -> None:
-    make = build_twin if version == "torch" else build
-    torch.manual_seed(0)
-    state = build(version, "small").state_dict()
-    x = noise(16_000 * 3)
-    outputs = []
-    for precision in ("fp32", "bf16"):
-        model = make(version, "small")
-        model.load_state_dict(state)
-        outputs.append(Denoiser(model.eval(), precision=precision)(x, 16_000))
-    assert 30 < snr_db(*outputs) < 90
 
 
 def test_devices() -> None:
@@ -421,7 +405,7 @@ def test_a_module_of_your_own_stays_as_it_is(make: Callable[..., Any]) -> None:
     own = make("v4", "small").train()
     before = {name: value.clone() for name, value in own.state_dict().items()}
     x = noise(8000)
-    denoiser = Denoiser(own, device="cpu", precision="bf16")
+    denoiser = Denoiser(own, device="cpu")
     first = denoiser(x, 16_000)
     assert own.training and not denoiser._cleaner.model.training  # type: ignore[attr-defined]
     for name, value in own.state_dict().items():

@@ -208,7 +208,6 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", "a.wav", "--model", "v9"), r"no version v9: choose one of v2, v3, v4.*, torch"),
     (("clean", "a.wav", "--model", "a.pth"), r"no checkpoint at a.pth"),
     (("clean", "a.wav", "--device", "toaster"), r"no device toaster here"),
-    (("clean", "a.wav", "--precision", "int4"), r"no precision int4"),
     (("clean", "x" * 300 + ".wav"), r"x.wav cannot be read .*name too long"),
     (("clean", ROOT / "README.md", "-o", "a.xyz"), r"known audio format"),
     (("clean", "-", "-o", ROOT), r"is a folder"),
@@ -716,7 +715,7 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 def test_train_hands_on_every_option(given: dict[str, Any]) -> None:
     line = "train v2 --speech s=1 --noise n=3 --out o --size large --epochs 3 --batch-size 4 "
     line += "--epoch-size 8 --lr 0.5 --schedule cosine --warmup 2 --momentum 0.8 --clip-norm 1 "
-    line += "--precision bf16 --seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth "
+    line += "--seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth "
     line += "--resume --hold-out anna --hold-out ben --augment varied --cache c "
     line += "--speech t=2 --noise m=.5 --ema 0.99 --patience 4 --accumulate 2 --recompute "
     line += "--save-every 7 --tensorboard --profile"
@@ -737,7 +736,6 @@ def test_train_hands_on_every_option(given: dict[str, Any]) -> None:
         "clip_norm": 1.0,
         "ema": 0.99,
         "patience": 4,
-        "precision": "bf16",
         "seed": 7,
         "start_from": "w.pth",
         "hold_out": ["anna", "ben"],

@@ -38,7 +38,6 @@ clip-norm = 1.5
 ema = 0.9
 patience = 5
 seed = 7
-precision = "bf16"
 accumulate = 2
 recompute = true
 device = "cpu"
@@ -68,7 +67,6 @@ def test_every_option_can_stand_in_a_file(given: dict[str, Any], file: Path) -> 
         "clip_norm": 1.5,
         "ema": 0.9,
         "patience": 5,
-        "precision": "bf16",
         "seed": 7,
         "start_from": "w.pth",
         "hold_out": ["anna", "ben"],

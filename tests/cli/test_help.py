@@ -119,7 +119,6 @@ def test_defaults_of_a_version_are_said_to_be_its_own(monkeypatch: pytest.Monkey
     assert told.count("[default: (the version's own)]") == 10
     assert re.search(r"--batch-size .*\[default: \(the version's own\)\]", told)
     assert "[default: 0.9]" in told  # of momentum, whatever the version
-    assert re.search(r"--precision .*fp32\|bf16", told)
 
 
 # Examples that are run as they stand

@@ -11,11 +11,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from audio_denoising.cli import data as cli_data
-from audio_denoising.mixing import check as check_module
 from audio_denoising.corpora.corpus import index_speech
 from audio_denoising.corpora.sources import Source
 from audio_denoising.corpora.splits import split
 from audio_denoising.errors import UserError
+from audio_denoising.mixing import check as check_module
 from audio_denoising.mixing.check import Check, Rate, check, examine
 from audio_denoising.mixing.dataset import MixtureDataset
 from audio_denoising.mixing.preparation import prepare

@@ -78,7 +78,7 @@ class Loader:
         """Takes the weights along, once they are known to be good.
 
         Raises:
-            UserError: unknown model or precision, or a damaged checkpoint.
+            UserError: unknown model, or a damaged checkpoint.
         """
         replace(settings, device="cpu").load()  # the device is the workers' own
         path = Path(settings.model)

@@ -20,7 +20,7 @@ from audio_denoising.cleaning.rate import checked_rate
 from audio_denoising.cleaning.recording import Report, clean_recording
 from audio_denoising.cleaning.stream import Cleaner, Model, Progress, StreamCleaner
 from audio_denoising.cleaning.target import Target
-from audio_denoising.device import PRECISIONS, check_precision, pick_device, usual_defaults
+from audio_denoising.device import pick_device, usual_defaults
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import Samples
 from audio_denoising.dsp.strength import Strength
@@ -49,11 +49,9 @@ class Denoiser:
         device: where to compute: ``auto``, ``cpu``, ``cuda`` ...; ``auto`` takes a GPU where there
             is one.
         batch_size: windows of 2.55 s shown to the model at once.
-        precision: ``fp32``, or ``bf16`` to show the model images in bfloat16, which is faster where
-            the processor has it and less exact (a level is off by up to 0.3 dB).
 
     Raises:
-        UserError: unknown version, unreadable checkpoint, unknown device or precision.
+        UserError: unknown version, unreadable checkpoint, unknown device.
     """
 
     def __init__(
@@ -63,13 +61,10 @@ class Denoiser:
         name: str = "",
         device: str | torch.device = "auto",
         batch_size: int = 8,
-        precision: str = "fp32",
     ) -> None:
-        check_precision(precision)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size is {batch_size!r}: give a whole number of 1 or more")
         chosen = pick_device(device)
-        dtype: torch.dtype = getattr(torch, PRECISIONS[precision])
         with usual_defaults():
             if isinstance(model, str | Path):
                 # Here, not above: a model of your own needs neither.
@@ -81,22 +76,16 @@ class Denoiser:
                 model = build_model(checkpoint, chosen)
                 if VERSIONS[checkpoint.version].hears == COMPRESSED_SPECTRUM:
                     assert isinstance(model, Module)
-                    if precision != "fp32":
-                        raise UserError(
-                            f"{name} computes in fp32 alone: choose that, or another model"
-                        )
                     self._cleaner: Cleaner = CausalCleaner(folded(model), name, chosen)
                     return
             elif isinstance(model, torch.nn.Module | Module):
-                model = copy.deepcopy(model).eval().to(device=chosen)
+                model = copy.deepcopy(model).eval().to(device=chosen, dtype=torch.float32)
             elif not callable(model):
                 raise UserError(
                     f"a {type(model).__name__} is no model: give the name of a version, such as "
                     f"v4, a checkpoint file, or a network"
                 )
-            if isinstance(model, torch.nn.Module):  # ours take the type of the image by themselves
-                model = model.to(dtype)
-        self._cleaner = StreamCleaner(model, name or "model", chosen, dtype, batch_size)
+        self._cleaner = StreamCleaner(model, name or "model", chosen, batch_size)
 
     def __repr__(self) -> str:
         return f"Denoiser({self.name} on {self.device})"
@@ -116,11 +105,9 @@ class Denoiser:
         cls,
         name_or_path: str | Path = DEFAULT,
         device: str | torch.device = "auto",
-        *,
-        precision: str = "fp32",
     ) -> Denoiser:
-        """The same as ``Denoiser(name_or_path, device=device, precision=precision)``."""
-        return cls(name_or_path, device=device, precision=precision)
+        """The same as ``Denoiser(name_or_path, device=device)``."""
+        return cls(name_or_path, device=device)
 
     @overload
     def __call__(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audio_denoising.cleaning.jobs import Job
-from audio_denoising.device import check_device_name, check_precision
+from audio_denoising.device import check_device_name
 from audio_denoising.dsp.strength import Strength
 from audio_denoising.models.shipped import DEFAULT, locate
 
@@ -21,13 +21,11 @@ class Settings:
     """The options of a run; those of `Denoiser.from_pretrained` and `Denoiser.denoise_file`.
 
     Raises:
-        UserError: the strength or the limit is out of range, or there is no such model, device or
-            precision.
+        UserError: the strength or the limit is out of range, or there is no such model or device.
     """
 
     model: str = DEFAULT
     device: str = "auto"
-    precision: str = "fp32"
     strength: float = 100.0
     limit: float | None = None
     force: bool = False
@@ -38,17 +36,16 @@ class Settings:
         Strength(self.strength, self.limit)
         locate(self.model)
         check_device_name(self.device)
-        check_precision(self.precision)
 
     def load(self) -> Denoiser:
         """The network, with its weights.
 
         Raises:
-            UserError: unknown model, device or precision.
+            UserError: unknown model or device.
         """
         from audio_denoising.cleaning.denoiser import Denoiser
 
-        return Denoiser.from_pretrained(self.model, self.device, precision=self.precision)
+        return Denoiser.from_pretrained(self.model, self.device)
 
     def clean(self, denoiser: Denoiser, job: Job, progress: Progress | None = None) -> Report:
         """Cleans one recording; of a damaged one what can be read, see `Report.damage`.

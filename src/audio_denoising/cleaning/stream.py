@@ -64,7 +64,6 @@ class StreamCleaner:
         model: takes noisy images ``(N, 1, 256, 256)`` and returns predicted clean ones.
         name: what to call it in reports.
         device: where it computes.
-        dtype: what it computes in. The spectra around it are float32 always.
         batch_size: windows of 2.55 s shown to it at once, those of all channels counted.
     """
 
@@ -73,7 +72,6 @@ class StreamCleaner:
     model: Model
     name: str
     device: torch.device
-    dtype: torch.dtype
     batch_size: int
 
     def stream(
@@ -140,14 +138,14 @@ class StreamCleaner:
     def _clean_windows(self, windows: Tensor) -> Tensor:
         """Cleans windows ``(N, 40800)`` at 16 kHz."""
         noisy = spectrum.stft(windows.to(self.device))
-        image = spectrum.image(noisy)[:, None].to(self.dtype)
+        image = spectrum.image(noisy)[:, None]
         predicted = self.model(image)
         if getattr(predicted, "shape", None) != image.shape:
             raise UserError(
                 f"the model {self.name} does not return images {tuple(image.shape)} for as many: "
                 f"give one that does, or the name of a version"
             )
-        predicted = predicted[:, 0].float()
+        predicted = predicted[:, 0]
         if not bool(torch.isfinite(predicted).all()):
             raise UserError(
                 f"the model {self.name} returns values that are not numbers: its weights are "

@@ -8,7 +8,7 @@ import typer
 
 from audio_denoising.cli.clean_report import print_left_out
 from audio_denoising.cli.clean_ways import clean_many, clean_on_ray, clean_one, clean_pipe
-from audio_denoising.cli.options import device_option, precision_option
+from audio_denoising.cli.options import device_option
 from audio_denoising.dsp.strength import number
 from audio_denoising.errors import UserError
 from audio_denoising.models.shipped import DEFAULT
@@ -108,7 +108,6 @@ def clean(
         ),
     ] = DEFAULT,
     device: Annotated[str, device_option(_WORK)] = "auto",
-    precision: Annotated[str, precision_option(_WORK)] = "fp32",
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -144,7 +143,7 @@ def clean(
 
     percent = number(strength, "%", "--strength")
     decibels = None if limit is None else number(limit, "dB", "--limit")
-    settings = Settings(model, device, precision, percent, decibels, force, in_place)
+    settings = Settings(model, device, percent, decibels, force, in_place)
     if jobs is not None and jobs < 1:
         raise UserError("--jobs must be above 0")
     if in_place and skip_existing:

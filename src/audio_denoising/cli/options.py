@@ -99,15 +99,6 @@ def device_option(panel: str) -> Any:
     )
 
 
-def precision_option(panel: str) -> Any:
-    """`--precision`, likewise."""
-    return typer.Option(
-        help="bf16 multiplies 16-bit numbers: faster where the processor has units for them.",
-        metavar="fp32|bf16",
-        rich_help_panel=panel,
-    )
-
-
 class Command(TyperCommand):
     """A command whose help reads well.
 

@@ -18,7 +18,6 @@ from audio_denoising.cli.options import (
     Speeches,
     TrainCache,
     device_option,
-    precision_option,
 )
 from audio_denoising.errors import UserError
 
@@ -186,7 +185,6 @@ def train(
             rich_help_panel=_OPTIMISATION,
         ),
     ] = 0,
-    precision: Annotated[str, precision_option(_COST)] = "fp32",
     accumulate: Annotated[
         int,
         typer.Option(
@@ -302,7 +300,6 @@ def train(
         version=version,
         momentum=momentum,
         patience=patience,
-        precision=precision,
         seed=seed,
         start_from=start_from,
         hold_out=hold_out or None,

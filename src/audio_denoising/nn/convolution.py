@@ -19,7 +19,6 @@ from torch import Tensor
 from audio_denoising.nn import im2col, row_lowering, winograd
 from audio_denoising.nn.geometry import Pair, pair, require_image, transposed_size
 from audio_denoising.nn.initialisation import he_normal
-from audio_denoising.nn.memory import product_type
 from audio_denoising.nn.module import Module, Parameter
 
 KERNELS = ("fast", "reference")
@@ -74,20 +73,11 @@ class Convolution(Module):
         assert self.input is not None, "backward needs a forward pass in training mode"
         x, self.input = self.input, None
         if self.bias is not None:
-            self.bias.add_gradient(grad_output.sum((0, 2, 3), dtype=self.bias.data.dtype))
+            self.bias.add_gradient(grad_output.sum((0, 2, 3)))
         return x
 
-    def _in_type_of(self, x: Tensor) -> tuple[ModuleType, Tensor, Tensor | None]:
-        """Operations, weight and bias for an image of x's type; see `memory.product_type`.
-
-        The parameters stay as they are (float32), and so do their gradients. In 16 bits the sums
-        of Winograd's transforms would cost digits that are not there.
-        """
-        dtype = x.dtype if self.operations is im2col else product_type(x)
-        short = dtype.itemsize == 2
-        operations = row_lowering if short and self.operations is winograd else self.operations
-        bias = None if self.bias is None else self.bias.data.to(dtype)
-        return operations, self.weight.data.to(dtype), bias
+    def _bias(self) -> Tensor | None:
+        return None if self.bias is None else self.bias.data
 
 
 class Conv2d(Convolution):
@@ -135,8 +125,9 @@ class Conv2d(Convolution):
         """
         require_image("Conv2d", x, self.weight.data.shape[1])
         self.input = x if self.training else None
-        operations, weight, bias = self._in_type_of(x)
-        y: Tensor = operations.correlate(x, weight, bias, self.stride, self.padding)
+        y: Tensor = self.operations.correlate(
+            x, self.weight.data, self._bias(), self.stride, self.padding
+        )
         return y
 
     # dL/dW = sum over positions of dL/dy (outer) patch;  dL/dx = W transposed, spread over patches.
@@ -144,12 +135,15 @@ class Conv2d(Convolution):
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, C', F', T') -> (N, C, F, T)."""
         x = self._take_input(grad_output)
-        operations, weight, _ = self._in_type_of(x)
         dx = x.new_empty(0)
         if self.input_gradient:
-            dx, dw = operations.gradients(x, grad_output, weight, self.stride, self.padding)
+            dx, dw = self.operations.gradients(
+                x, grad_output, self.weight.data, self.stride, self.padding
+            )
         else:
-            dw = operations.weight_gradient(x, grad_output, self.kernel, self.stride, self.padding)
+            dw = self.operations.weight_gradient(
+                x, grad_output, self.kernel, self.stride, self.padding
+            )
         self.weight.add_gradient(dw)
         return dx
 
@@ -199,8 +193,9 @@ class ConvTranspose2d(Convolution):
         size = transposed_size(
             (x.shape[2], x.shape[3]), self.kernel, self.stride, self.padding, self.output_padding
         )
-        operations, weight, bias = self._in_type_of(x)
-        y: Tensor = operations.input_gradient(x, weight, size, self.stride, self.padding, bias)
+        y: Tensor = self.operations.input_gradient(
+            x, self.weight.data, size, self.stride, self.padding, self._bias()
+        )
         return y
 
     # y = A^T x with A the convolution, so dL/dx = A dL/dy, and the weight meets the same pairs of
@@ -209,8 +204,9 @@ class ConvTranspose2d(Convolution):
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, C', F', T') -> (N, C, F, T)."""
         x = self._take_input(grad_output)
-        operations, weight, _ = self._in_type_of(x)
         dx: Tensor
-        dx, dw = operations.transposed_gradients(x, grad_output, weight, self.stride, self.padding)
+        dx, dw = self.operations.transposed_gradients(
+            x, grad_output, self.weight.data, self.stride, self.padding
+        )
         self.weight.add_gradient(dw)
         return dx

@@ -14,7 +14,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from audio_denoising.nn.geometry import Pair, output_size
-from audio_denoising.nn.memory import sum_type
 
 
 def pad(x: Tensor, padding: Pair) -> Tensor:
@@ -80,7 +79,7 @@ def weight_gradient(
 ) -> Tensor:
     """dL/dW = sum over n of dL/dy . im2col(x)^T, shape (C', C, K_f, K_t)."""
     columns = im2col(x, kernel, stride, padding)
-    grad = (grad_output.flatten(2) @ columns.transpose(1, 2)).sum(0, dtype=sum_type(x))
+    grad = (grad_output.flatten(2) @ columns.transpose(1, 2)).sum(0)
     return grad.view(grad_output.shape[1], x.shape[1], *kernel)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -14,7 +13,6 @@ class Loss:
 
     def __init__(self) -> None:
         self.difference: Tensor | None = None
-        self.prediction_type = torch.float32
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss, a scalar tensor.
@@ -26,10 +24,7 @@ class Loss:
             raise ValueError(
                 f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ"
             )
-        # In float32 at least: a bfloat16 difference of images would be mostly rounding.
-        self.prediction_type = prediction.dtype
-        accurate = torch.promote_types(prediction.dtype, torch.float32)
-        self.difference = prediction.to(accurate) - target
+        self.difference = prediction - target
         return self.of(self.difference)
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -44,10 +39,10 @@ class Loss:
         raise NotImplementedError
 
     def backward(self) -> Tensor:
-        """dL/dprediction after the last forward, in the prediction's shape and type."""
+        """dL/dprediction after the last forward, in the prediction's shape."""
         assert self.difference is not None, "backward needs a forward pass"
         d, self.difference = self.difference, None
-        return self.slope(d).to(self.prediction_type)
+        return self.slope(d)
 
 
 class MSELoss(Loss):

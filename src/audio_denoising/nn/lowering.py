@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising.nn.geometry import Pair, output_size
-from audio_denoising.nn.memory import in_type, scratch
+from audio_denoising.nn.memory import scratch
 from audio_denoising.nn.tiles import Tile, add_product, multiply, parts, tiles
 
 
@@ -70,11 +70,9 @@ class Lowered:
     meets, i, i + S_f, i + 2 S_f, ..., are one contiguous slice of phase i mod S_f.
     """
 
-    def __init__(
-        self, x: Tensor, kernel: Pair, stride: Pair, padding: Pair, dtype: torch.dtype
-    ) -> None:
-        """x (N, F, T, C), channels last; `dtype` of the products."""
-        self.x, self.like = x, x.new_empty(0, dtype=dtype)
+    def __init__(self, x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> None:
+        """x (N, F, T, C), channels last."""
+        self.x = x
         (self.kf, self.kt), self.stride, self.padding = kernel, stride, padding
         self.fo, self.to = output_size((x.shape[1], x.shape[2]), kernel, stride, padding)
         self.as_it_lies = kernel == stride == (1, 1) and padding == (0, 0)
@@ -90,7 +88,7 @@ class Lowered:
         """The parts (see `tiles.parts`) that each kernel row is multiplied with."""
         samples, rows = tile
         if self.as_it_lies:
-            return [parts(in_type(self.x[tile], self.like, "rows"))]
+            return [parts(self.x[tile])]
         x = self.x[samples]
         shape = (len(x), rows.stop - rows.start)
         if shape not in self.areas:
@@ -105,7 +103,7 @@ class Lowered:
         sf, width = self.stride[0], self.kt * self.x.shape[3]
         used = [count + (self.kf - 1 - phase) // sf for phase in range(min(self.kf, sf))]
         if self.area is None:  # the first tile is the largest
-            self.area = scratch((n, len(used), used[0], self.to, width), self.like).zero_()
+            self.area = scratch((n, len(used), used[0], self.to, width), self.x).zero_()
         phases = [self.area[:n, phase, :rows] for phase, rows in enumerate(used)]
         slices = [parts(phases[i % sf][:, i // sf : i // sf + count]) for i in range(self.kf)]
         rows = [Rows(phase, self.kt, -self.padding[1], self.stride[1]) for phase in phases]
@@ -185,7 +183,7 @@ class Phases:
                 continue
             q, first = slice(low, high), self.sf * low + phase - self.pf
             place = x[samples, first : first + self.sf * (high - low - 1) + 1 : self.sf]
-            whole = self.sf == self.st == 1 and x.dtype == self.matrices.dtype
+            whole = self.sf == self.st == 1
             shape = (len(place), high - low, len(self.q_t), self.st * self.ci)
             out = place if whole else scratch(shape, self.matrices, "products")
             out_parts = parts(out)

@@ -72,35 +72,9 @@ def release() -> None:
     _local.__dict__.clear()
 
 
-def sum_type(x: Tensor) -> torch.dtype:
-    """The type to add up many values of x in: a bfloat16 sum would stand still (1 + 1/512 = 1)."""
-    return torch.promote_types(x.dtype, torch.float32)
-
-
-def sums(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Zeros to add many values of the type of `like` up in."""
-    return empty(shape, like.new_empty(0, dtype=sum_type(like))).zero_()
-
-
-def product_type(x: Tensor) -> torch.dtype:
-    """The type to multiply images of x's type in.
-
-    That is x's own, but for bfloat16 on processors without matrix units for it (AMX): their
-    float32 products are twice as fast, so bfloat16 images are lowered straight into float32.
-    """
-    if x.dtype != torch.bfloat16 or x.device.type != "cpu" or torch.cpu._is_amx_tile_supported():
-        return x.dtype
-    return torch.float32
-
-
 def channels_last(x: Tensor) -> Tensor:
     """(N, C, F, T) -> a contiguous (N, F, T, C) view, copied only if x lies otherwise."""
     return x.permute(0, 2, 3, 1).contiguous()
-
-
-def in_type(x: Tensor, like: Tensor, use: str) -> Tensor:
-    """x in the type of `like`: itself, or a copy in the work area of that use."""
-    return x if x.dtype == like.dtype else scratch(tuple(x.shape), like, use).copy_(x)
 
 
 def scratch(shape: tuple[int, ...], like: Tensor, use: str = "rows") -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from audio_denoising.nn.geometry import Pair
 from audio_denoising.nn.lowering import Lowered, Phases
-from audio_denoising.nn.memory import channels_last, empty, in_type, product_type, scratch, sums
+from audio_denoising.nn.memory import channels_last, empty
 from audio_denoising.nn.tiles import add_outer_product, add_product, multiply, parts
 
 
@@ -36,21 +36,16 @@ def correlate(
     """y = W * x + b. x (N, C, F, T), weight (C', C, K_f, K_t), bias (C',) -> (N, C', F', T')."""
     co, ci, kf, kt = weight.shape
     x = channels_last(x)
-    lowered = Lowered(x, (kf, kt), stride, padding, weight.dtype)
+    lowered = Lowered(x, (kf, kt), stride, padding)
     y = empty((len(x), lowered.fo, lowered.to, co), x)
     matrices = weight.permute(2, 3, 1, 0).reshape(kf, kt * ci, co)
     first = (weight.new_zeros(co) if bias is None else bias).repeat(lowered.to).view(lowered.to, co)
     for tile in lowered.tiles(co):
         slices = lowered.lower(tile)
-        place = y[tile]
-        same = y.dtype == weight.dtype
-        out = place if same else scratch(tuple(place.shape), weight, "products")
-        out.copy_(first)
-        out_parts = parts(out)
+        y[tile] = first
+        out = parts(y[tile])
         for rows, matrix in zip(slices, matrices, strict=True):
-            add_product(rows, matrix, out_parts)
-        if not same:
-            place.copy_(out)
+            add_product(rows, matrix, out)
     return y.permute(0, 3, 1, 2)
 
 
@@ -60,10 +55,10 @@ def weight_gradient(
     """dL/dW[i] = sum over n of lowered(x)[i]^T . dL/dy, shape (C', C, K_f, K_t)."""
     (kf, kt), ci, co = kernel, x.shape[1], grad_output.shape[1]
     x, g = channels_last(x), channels_last(grad_output)
-    lowered = Lowered(x, kernel, stride, padding, product_type(x))
-    dw = sums((kf, kt * ci, co), x)
+    lowered = Lowered(x, kernel, stride, padding)
+    dw = empty((kf, kt * ci, co), x).zero_()
     for tile in lowered.tiles(co):
-        slices, grad = lowered.lower(tile), parts(in_type(g[tile], lowered.like, "pixels"))
+        slices, grad = lowered.lower(tile), parts(g[tile])
         for rows, total in zip(slices, dw, strict=True):
             add_outer_product(rows, grad, total)
     return dw.view(kf, kt, ci, co).permute(3, 2, 0, 1)
@@ -106,11 +101,11 @@ def gradients(
     x, g = channels_last(x), channels_last(grad_output)
     phases = Phases(g, weight, size, stride, padding)
     dx = empty((len(g), *size, ci), g)
-    dw = sums((kf, ci, kt * co), g)
+    dw = empty((kf, ci, kt * co), g).zero_()
     for tile in phases.tiles():
         phases.lower(tile)
         phases.spread(tile, dx)
-        pixels = parts(in_type(x[phases.rows_of_x(tile)], weight, "pixels"))
+        pixels = parts(x[phases.rows_of_x(tile)])
         for i in range(kf):
             add_outer_product(pixels, phases.slice(i, tile[1]), dw[i])
     return dx.permute(0, 3, 1, 2), dw.view(kf, ci, kt, co).flip(2).permute(3, 1, 0, 2)
@@ -126,17 +121,13 @@ def transposed_gradients(
     c, co, kf, kt = weight.shape
     g, x = channels_last(grad_output), channels_last(x)
     dx = empty(tuple(x.shape), g)
-    dw = sums((kf, kt * co, c), g)
+    dw = empty((kf, kt * co, c), g).zero_()
     matrices = weight.permute(2, 3, 1, 0).reshape(kf, kt * co, c)
-    lowered = Lowered(g, (kf, kt), stride, padding, weight.dtype)
+    lowered = Lowered(g, (kf, kt), stride, padding)
     for tile in lowered.tiles(c):
-        slices, pixels = lowered.lower(tile), parts(in_type(x[tile], weight, "pixels"))
-        place = dx[tile]
-        same = dx.dtype == weight.dtype
-        out = parts(place if same else scratch(tuple(place.shape), weight, "products"))
+        slices, pixels = lowered.lower(tile), parts(x[tile])
+        out = parts(dx[tile])
         for i, rows in enumerate(slices):
             (add_product if i else multiply)(rows, matrices[i], out)
             add_outer_product(rows, pixels, dw[i])
-        if not same:
-            place.copy_(out.view(place.shape))
     return dx.permute(0, 3, 1, 2), dw.view(kf, kt, co, c).permute(3, 2, 0, 1)

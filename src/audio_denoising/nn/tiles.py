@@ -84,8 +84,8 @@ def add_product(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
 def add_outer_product(left: Tensor, right: Tensor, total: Tensor) -> None:
     """total (K, C) += sum over all positions of left (parts, positions, K) times right (.., C)."""
     left = left.transpose(1, 2)
-    if total.numel() <= SMALL or total.dtype != left.dtype:
-        total += torch.bmm(left, right).sum(0, dtype=total.dtype)
+    if total.numel() <= SMALL:
+        total += torch.bmm(left, right).sum(0)
     else:
         for a, b in zip(left, right, strict=True):
             total.addmm_(a, b)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising.nn.geometry import Pair, output_size
-from audio_denoising.nn.memory import channels_last, empty, product_type, scratch
+from audio_denoising.nn.memory import channels_last, empty, scratch
 from audio_denoising.nn.tiles import Tile, tiles
 from audio_denoising.nn.winograd_basis import FOUR, TWO, Basis, combine
 
@@ -123,7 +123,7 @@ class _Tiles:
             combine(combination, lines, half[i])
         self.basis.add_and_subtract(columns)
         whole = (self.n, self.step * self.r, self.step * self.tt, self.co)
-        even = y if (y.shape, y.dtype) == (whole, half.dtype) else scratch(whole, half, "outputs")
+        even = y if y.shape == whole else scratch(whole, half, "outputs")
         by_row = even.unflatten(1, (self.r, self.step)).movedim(2, 0)
         for j, combination in enumerate(self.basis.from_points):
             combine(combination, columns, by_row[:, :, :, j :: self.step])
@@ -134,7 +134,7 @@ class _Tiles:
         """The adjoint of `transform_output`: m = A g A^T, patch by patch of g (N, F', T', C')."""
         g = self.output_rows(g)
         whole = (self.step * self.r, self.step * self.tt)
-        if (g.shape[1:3], g.dtype) != (whole, self.m.dtype):
+        if g.shape[1:3] != whole:
             even = scratch((self.n, *whole, self.co), self.m, "outputs").zero_()
             even[:, : g.shape[1], : g.shape[2]] = g
             g = even
@@ -252,5 +252,5 @@ def weight_gradient(
     x: Tensor, grad_output: Tensor, kernel: Pair, stride: Pair, padding: Pair
 ) -> Tensor:
     """dL/dW alone, shape (C', C, 3, 3)."""
-    weight = x.new_zeros(grad_output.shape[1], x.shape[1], 3, 3, dtype=product_type(x))
+    weight = x.new_zeros(grad_output.shape[1], x.shape[1], 3, 3)
     return gradients(x, grad_output, weight, stride, padding)[1]

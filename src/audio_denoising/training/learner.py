@@ -6,11 +6,8 @@ the baseline, where they are torch.nn, autograd and torch.optim. The loop cannot
 What it hears and what it is compared with are made by its representation
 (`dsp.representation`), images or spectra; no step asks which.
 
-With precision "bf16" the images of a training step are bfloat16, in which numbers have 8 bits, and
-so are the operands of its products. Weights, their gradients, loss and optimiser are float32, and
-so is all of `predict`: validation measures the weights that are saved, by the same ruler in both
-precisions. With "fp32" everything is float32, on GPUs as well, where libraries would silently round
-operands to 11 bits (TF32).
+Everything is float32, on GPUs as well, where libraries would silently round operands to 11 bits
+(TF32).
 
 However a batch is divided, into `parts` that follow each other or among processes, the step is the
 same: gradients are weighted sums over all its mixtures.
@@ -93,7 +90,6 @@ class ScratchLearner:
         self.device = device
         self.parts = parts
         self.clip_norm = options.clip_norm
-        self.dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
         self.model = build(options.version, options.size).to(device=device)
         if recompute:
             nn.recompute_levels(self.model)
@@ -110,13 +106,12 @@ class ScratchLearner:
             self.model.train()
             self.optimiser.zero_grad()
             for source, aim, share, is_last in _parts(heard, target, self.parts):
-                predictions.append(self.model(hearing.features(source).to(self.dtype)).float())
+                predictions.append(self.model(hearing.features(source)))
                 loss = hearing.loss(predictions[-1], source, aim) * share
                 losses.append(loss)
                 if is_last:
                     self.mean.start()
-                gradient = hearing.gradient() * (share * _one(loss))
-                self.model.backward(gradient.to(self.dtype))
+                self.model.backward(hearing.gradient() * (share * _one(loss)))
             self.mean.finish()
             norm = self._clip()
             taken = math.isfinite(float(norm))
@@ -170,9 +165,6 @@ class TorchLearner:
         self.device = device
         self.parts = parts
         self.clip_norm = options.clip_norm
-        self.mixed = torch.autocast(
-            device.type, torch.bfloat16, enabled=options.precision == "bf16"
-        )
         torch.backends.cudnn.allow_tf32 = False
         self.model = build_twin(options.version, options.size)
         self.model.to(device=device, memory_format=torch.channels_last)
@@ -192,8 +184,7 @@ class TorchLearner:
             # Gradients travel with the last part, when they are complete.
             quiet = nullcontext() if is_last or self.shared is None else self.shared.no_sync()
             with quiet:
-                with self.mixed:
-                    prediction = (self.shared or self.model)(hearing.features(source)).float()
+                prediction = (self.shared or self.model)(hearing.features(source))
                 loss = hearing.loss(prediction, source, aim) * share
                 loss.backward(_one(loss))
             losses.append(loss.detach())

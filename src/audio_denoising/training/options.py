@@ -13,7 +13,6 @@ from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS
 AUGMENTATIONS = ("original", "wide", "varied")  # see `data.augment`, which takes time to load
 RICH = "rich"  # see `mixing.recipe`
 SCHEDULES = ("constant", "linear-end", "cosine")  # see `nn.schedules`, likewise
-PRECISIONS = ("fp32", "bf16")
 OPTIONS = {  # whose names on the command line are other ones
     "learning_rate": "--lr",
     "warmup_steps": "--warmup",
@@ -39,8 +38,6 @@ class TrainingOptions:
         momentum: of SGD. clip_norm: largest joint norm of the gradients, 0 for no limit.
         ema: decay of the moving average of the weights that is validated and kept, 0 for none.
         patience: epochs without a better validation after which the run ends, 0 for never.
-        precision: "fp32", or "bf16" for products of bfloat16 numbers added up in float32; weights,
-            gradients, optimiser and loss are float32 in both.
         seed: decides first weights, order and mixtures.
         augmentation: name of a preset of `data.augment`, or "rich", see `mixing.recipe`.
         start_from: a version or a checkpoint whose weights are the first ones, not random ones.
@@ -62,7 +59,6 @@ class TrainingOptions:
     clip_norm: float = _OWN
     ema: float = _OWN
     patience: int = 0
-    precision: str = "fp32"
     seed: int = 0
     start_from: str | None = None
     hold_out: list[str] | None = None
@@ -86,10 +82,6 @@ class TrainingOptions:
             raise UserError(
                 f"unknown schedule {self.schedule!r}: choose one of {', '.join(SCHEDULES)}"
             )
-        if self.precision not in PRECISIONS:
-            raise UserError(
-                f"unknown precision {self.precision!r}: choose {' or '.join(PRECISIONS)}"
-            )
         hears_spectra = row.hears == COMPRESSED_SPECTRUM
         known = (RICH,) if hears_spectra else AUGMENTATIONS
         if self.augmentation not in known:
@@ -97,8 +89,6 @@ class TrainingOptions:
                 f"unknown augmentation {self.augmentation!r} for {self.version}: choose "
                 f"{', '.join(known)}"
             )
-        if hears_spectra and self.precision != "fp32":
-            raise UserError(f"--precision {self.precision} is not for {self.version}: leave it out")
         if hears_spectra and not 0.1 <= self.clip_seconds <= 60:
             raise UserError("--clip-seconds must be from 0.1 to 60")
         if not hears_spectra and self.clip_seconds != row.clip_seconds:
