@@ -238,7 +238,7 @@ def _fresh() -> Patches:
     def allocate(shape: tuple[int, ...], like: Tensor, use: str = "") -> Tensor:
         return torch.empty(shape, dtype=like.dtype, device=like.device)
 
-    places = ((row_lowering, "empty"), (row_lowering, "scratch"), (lowering, "scratch"))
+    places = ((row_lowering, "empty"), (lowering, "scratch"))
     return [patch.object(module, name, allocate) for module, name in places]
 
 
