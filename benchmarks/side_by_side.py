@@ -27,7 +27,7 @@ import soundfile
 import soxr
 
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.candidates import MODELS
+from audio_denoising.evaluation.judging import MODELS
 from audio_denoising.evaluation.peers import PEERS
 from benchmarks.markdown import markdown_table
 from benchmarks.resident import MIB, resident

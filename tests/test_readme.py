@@ -8,8 +8,9 @@ import pytest
 import typer.main
 
 from audio_denoising.cli import app as cli
-from audio_denoising.evaluation.candidates import NOISY, Candidate
 from audio_denoising.evaluation.frozen_lists import FIRST, SECOND
+from audio_denoising.evaluation.judging import Candidate
+from audio_denoising.evaluation.results import NOISY
 from audio_denoising.models.checkpoint import shipped
 from benchmarks import readme
 

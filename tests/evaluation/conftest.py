@@ -5,9 +5,16 @@ import pytest
 import soundfile
 
 from audio_denoising.corpora.corpus import index_noise, index_speech
+from audio_denoising.evaluation.frozen_lists import CLEAN, HELD_OUT, UNSEEN, Row
 
 RATE = 16_000
 SPEAKERS = range(11, 21)
+ROWS = [
+    Row(HELD_OUT, 1, "librispeech/11", "11-1-0000", 80_000, "car horn", "501-1-0-0", 999, 5.0, ""),
+    Row(UNSEEN, 1, "librispeech/12", "12-1-0000", 80_000, "modem", "modem-1", 10, 15.0, ""),
+    Row(UNSEEN, 2, "librispeech/20", "20-1-0001", 75_200, "talkers", "talkers-1", 0, 0.0, ""),
+    Row(CLEAN, 1, "librispeech/13", "13-1-0000", 80_000, "", "", 0, None, ""),
+]
 
 
 def voice(seed: int, seconds: float = 2.3) -> np.ndarray:

@@ -27,6 +27,26 @@ def test_a_test_set_is_judged_and_kept(set_folder, tmp_path):
     assert len(json.loads(path.read_text())["items"]) == 4
 
 
+def test_an_update_keeps_the_rows_of_others(set_folder, tmp_path):
+    path = tmp_path / "quality.json"
+    manifest = set_folder / "manifest.csv"
+    manifest.write_text("\n".join(manifest.read_text().splitlines()[:2]))
+    run("--testset", set_folder, "--model", "v2", "--jobs", 1, "--json", path)
+    before = json.loads(path.read_text())
+    again = ("--testset", set_folder, "--model", "v3", "--jobs", 1, "--json", path)
+    assert "v2" in run(*again, "--update").output.split("set: 1")[1]
+    after = json.loads(path.read_text())
+    assert after["items"][0]["scores"].items() > before["items"][0]["scores"].items()
+    assert after["weights"].keys() == {"v2", "v3"}
+    assert [each["judged"] for each in after["runs"]] == [["v2"], ["noisy input", "v3"]]
+    (set_folder / "manifest.csv").unlink()
+    with pytest.raises(UserError, match="other recordings than these"):
+        run(*again, "--update")
+    assert json.loads(path.read_text()) == after
+    run(*again)
+    assert json.loads(path.read_text())["weights"].keys() == {"v3"}
+
+
 def test_peers_stand_in_the_same_table(set_folder, monkeypatch):
     for name in PEERS:
         monkeypatch.setitem(PEERS, name, Peer("numpy", lambda noisy, rate: noisy / 2))
@@ -58,6 +78,7 @@ def test_missing_peers_name_their_extra(set_folder, monkeypatch):
         (("--speech", "gone", "--noise", "gone"), "gone does not exist"),
         (("--testset", "gone"), "gone has no folder clean"),
         (("--jobs", -1), "--jobs must be above 0"),
+        (("--testset", "gone", "--update"), "name it with --json"),
     ],
 )
 def test_bad_input_is_refused_with_a_sentence(arguments, sentence):

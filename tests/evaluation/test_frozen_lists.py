@@ -18,21 +18,15 @@ from audio_denoising.evaluation.frozen_lists import (
     SECOND,
     UNSEEN,
     FrozenList,
-    Row,
     frozen_items,
     halves,
     items_of_all_lists,
 )
 from audio_denoising.evaluation.metrics import si_sdr
 from audio_denoising.evaluation.testset import URBANSOUND_CLASSES, digest, noise_class
+from tests.evaluation.conftest import ROWS
 
 RATE = 16_000
-ROWS = [
-    Row(HELD_OUT, 1, "librispeech/11", "11-1-0000", 80_000, "car horn", "501-1-0-0", 999, 5.0, ""),
-    Row(UNSEEN, 1, "librispeech/12", "12-1-0000", 80_000, "modem", "modem-1", 10, 15.0, ""),
-    Row(UNSEEN, 2, "librispeech/20", "20-1-0001", 75_200, "talkers", "talkers-1", 0, 0.0, ""),
-    Row(CLEAN, 1, "librispeech/13", "13-1-0000", 80_000, "", "", 0, None, ""),
-]
 
 
 def of(part):

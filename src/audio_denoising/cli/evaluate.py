@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,73 +15,62 @@ from audio_denoising.cli.options import NOISE, SPEECH
 from audio_denoising.errors import UserError
 
 if TYPE_CHECKING:
-    from audio_denoising.evaluation.runner import Result
+    from audio_denoising.evaluation.results import Evaluation
+    from audio_denoising.evaluation.testset import Item
 
 console = Console(highlight=False, emoji=False)
 
-
-_JUDGED, _TEST_SET, _RUN = "Who is judged", "Test set", "Run"
+_judged = partial(typer.Option, rich_help_panel="Who is judged")
+_test_set = partial(typer.Option, rich_help_panel="Test set")
+_run = partial(typer.Option, rich_help_panel="Run")
 
 
 def evaluate(
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        _judged(
             help="A version that ships, or a checkpoint; may be repeated.",
             metavar="VERSION|FILE",
             show_default="all that ship",
-            rich_help_panel=_JUDGED,
         ),
     ] = None,
     peers: Annotated[
         bool,
-        typer.Option(
-            "--peers",
-            help="Judge noisereduce, RNNoise, DTLN, GTCRN and DeepFilterNet3 as well.",
-            rich_help_panel=_JUDGED,
+        _judged(
+            "--peers", help="Judge noisereduce, RNNoise, DTLN, GTCRN and DeepFilterNet3 as well."
         ),
     ] = False,
     testset: Annotated[
         Path | None,
-        typer.Option(
+        _test_set(
             help="Folder with clean/ and noisy/, as `denoise data mix` writes it.",
             metavar="DIR",
             show_default="the frozen lists, mixed from --speech and --noise",
-            rich_help_panel=_TEST_SET,
         ),
     ] = None,
     speech: Annotated[
-        Path,
-        typer.Option(
-            help="For the frozen lists: LibriSpeech with test-other.",
-            metavar="DIR",
-            rich_help_panel=_TEST_SET,
-        ),
+        Path, _test_set(help="For the frozen lists: LibriSpeech with test-other.", metavar="DIR")
     ] = SPEECH,
     noise: Annotated[
-        Path,
-        typer.Option(
-            help="For the frozen lists: UrbanSound8K with fold10.",
-            metavar="DIR",
-            rich_help_panel=_TEST_SET,
-        ),
+        Path, _test_set(help="For the frozen lists: UrbanSound8K with fold10.", metavar="DIR")
     ] = NOISE,
     json: Annotated[
         Path | None,
-        typer.Option(
-            help="Write every single score to this JSON file.",
-            metavar="FILE",
-            show_default=False,
-            rich_help_panel=_RUN,
-        ),
+        _run(help="Write every single score to this file.", metavar="FILE", show_default=False),
     ] = None,
+    update: Annotated[
+        bool,
+        _run(
+            "--update",
+            help="Keep the rows that the --json file has of others, judged on the same recordings.",
+        ),
+    ] = False,
     jobs: Annotated[
         int | None,
-        typer.Option(
+        _run(
             help="Recordings to judge at once, in processes of their own.",
             metavar="N",
             show_default="one for each processor",
-            rich_help_panel=_RUN,
         ),
     ] = None,
 ) -> None:
@@ -91,6 +81,7 @@ def evaluate(
     Examples:
       denoise evaluate --speech LibriSpeech --noise UrbanSound8K --peers
       denoise evaluate --testset data/test_set --model v4 --json scores.json
+      denoise evaluate --model v5 --json scores.json --update
     """
     from audio_denoising.corpora.sources import require_folder
     from audio_denoising.models.shipped import locate
@@ -105,25 +96,21 @@ def evaluate(
         require_folder(noise, "noise")
     if json is not None:
         require_writable(json.resolve().parent)
+    elif update:
+        raise UserError("--update belongs to a file of scores: name it with --json")
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    from audio_denoising.corpora.corpus import index_noise, index_speech
-    from audio_denoising.evaluation.candidates import MODELS, candidates
-    from audio_denoising.evaluation.frozen_lists import items_of_all_lists
+    from audio_denoising.evaluation import judging, results
     from audio_denoising.evaluation.result_tables import print_tables
-    from audio_denoising.evaluation.results import content, write
-    from audio_denoising.evaluation.runner import evaluate as run
-    from audio_denoising.evaluation.runner import processors
     from audio_denoising.evaluation.scores import missing
-    from audio_denoising.evaluation.summary import real_time_factors, summarise
-    from audio_denoising.evaluation.testset import folder_items
 
-    chosen = candidates(model or MODELS, peers=peers)
+    earlier = results.read(json) if json is not None and update else None
+    chosen = judging.candidates(model or judging.MODELS, peers=peers)
     for each in chosen:  # a wrong name should fail at once
         each.build()
-    jobs = jobs or processors()
+    jobs = jobs or judging.processors()
     for package, metrics in missing().items():
         console.print(
             f"Without {', '.join(metrics)}: the package {package} is not installed; pip install "
@@ -131,47 +118,64 @@ def evaluate(
             markup=False,
         )
     with tempfile.TemporaryDirectory() as workshop:
-        if testset is not None:
-            items = folder_items(testset)
-        else:
-            with console.status("Looking for files"):
-                found = index_speech(speech), index_noise(noise)
-                items, lacking = items_of_all_lists(*found, Path(workshop))
-            for reason in lacking:
-                console.print(f"One of the two lists is left out: {reason}", markup=False)
+        items = _items(testset, speech, noise, Path(workshop))
+        if earlier is not None:
+            earlier.require_names(items)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task("Judging", total=len(items))
-            results = run(
+            found = judging.evaluate(
                 items, chosen, jobs=jobs, progress=lambda done: bar.update(task, completed=done)
             )
-    summaries, factors = summarise(results), real_time_factors(results)
-    print_tables(console, summaries, factors)
+    undefined, other = _undefined(found), _others(items, found)
+    if earlier is not None:
+        found = earlier.updated(found)
+    print_tables(console, results.summarise(found), found.real_time_factor)
     console.print(
         "\n± half of the 95 % bootstrap interval. Less is better for LSD and RTF alone. RTF: work "
         f"for a second of audio, in seconds, on one thread; {jobs} at a time.",
         style="dim",
     )
-    other = sum(not result.as_listed for result in results)
     if other:
         console.print(
-            f"{other} of {len(results)} recordings are not the very samples that the list was made "
+            f"{other} of {len(items)} recordings are not the very samples that the list was made "
             "with: another encoding of the corpora, or another decoder. Published figures differ "
             "a little from these."
         )
-    undefined = _undefined(results)
     if undefined:
         console.print(f"Not defined, and left out of the means: {undefined}.", markup=False)
     if json is not None:
-        write(content(results, summaries, chosen, jobs=jobs), json)
+        results.write(found, json)
         console.print(str(json), style="bold", markup=False, soft_wrap=True)
 
 
-def _undefined(results: list[Result]) -> str:
+def _items(testset: Path | None, speech: Path, noise: Path, workshop: Path) -> list[Item]:
+    """What is judged on: a folder, or those of the frozen lists whose recordings are there."""
+    from audio_denoising.corpora.corpus import index_noise, index_speech
+    from audio_denoising.evaluation.frozen_lists import items_of_all_lists
+    from audio_denoising.evaluation.testset import folder_items
+
+    if testset is not None:
+        return folder_items(testset)
+    with console.status("Looking for files"):
+        found = index_speech(speech), index_noise(noise)
+        items, lacking = items_of_all_lists(*found, workshop)
+    for reason in lacking:
+        console.print(f"One of the two lists is left out: {reason}", markup=False)
+    return items
+
+
+def _others(items: list[Item], found: Evaluation) -> int:
+    """How many recordings are not the samples that their list was made with."""
+    pairs = zip(items, found.results, strict=True)
+    return sum(item.sha256 not in ("", result.sha256) for item, result in pairs)
+
+
+def _undefined(found: Evaluation) -> str:
     """Which scores some outputs do not have, as a few words."""
     lacking = Counter(
         (metric, name)
-        for result in results
+        for result in found.results
         for name, scores in result.scores.items()
         for metric, value in scores.items()
         if value is None

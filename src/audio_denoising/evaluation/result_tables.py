@@ -8,10 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from audio_denoising.evaluation.candidates import NOISY
-from audio_denoising.evaluation.intervals import Mean
+from audio_denoising.evaluation.results import NOISY, Mean, Means, PartSummary
 from audio_denoising.evaluation.scores import METRICS
-from audio_denoising.evaluation.summary import Means, PartSummary
 
 BY_LEVEL = ("si_sdr", "pesq_wb", "stoi")
 BY_NOISE = ("si_sdr", "pesq_wb")

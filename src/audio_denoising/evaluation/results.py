@@ -1,103 +1,307 @@
-"""Keeps an evaluation as JSON: every single score, the means, and on what it was measured."""
+"""What an evaluation found: every single score, their means, and the JSON file that keeps them."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from audio_denoising.evaluation.candidates import Candidate
+import numpy as np
+
+from audio_denoising.errors import UserError
 from audio_denoising.evaluation.peers import PEERS
-from audio_denoising.evaluation.runner import Result
-from audio_denoising.evaluation.scores import METRICS, PACKAGES
-from audio_denoising.evaluation.summary import Means, PartSummary, real_time_factors
+from audio_denoising.evaluation.scores import METRICS, PACKAGES, Scores
+from audio_denoising.evaluation.testset import Item
 from audio_denoising.machine import cpu_field, versions
 from audio_denoising.whole_file import save_whole
 
+NOISY = "noisy input"
+RESAMPLES = 2000
 _VERSIONS = ("audio-denoising", "torch", "numpy", "soundfile", "soxr", *PACKAGES)
+_OTHER_RECORDINGS = (
+    "the scores to be updated are of other recordings than these: judge on the same ones, or leave "
+    "--update away"
+)
+
+Group = TypeVar("Group", bound=Hashable)
 
 
-def content(
-    results: Sequence[Result],
-    summaries: Sequence[PartSummary],
-    candidates: Sequence[Candidate],
-    *,
-    jobs: int,
-) -> dict[str, Any]:
-    """All that is kept.
+@dataclass(frozen=True)
+class Result:
+    """A recording with the scores of every candidate; those of clean speech have no noisy input.
 
-    Everything but ``machine`` and ``real_time_factor`` is the same from run to run. A score that
-    is not defined is null; means are ``[mean, low, high]`` with the bounds of their 95 % interval.
+    ``noise`` is "" and ``snr_db`` None where they are not known; ``seconds`` is the length, and
+    ``sha256`` the digest of the noisy samples.
     """
+
+    part: str
+    name: str
+    noise: str
+    snr_db: float | None
+    seconds: float
+    sha256: str
+    scores: dict[str, Scores]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All results, and how they came about.
+
+    Attributes:
+        results: one for every recording.
+        real_time_factor: seconds of work for a second of audio, by candidate; on one thread.
+        weights: digest of the weights, by candidate; peers have none.
+        runs: when, on what machine and with what packages which candidates were judged.
+    """
+
+    results: list[Result]
+    real_time_factor: dict[str, float]
+    weights: dict[str, str]
+    runs: list[dict[str, Any]]
+
+    @property
+    def names(self) -> list[str]:
+        """All candidates: the noisy input, networks, peers."""
+        names = dict.fromkeys(name for result in self.results for name in result.scores)
+        return sorted(names, key=lambda name: (name != NOISY, name in PEERS))
+
+    def require_names(self, items: Sequence[Item]) -> None:
+        """Tells before the work is done what `updated` would tell after it: UserError."""
+        if [(item.part, item.name) for item in items] != [(r.part, r.name) for r in self.results]:
+            raise UserError(_OTHER_RECORDINGS)
+
+    def updated(self, newer: Evaluation) -> Evaluation:
+        """This evaluation with the candidates of a newer one added, or put in their place.
+
+        Raises:
+            UserError: the newer one is of other recordings.
+        """
+        ours, theirs = ([(r.part, r.name, r.sha256) for r in e.results] for e in (self, newer))
+        if ours != theirs:
+            raise UserError(_OTHER_RECORDINGS)
+        results = [
+            replace(new, scores=old.scores | new.scores)
+            for old, new in zip(self.results, newer.results, strict=True)
+        ]
+        kept = [
+            {**run, "judged": [name for name in run["judged"] if name not in newer.names]}
+            for run in self.runs
+        ]
+        return Evaluation(
+            results,
+            self.real_time_factor | newer.real_time_factor,
+            self.weights | newer.weights,
+            [run for run in kept if run["judged"]] + newer.runs,
+        )
+
+
+def this_run(judged: Sequence[str], jobs: int) -> dict[str, Any]:
+    """An entry of `Evaluation.runs` for what has just been judged here."""
+    peers = [PEERS[name].package for name in judged if name in PEERS]
     return {
-        "machine": _machine(jobs),
-        "packages": _versions(candidates),
-        "weights": {each.title: each.digest() for each in candidates if not each.is_peer},
-        "metrics": list(METRICS),
-        "real_time_factor": {
-            name: round(factor, 4) for name, factor in real_time_factors(results).items()
+        "judged": list(judged),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": {
+            "cpu": cpu_field("model name") or platform.processor() or platform.machine(),
+            "processes": jobs,
+            "threads_each": 1,
+            "system": platform.system(),
+            "python": platform.python_version(),
         },
-        "summary": {
-            summary.part: {
-                "count": summary.count,
-                "all": _means(summary.overall),
-                "by_snr": {f"{level:g}": _means(m) for level, m in summary.by_snr.items()},
-                "by_noise": {name: _means(m) for name, m in summary.by_noise.items()},
-            }
-            for summary in summaries
-        },
-        "items": [
-            {
-                "part": result.part,
-                "name": result.name,
-                "noise": result.noise_class,
-                "snr_db": result.snr_db,
-                "seconds": result.seconds,
-                "sha256": result.sha256,
-                "scores": {
-                    name: [scores.get(metric) for metric in METRICS]
-                    for name, scores in result.scores.items()
-                },
-            }
-            for result in results
-        ],
+        "packages": versions((*_VERSIONS, *peers)),
     }
 
 
-def write(everything: dict[str, Any], path: Path) -> None:
-    """Writes one item and one group of means a line; the file appears whole or not at all.
+@dataclass(frozen=True)
+class Mean:
+    """A mean of ``count`` scores; ``low`` and ``high`` bound it with 95 % confidence."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+Means = dict[str, dict[str, Mean]]
+"""candidate -> metric -> mean; a metric that is nowhere defined is left out."""
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """What one part of the test set says."""
+
+    part: str
+    count: int
+    overall: Means
+    by_snr: dict[float, Means]
+    by_noise: dict[str, Means]
+
+
+def summarise(evaluation: Evaluation) -> list[PartSummary]:
+    """One summary for every part, in the order in which the parts come."""
+    names = evaluation.names
+    return [
+        PartSummary(
+            part,
+            len(found),
+            means(found, names),
+            {level: means(r, names) for level, r in sorted(_grouped(found, _level).items())},
+            {kind: means(r, names) for kind, r in sorted(_grouped(found, _noise).items())},
+        )
+        for part, found in _grouped(evaluation.results, lambda result: result.part).items()
+    ]
+
+
+def means(results: Sequence[Result], names: Sequence[str]) -> Means:
+    """Mean and interval of every metric for every candidate, over what is defined."""
+    table: Means = {}
+    for name in names:
+        scores = [result.scores[name] for result in results if name in result.scores]
+        found = {
+            metric: bootstrap_mean([s[metric] for s in scores if s.get(metric) is not None])
+            for metric in METRICS
+        }
+        if scores:
+            table[name] = {metric: mean for metric, mean in found.items() if mean is not None}
+    return table
+
+
+def bootstrap_mean(scores: Sequence[float | None]) -> Mean | None:
+    """The mean with its percentile bootstrap interval; None where there are no scores.
+
+    The interval holds the middle 95 % of the means of 2000 samples drawn from the scores with
+    replacement (Efron and Tibshirani, 1993, ch. 13), always by the same random numbers: the same
+    scores give the same interval.
+    """
+    values = np.asarray(scores, np.float64)
+    if values.size == 0:
+        return None
+    drawn = np.random.default_rng(0).integers(values.size, size=(RESAMPLES, values.size))
+    low, high = np.percentile(values[drawn].mean(axis=1), (2.5, 97.5))
+    return Mean(float(values.mean()), float(low), float(high), values.size)
+
+
+def _level(result: Result) -> float | None:
+    return result.snr_db
+
+
+def _noise(result: Result) -> str | None:
+    return result.noise or None
+
+
+def _grouped(
+    results: Sequence[Result], key: Callable[[Result], Group | None]
+) -> dict[Group, list[Result]]:
+    groups: dict[Group, list[Result]] = {}
+    for result in results:
+        name = key(result)
+        if name is not None:
+            groups.setdefault(name, []).append(result)
+    return groups
+
+
+def write(evaluation: Evaluation, path: Path) -> None:
+    """Writes an evaluation with its means; the file appears whole or not at all.
+
+    Everything but ``runs`` and ``real_time_factor`` is the same from run to run. A score that is
+    not defined is null; means are ``[mean, low, high]`` with the bounds of their 95 % interval.
 
     Raises:
         UserError: the file cannot be written.
     """
-    head = {key: value for key, value in everything.items() if key not in ("summary", "items")}
-    parts = []
-    for part, summary in everything["summary"].items():
-        groups = ",\n   ".join(_group_lines(summary))
-        parts.append(f"{json.dumps(part)}: {{\n   {groups}}}")
-    items = ",\n  ".join(json.dumps(item) for item in everything["items"])
-    text = (
-        json.dumps(head, indent=1).removesuffix("\n}")
-        + ',\n "summary": {\n  '
-        + ",\n  ".join(parts)
-        + f'\n }},\n "items": [\n  {items}\n ]\n}}\n'
-    )
+    factors = evaluation.real_time_factor
+    content = {
+        "runs": evaluation.runs,
+        "weights": evaluation.weights,
+        "metrics": list(METRICS),
+        "real_time_factor": {n: round(factors[n], 4) for n in evaluation.names if n in factors},
+        "summary": {
+            summary.part: {
+                "count": summary.count,
+                "all": _rounded(summary.overall),
+                "by_snr": {f"{level:g}": _rounded(m) for level, m in summary.by_snr.items()},
+                "by_noise": {name: _rounded(m) for name, m in summary.by_noise.items()},
+            }
+            for summary in summarise(evaluation)
+        },
+        "items": [
+            asdict(result)
+            | {
+                "scores": {
+                    name: [result.scores[name].get(metric) for metric in METRICS]
+                    for name in evaluation.names
+                    if name in result.scores
+                }
+            }
+            for result in evaluation.results
+        ],
+    }
+    write_json(content, path, {"summary": 3})
+
+
+def read(path: Path) -> Evaluation:
+    """Reads what `write` wrote.
+
+    Raises:
+        UserError: the file cannot be read, or is something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        metrics = content["metrics"]
+        results = [
+            Result(**item | {"scores": {
+                name: dict(zip(metrics, values, strict=True))
+                for name, values in item["scores"].items()
+            }})
+            for item in content["items"]
+        ]  # fmt: skip
+        rest = (content[name] for name in ("real_time_factor", "weights", "runs"))
+        return Evaluation(results, *rest)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a file that `denoise evaluate --json` has written: name another"
+        ) from error
+
+
+def write_json(content: dict[str, Any], path: Path, levels: dict[str, int] | None = None) -> None:
+    """Writes results as JSON, whole or not at all, for people to read and compare as well.
+
+    The entries of a value get a line each, those ``levels`` (1 if not told) below its key; what
+    is further inside shares the line.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+
+    def lines(value: Any, depth: int, indent: str) -> str:
+        if depth == 0 or not value or not isinstance(value, dict | list):
+            return json.dumps(value, ensure_ascii=False)
+        inner = indent + " "
+        if isinstance(value, dict):
+            parts = [
+                f"{json.dumps(key, ensure_ascii=False)}: {lines(each, depth - 1, inner)}"
+                for key, each in value.items()
+            ]
+        else:
+            parts = [lines(each, depth - 1, inner) for each in value]
+        first, last = "{}" if isinstance(value, dict) else "[]"
+        return f"{first}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{last}"
+
+    parts = [
+        f" {json.dumps(key)}: {lines(value, (levels or {}).get(key, 1), ' ')}"
+        for key, value in content.items()
+    ]
+    text = "{\n" + ",\n".join(parts) + "\n}\n"
     save_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _group_lines(summary: dict[str, Any]) -> list[str]:
-    lines = [f'"count": {summary["count"]}', f'"all": {json.dumps(summary["all"])}']
-    for name in ("by_snr", "by_noise"):
-        inner = ",\n    ".join(
-            f"{json.dumps(key)}: {json.dumps(value)}" for key, value in summary[name].items()
-        )
-        lines.append(f'"{name}": {{\n    {inner}}}' if inner else f'"{name}": {{}}')
-    return lines
-
-
-def _means(means: Means) -> dict[str, dict[str, list[float]]]:
+def _rounded(means: Means) -> dict[str, dict[str, list[float]]]:
     return {
         name: {
             metric: [round(value, 4) for value in (mean.mean, mean.low, mean.high)]
@@ -105,18 +309,3 @@ def _means(means: Means) -> dict[str, dict[str, list[float]]]:
         }
         for name, found in means.items()
     }
-
-
-def _machine(jobs: int) -> dict[str, Any]:
-    return {
-        "cpu": cpu_field("model name") or platform.processor() or platform.machine(),
-        "processes": jobs,
-        "threads_each": 1,
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
-
-
-def _versions(candidates: Sequence[Candidate]) -> dict[str, str | None]:
-    peers = [PEERS[each.source].package for each in candidates if each.is_peer]
-    return versions((*_VERSIONS, *peers))

@@ -23,6 +23,8 @@ from audio_denoising.evaluation.metrics import (
 )
 
 Waveform = npt.NDArray[np.float32]
+Scores = dict[str, float | None]
+"""metric -> value; None where the metric is not defined for the recording."""
 
 RATE = SAMPLE_RATE  # of everything that is scored
 _WIDEST_DB = 60.0  # of SI-SDR: one silent or perfect output must not rule a mean
@@ -87,14 +89,14 @@ def missing() -> dict[str, tuple[str, ...]]:
     }
 
 
-def score(estimate: Waveform, reference: Waveform) -> dict[str, float | None]:
+def score(estimate: Waveform, reference: Waveform) -> Scores:
     """Scores one estimate, both ``(L,)`` at 16 kHz.
 
     Returns:
         A number for every metric whose packages are installed, in the order of ``METRICS``; None
         where the metric is not defined for this pair: the reference silent, the pair too short.
     """
-    scores: dict[str, float | None] = {}
+    scores: Scores = {}
     for measure in _MEASURES:
         if not all(find_spec(package) for package in measure.packages):
             continue

@@ -1,0 +1,181 @@
+"""Runs every candidate on every item of a test set, on several processes, and scores the outputs.
+
+Each process computes with one thread. So the scores do not depend on how many processes there
+are, nor on which of them an item falls to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.corpora.corpus import Recording
+from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.peers import PEERS, Cleaner
+from audio_denoising.evaluation.results import NOISY, Evaluation, Result, this_run
+from audio_denoising.evaluation.scores import score
+from audio_denoising.evaluation.testset import Item, at_16_khz, digest
+from audio_denoising.mixing.mixing import DamagedRecording
+from audio_denoising.models.shipped import has_weights, locate
+from audio_denoising.models.versions import VERSIONS
+
+MODELS = tuple(name for name in VERSIONS if has_weights(name))
+
+Judged = tuple[Result, dict[str, float]]
+"""A result, and the seconds of work of every candidate."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A denoiser by name; the denoiser itself is built in the process that uses it.
+
+    ``title`` stands in the tables; ``source`` is a version, a checkpoint file or a peer's name.
+    """
+
+    title: str
+    source: str
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether it is a package to compare with, rather than a network of this project."""
+        return self.source in PEERS
+
+    def build(self) -> Cleaner:
+        """Loads it, to run on the CPU, and tries it out.
+
+        Raises:
+            UserError: unknown name, unreadable checkpoint, or a package that is not installed.
+        """
+        if self.is_peer:
+            cleaner = PEERS[self.source].clean
+        else:
+            denoiser = Denoiser.from_pretrained(self.source, device="cpu")
+            cleaner = lambda noisy, rate: np.asarray(denoiser(noisy, rate))  # noqa: E731
+        # Once for nothing: what the first call has to load shows here, and is not timed later.
+        cleaner(np.sin(np.arange(SAMPLE_RATE), dtype=np.float32), SAMPLE_RATE)
+        return cleaner
+
+    def digest(self) -> str:
+        """First half of the SHA-256 of the weights: 32 hex digits."""
+        return hashlib.sha256(locate(self.source).read_bytes()).hexdigest()[:32]
+
+
+def candidates(models: Sequence[str], *, peers: bool) -> list[Candidate]:
+    """The candidates of a run, in the order of the tables."""
+    # A checkpoint goes by its file and folder: where that folder lies is nobody's business.
+    chosen = [Candidate("/".join(Path(name).parts[-2:]), name) for name in dict.fromkeys(models)]
+    return chosen + ([Candidate(name, name) for name in PEERS] if peers else [])
+
+
+def evaluate(
+    items: Sequence[Item],
+    candidates: Sequence[Candidate],
+    *,
+    jobs: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Judges ``candidates`` on ``items``, on ``jobs`` processes (1: this one).
+
+    Args:
+        items: what to judge on; the results come in their order.
+        candidates: who is judged, beside the noisy input as it is.
+        jobs: how many processes.
+        progress: called with the number of items that are done.
+
+    Raises:
+        UserError: a recording cannot be read, a package is missing, or a process was ended.
+    """
+    judged = _here(items, candidates, progress) if jobs <= 1 else {}
+    if jobs > 1:
+        # Not a fork: libraries that have started threads do not survive one.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(min(jobs, len(items)), context, _start, (tuple(candidates),))
+        try:
+            waiting = {pool.submit(_work, item): number for number, item in enumerate(items)}
+            for future in as_completed(waiting):
+                judged[waiting[future]] = future.result()
+                progress(len(judged))
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a worker process was ended from outside, perhaps for want of memory: try --jobs 1"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+    results = [judged[number][0] for number in range(len(items))]
+    total = sum(result.seconds for result in results)
+    factors = {
+        each.title: sum(work[each.title] for _, work in judged.values()) / total
+        for each in candidates
+    }
+    weights = {each.title: each.digest() for each in candidates if not each.is_peer}
+    names = [NOISY, *(each.title for each in candidates)]
+    return Evaluation(results, factors, weights, [this_run(names, jobs)])
+
+
+def _here(
+    items: Sequence[Item], candidates: Sequence[Candidate], progress: Callable[[int], None]
+) -> dict[int, Judged]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    judged: dict[int, Judged] = {}
+    try:
+        cleaners = {each.title: each.build() for each in candidates}
+        for item in items:
+            judged[len(judged)] = _judge(item, cleaners)
+            progress(len(judged))
+    finally:
+        torch.set_num_threads(before)
+    return judged
+
+
+def _judge(item: Item, cleaners: dict[str, Cleaner]) -> Judged:
+    try:
+        clean, noisy, rate = item.load()
+    except DamagedRecording as error:
+        raise UserError(f"{error}: take another copy of it") from error
+    reference = at_16_khz(clean, rate)
+    speech_alone = isinstance(item.source, Recording)
+    scores = {} if speech_alone else {NOISY: score(at_16_khz(noisy, rate), reference)}
+    work = {}
+    for title, cleaner in cleaners.items():
+        since = time.perf_counter()
+        estimate = cleaner(noisy, rate)
+        work[title] = time.perf_counter() - since
+        scores[title] = score(at_16_khz(estimate, rate), reference)
+    seconds = noisy.size / rate
+    what = (item.part, item.name, item.noise_class, item.snr_db, seconds, digest(noisy))
+    return Result(*what, scores), work
+
+
+_cleaners: dict[str, Cleaner] = {}  # of a worker process
+
+
+def _start(candidates: Sequence[Candidate]) -> None:
+    # Ctrl-C reaches the workers too: they end at once and leave the words to the parent.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    _cleaners.update({each.title: each.build() for each in candidates})
+
+
+def _work(item: Item) -> Judged:
+    return _judge(item, _cleaners)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
