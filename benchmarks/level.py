@@ -26,8 +26,8 @@ from audio_denoising.cleaning.stream import StreamCleaner
 from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.corpora.splits import split
 from audio_denoising.dsp.level import ActiveLevel
+from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
-from audio_denoising.evaluation.metrics import si_sdr
 from audio_denoising.mixing.mixing import mix, read_segment
 from audio_denoising.models.checkpoint import build_model, load_checkpoint, shipped
 from benchmarks import results_file

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.dsp.level import TARGET_DB, ActiveLevel
-from audio_denoising.evaluation.metrics import si_sdr
+from audio_denoising.dsp.measures import si_sdr
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from audio_denoising.corpora.held_out import held_out, is_held_out
+from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.frozen_lists import (
     CLEAN,
@@ -22,7 +23,6 @@ from audio_denoising.evaluation.frozen_lists import (
     halves,
     items_of_all_lists,
 )
-from audio_denoising.evaluation.metrics import si_sdr
 from audio_denoising.evaluation.testset import URBANSOUND_CLASSES, digest, noise_class
 from tests.evaluation.conftest import ROWS
 

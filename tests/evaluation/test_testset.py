@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.metrics import si_sdr
 from audio_denoising.evaluation.testset import folder_items, noise_class
 
 RATE = 16_000

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from audio_denoising import Denoiser
-from audio_denoising.evaluation.metrics import pesq_wb, si_sdr
+from audio_denoising.dsp.measures import si_sdr
+from audio_denoising.evaluation.metrics import pesq_wb
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.shipped import has_weights
 

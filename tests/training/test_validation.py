@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.corpora.splits import split
-from audio_denoising.dsp.representation import DecibelImage, psnr
+from audio_denoising.dsp.representation import DecibelImage
 from audio_denoising.training.validation import Validation, fixed_batches, mixtures_for
 from tests.training.runs import NOISE, SPEECH, quickly
 
@@ -39,8 +39,9 @@ def test_psnr_is_the_mean_over_images_of_its_formula() -> None:
     prediction = target.clone()
     prediction[0] += 0.1
     prediction[1] -= 0.01
-    assert float(psnr(prediction, target)) == pytest.approx((20 + 40) / 2, abs=1e-3)
-    assert float(psnr(target, target)) == pytest.approx(120)
+    hearing = DecibelImage(None)
+    assert float(hearing.psnr(prediction, target, target)) == pytest.approx(30, abs=1e-3)
+    assert float(hearing.psnr(target, target, target)) == pytest.approx(120)
 
 
 def test_a_network_that_changes_nothing_gains_nothing() -> None:

@@ -1,8 +1,8 @@
 """How close a cleaned recording is to the clean one, as single numbers.
 
 ``L`` is the number of samples. Every function takes the estimate first and the reference second.
-SI-SDR, segmental SNR, log-spectral distance and PSNR are computed here; PESQ and STOI come from
-the packages ``pesq`` and ``pystoi``, which are optional
+Segmental SNR, log-spectral distance and the PSNR of images are computed here, SI-SDR in
+``dsp.measures``; PESQ and STOI come from the packages ``pesq`` and ``pystoi``, which are optional
 (`pip install pesq pystoi`).
 """
 
@@ -14,64 +14,14 @@ from types import ModuleType
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from audio_denoising.dsp.measures import one_channel_pair, psnr
 from audio_denoising.dsp.spectrum import SAMPLE_RATE, image, level_db, stft
 from audio_denoising.errors import UserError
 
 _FRAME_SECONDS = 0.030  # of the segmental SNR, a quarter of it from one frame to the next
 _FRAME_SNR_DB = (-10.0, 35.0)
-
-
-def si_sdr(estimate: ArrayLike, reference: ArrayLike) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB; higher is better.
-
-    Both signals lose their mean, the estimate is projected on the reference, and the energy of
-    the projection is set against the energy of what is left. Louder or quieter copies of the
-    reference score the same. Le Roux, Wisdom, Erdogan and Hershey, "SDR - half-baked or well
-    done?", ICASSP 2019.
-
-    Args:
-        estimate: real samples ``(L,)``, on any scale.
-        reference: real samples ``(L,)``.
-
-    Returns:
-        dB; ``inf`` for an exact copy, ``-inf`` for an estimate orthogonal to the reference.
-
-    Raises:
-        ValueError: the shapes differ, or the reference is constant (silence has no direction).
-    """
-    s_hat, s = _pair(estimate, reference)
-    s_hat = s_hat - s_hat.mean()
-    s = s - s.mean()
-    energy = float(s @ s)
-    if energy == 0.0:
-        raise ValueError("SI-SDR is not defined against a silent reference")
-    target = (float(s_hat @ s) / energy) * s
-    residual = s_hat - target
-    kept, lost = float(target @ target), float(residual @ residual)
-    if lost == 0.0:
-        return float("inf") if kept > 0.0 else float("-inf")
-    return 10.0 * float(np.log10(kept / lost)) if kept > 0.0 else float("-inf")
-
-
-def psnr(estimate: ArrayLike, reference: ArrayLike, *, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio of two images in dB: ``20 log10(peak / RMSE)``.
-
-    Args:
-        estimate: image of any shape.
-        reference: image of the same shape.
-        peak: the largest value a pixel can have; 1 for the spectrogram images of this project.
-
-    Returns:
-        dB; ``inf`` for identical images.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    difference = np.asarray(estimate, np.float64) - _same_shape(estimate, reference)
-    mean_square = float(np.mean(difference**2))
-    return 10.0 * float(np.log10(peak**2 / mean_square)) if mean_square > 0.0 else float("inf")
 
 
 def pesq_wb(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> float:
@@ -90,7 +40,7 @@ def pesq_wb(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> floa
     """
     if sample_rate != 16_000:
         raise ValueError(f"wide-band PESQ is defined at 16000 Hz, not {sample_rate} Hz")
-    degraded, clean = _pair(estimate, reference)
+    degraded, clean = one_channel_pair(estimate, reference)
     if not clean.any():
         raise ValueError("PESQ is not defined against a silent reference")
     module = _optional("pesq", "PESQ")
@@ -119,7 +69,7 @@ def stoi(
         ValueError: the shapes differ, or the reference holds too little speech.
         UserError: the package is not installed.
     """
-    processed, clean = _pair(estimate, reference)
+    processed, clean = one_channel_pair(estimate, reference)
     if not clean.any():
         raise ValueError("STOI is not defined against a silent reference")
     module = _optional("pystoi", "STOI")
@@ -153,7 +103,7 @@ def segmental_snr(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -
     Raises:
         ValueError: the shapes differ, the pair is shorter than a frame, or the reference silent.
     """
-    s_hat, s = _pair(estimate, reference)
+    s_hat, s = one_channel_pair(estimate, reference)
     length = round(_FRAME_SECONDS * sample_rate)
     if s.size < length or not s.any():
         raise ValueError("segmental SNR is not defined for so short or silent a reference")
@@ -195,7 +145,7 @@ def image_psnr(estimate: ArrayLike, reference: ArrayLike, sample_rate: int) -> f
     """
     pair = _tensors(estimate, reference, sample_rate)
     ours, theirs = (image(stft(waveform)) for waveform in pair)
-    return psnr(ours, theirs)
+    return float(psnr(ours[None], theirs[None]))
 
 
 def _tensors(
@@ -203,27 +153,10 @@ def _tensors(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     if sample_rate != SAMPLE_RATE:
         raise ValueError(f"the spectrogram is defined at {SAMPLE_RATE} Hz, not {sample_rate} Hz")
-    ours, theirs = _pair(estimate, reference)
+    ours, theirs = one_channel_pair(estimate, reference)
     if not theirs.any():
         raise ValueError("the distance of spectrograms says nothing against a silent reference")
     return torch.from_numpy(ours), torch.from_numpy(theirs)
-
-
-def _pair(
-    estimate: ArrayLike, reference: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    reference = _same_shape(estimate, reference)
-    estimate = np.asarray(estimate, np.float64)
-    if estimate.ndim != 1 or estimate.size == 0:
-        raise ValueError(f"one channel of samples (L,) is expected, not {estimate.shape}")
-    return estimate, reference
-
-
-def _same_shape(estimate: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(reference, np.float64)
-    if np.shape(estimate) != array.shape:
-        raise ValueError(f"estimate {np.shape(estimate)} and reference {array.shape} differ")
-    return array
 
 
 def _optional(package: str, metric: str) -> ModuleType:

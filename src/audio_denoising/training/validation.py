@@ -11,8 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from audio_denoising.corpora.splits import Split
+from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.dsp.spectrum import image, stft
-from audio_denoising.evaluation.metrics import si_sdr
 from audio_denoising.mixing.dataset import VALIDATION_SIZE, MixtureDataset, Reader, batches
 from audio_denoising.mixing.mixing import read_segment
 from audio_denoising.mixing.mixtures import Pair, mixed
