@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
+from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.dnsmos import dnsmos
@@ -18,7 +19,6 @@ from audio_denoising.evaluation.metrics import (
     log_spectral_distance,
     pesq_wb,
     segmental_snr,
-    si_sdr,
     stoi,
 )
 
