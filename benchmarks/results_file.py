@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from audio_denoising.whole_file import save_whole
+from audio_denoising.files import save_whole
 
 
 def write(results: dict[str, Any], path: Path) -> None:

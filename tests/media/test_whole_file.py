@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from audio_denoising.errors import UserError
-from audio_denoising.whole_file import remove_leftovers, require_writable, save_whole
+from audio_denoising.files import remove_leftovers, require_writable, save_whole, whole_file
 
 
 def _write(path: Path, text: str, former: Path | None = None) -> None:
@@ -148,6 +148,16 @@ def test_a_kill_at_any_call_leaves_a_whole_file_and_a_way_on(
     _write(path, "three", former)
     assert (path.read_text(), former.read_text()) == ("three", "two")
     assert _names(tmp_path) == {"file.txt", "former.txt"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+def test_what_a_kill_left_goes_at_the_next_attempt_and_what_is_being_written_stays(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".file.0123abcd.part.txt").touch()
+    with whole_file(tmp_path / "file.txt") as first, whole_file(tmp_path / "file.txt") as second:
+        assert _names(tmp_path) == {first.name, second.name}
+    assert _names(tmp_path) == {"file.txt"}
 
 
 def test_leftovers_are_told_from_other_hidden_files(tmp_path: Path) -> None:

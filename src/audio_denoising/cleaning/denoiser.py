@@ -25,8 +25,8 @@ from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import Samples
 from audio_denoising.dsp.strength import Strength
 from audio_denoising.errors import UserError
+from audio_denoising.files import refuse_address
 from audio_denoising.media.arrays import Audio, from_samples, to_samples
-from audio_denoising.media.paths import refuse_address
 from audio_denoising.media.reading import read_audio
 from audio_denoising.media.writing import default_output
 from audio_denoising.models.shipped import DEFAULT, locate

@@ -13,8 +13,8 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from audio_denoising.errors import UserError
+from audio_denoising.files import exists, is_folder, real, refuse_address, same_file
 from audio_denoising.media.formats import CONTAINERS, MEDIA_EXTENSIONS, default_output
-from audio_denoising.media.paths import exists, is_folder, real, refuse_address, same_file
 
 _DENOISED, _NOISE = "_denoised", "_noise"  # how the names of results end
 

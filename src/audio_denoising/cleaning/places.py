@@ -7,6 +7,7 @@ take credentials from where they always do. What lies on this machine is used wh
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audio_denoising.errors import UserError
+from audio_denoising.files import whole_file
 from audio_denoising.media.formats import MEDIA_EXTENSIONS
-from audio_denoising.whole_file import hand_on_permissions
 
 # Here an object appears when its upload is complete. Elsewhere a file grows before all eyes.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss"})
@@ -82,19 +83,19 @@ class Place:
             UserError: it cannot be written.
         """
         with _plainly(self.text):
+            if self.local is not None:
+                with whole_file(self.local) as temporary:
+                    shutil.copyfile(made, temporary)
+                return
             storage, path = self._opened()
             if not _OBJECT_STORES.isdisjoint(_protocols(storage)):
                 storage.put_file(str(made), path)
                 return
             folder = path.rpartition("/")[0]
-            temporary = f"{folder}/.{tag}.part"
+            partial = f"{folder}/.{tag}.part"
             storage.makedirs(folder, exist_ok=True)
-            storage.put_file(str(made), temporary)
-            if self.local is not None:
-                hand_on_permissions(Path(path), Path(temporary))
-                Path(temporary).replace(path)  # in one step, where fsspec takes two
-            else:
-                storage.mv(temporary, path)
+            storage.put_file(str(made), partial)
+            storage.mv(partial, path)
 
     def _opened(self) -> tuple[Any, str]:
         return _open(self.text)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_denoising.errors import UserError
+from audio_denoising.files import require_free, same_file
 from audio_denoising.media.formats import container_of
-from audio_denoising.media.paths import require_free, same_file
 
 
 @dataclass(frozen=True)

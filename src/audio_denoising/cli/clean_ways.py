@@ -24,7 +24,7 @@ from audio_denoising.cli.clean_report import (
     print_troubles,
 )
 from audio_denoising.errors import UserError
-from audio_denoising.media.paths import require_file
+from audio_denoising.files import require_file
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.jobs import Job

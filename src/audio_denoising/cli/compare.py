@@ -13,7 +13,7 @@ from rich.table import Table
 
 from audio_denoising.cli.options import NOISE, SPEECH, device_option
 from audio_denoising.errors import UserError
-from audio_denoising.media.paths import require_file, require_free
+from audio_denoising.files import require_file, require_free
 
 if TYPE_CHECKING:
     from audio_denoising.evaluation.comparison import Comparison, Samples

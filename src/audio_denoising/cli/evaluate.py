@@ -84,8 +84,8 @@ def evaluate(
       denoise evaluate --model v5 --json scores.json --update
     """
     from audio_denoising.corpora.sources import require_folder
+    from audio_denoising.files import require_writable
     from audio_denoising.models.shipped import locate
-    from audio_denoising.whole_file import require_writable
 
     if jobs is not None and jobs < 1:
         raise UserError("--jobs must be above 0")

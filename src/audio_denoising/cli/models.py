@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from audio_denoising.media.paths import require_free
+from audio_denoising.files import require_free
 
 console = Console(highlight=False, emoji=False)
 

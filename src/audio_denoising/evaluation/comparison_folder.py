@@ -12,8 +12,8 @@ from audio_denoising.errors import UserError
 from audio_denoising.evaluation.comparison import RTF, Comparison
 from audio_denoising.evaluation.comparison_figure import comparison_figure
 from audio_denoising.evaluation.report import write_report
+from audio_denoising.files import save_whole
 from audio_denoising.media.writing import AudioWriter
-from audio_denoising.whole_file import save_whole
 
 REPORT = "report.html"
 

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from audio_denoising.errors import UserError
+from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.checkpoint import load_checkpoint, shipped
-from audio_denoising.whole_file import save_whole
 
 _PANELS = (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)"))
 _AXES = (("steps", "optimiser steps"), ("hours", "hours of training"))

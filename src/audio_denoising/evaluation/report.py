@@ -22,7 +22,7 @@ from matplotlib.image import imsave
 from audio_denoising.dsp.spectrum import FLOOR_DB
 from audio_denoising.evaluation.comparison import MEANINGS, Comparison
 from audio_denoising.evaluation.comparison_figure import overview
-from audio_denoising.whole_file import save_whole
+from audio_denoising.files import save_whole
 
 EMBEDDED_BYTES = 24_000_000  # of wav files; beyond that they stay beside the page
 

@@ -17,7 +17,7 @@ from audio_denoising.evaluation.peers import PEERS
 from audio_denoising.evaluation.scores import METRICS, PACKAGES, Scores
 from audio_denoising.evaluation.testset import Item
 from audio_denoising.machine import cpu_field, versions
-from audio_denoising.whole_file import save_whole
+from audio_denoising.files import save_whole
 
 NOISY = "noisy input"
 RESAMPLES = 2000

@@ -28,7 +28,7 @@ from audio_denoising.dsp.spectrum import (
     stft,
 )
 from audio_denoising.errors import UserError
-from audio_denoising.whole_file import save_whole
+from audio_denoising.files import save_whole
 
 Waveform = npt.NDArray[np.float32]
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_denoising.errors import UserError
+from audio_denoising.files import require_file
 from audio_denoising.media import sndfile
 from audio_denoising.media.joined import is_followed
-from audio_denoising.media.paths import require_file
 from audio_denoising.media.sndfile import SndfileDecoder
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
-
-from audio_denoising.media.paths import for_libsndfile
 
 Samples = npt.NDArray[np.float32]
 
@@ -58,7 +57,7 @@ class SndfileDecoder:
     passed_over = 0
 
     def __init__(self, path: Path) -> None:
-        self._file = soundfile.SoundFile(for_libsndfile(path))
+        self._file = soundfile.SoundFile(_name(path))
         self.rate = int(self._file.samplerate)
         self.channels = int(self._file.channels)
         self.subtype = str(self._file.subtype)
@@ -132,7 +131,7 @@ class VorbisEncoder:
     subtype = "VORBIS"
 
     def __init__(self, path: Path, rate: int, channels: int) -> None:
-        name = for_libsndfile(path)
+        name = _name(path)
         self._file = soundfile.SoundFile(name, "w", rate, channels, "VORBIS", format="OGG")
         self._order = _ORDER.get(channels, list(range(channels)))
 
@@ -155,3 +154,8 @@ class VorbisEncoder:
         """Close a file that will be thrown away."""
         with suppress(OSError):
             self.close()
+
+
+def _name(path: Path) -> str | bytes:
+    """The name as soundfile takes it: on Unix the very bytes, which need not be UTF-8."""
+    return str(path) if os.name == "nt" else os.fsencode(path)

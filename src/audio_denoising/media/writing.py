@@ -6,6 +6,7 @@ name only when it is complete. An error or Ctrl-C on the way removes it.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,13 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_denoising.errors import UserError
+from audio_denoising.files import require_free, whole_file
 from audio_denoising.media.formats import LIBSNDFILE, CannotHoldError, choose_format, container_of
 from audio_denoising.media.formats import default_output as default_output
-from audio_denoising.media.paths import require_free
 from audio_denoising.media.riff import called, carry
 from audio_denoising.media.sndfile import ERRORS as _REFUSED
 from audio_denoising.media.sndfile import VorbisEncoder
-from audio_denoising.whole_file import WholeFile
 
 if TYPE_CHECKING:
     from audio_denoising.media.mux import MediaEncoder
@@ -76,14 +76,14 @@ class AudioWriter:
         container, chosen = choose_format(self.path, subtype, frames * channels)
         try:
             # libsndfile takes a refused folder and a refused format for the same error.
-            self._file = WholeFile(self.path)
+            self._whole = ExitStack()
+            self._temporary = self._whole.enter_context(whole_file(self.path))
         except OSError as error:
             raise self._unwritable(error) from error
-        self._temporary = self._file.temporary
         try:
             self._encoder = self._open(container, chosen, rate, channels, frames, source)
         except BaseException as error:
-            self._file.discard()
+            self._whole.__exit__(type(error), error, error.__traceback__)
             if isinstance(error, CannotHoldError):
                 raise self._too_much(error) from error
             if isinstance(error, _REFUSED) and not isinstance(error, UserError):
@@ -125,21 +125,20 @@ class AudioWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self._encoder.abort()
+            self._whole.__exit__(kind, error, traceback)
+            return
         try:
-            if kind is not None:
-                self._encoder.abort()
-                return
-            self._encoder.close()
-            if self._source is not None:
-                self._lost = self._carry_over(self._source)
-            check_output(self.path, force=self._force)
-            self._file.keep()
+            with self._whole:
+                self._encoder.close()
+                if self._source is not None:
+                    self._lost = self._carry_over(self._source)
+                check_output(self.path, force=self._force)
         except CannotHoldError as problem:
             raise self._too_much(problem) from problem
         except OSError as problem:
             raise self._unwritable(problem) from problem
-        finally:
-            self._file.discard()
 
     def _open(
         self,

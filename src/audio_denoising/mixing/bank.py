@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from torch import Tensor
 from audio_denoising.corpora.corpus import Recording
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
+from audio_denoising.files import whole_folder
 from audio_denoising.mixing.mixing import DamagedRecording, read_segment
 
 Array = npt.NDArray[Any]
@@ -152,16 +152,11 @@ class SoundBank:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the bank into a folder that `open` maps into memory; it appears whole or not."""
-        place = Path(folder)
-        draft = place.with_name(f"{place.name}.{os.getpid()}.partial")
-        draft.mkdir(parents=True)
         names = ("starts", "lengths", "groups", "chances", "active")
         tables: dict[str, Any] = {name: getattr(self, name) for name in names}
-        np.save(draft / "samples.npy", self.samples.cpu().numpy())
-        np.savez(draft / "tables.npz", **tables)
-        if place.exists():
-            shutil.rmtree(place)
-        draft.rename(place)
+        with whole_folder(Path(folder)) as draft:
+            np.save(draft / "samples.npy", self.samples.cpu().numpy())
+            np.savez(draft / "tables.npz", **tables)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> SoundBank:

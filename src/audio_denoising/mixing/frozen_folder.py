@@ -7,8 +7,6 @@ The same choices give the same bytes; no date, path of this machine or random na
 from __future__ import annotations
 
 import csv
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import soundfile
 
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
+from audio_denoising.files import whole_folder
 from audio_denoising.mixing.frozen_set import Choice, render
 from audio_denoising.mixing.mix_options import SUBTYPES, MixOptions
 
@@ -105,27 +104,12 @@ def _relative(path: Path, root: Path) -> str:
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of ``folder`` when the block ends well."""
-    target = folder.resolve()  # a link stays a link
-    workshop: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        fresh = workshop / "new"
-        fresh.mkdir()
-        yield fresh
-        old = target.rename(workshop / "old") if target.exists() else None
-        try:
-            fresh.rename(target)
-        except OSError:
-            if old is not None:
-                old.rename(target)
-            raise
+        with whole_folder(folder) as fresh:
+            yield fresh
     except (OSError, soundfile.SoundFileError, AssertionError) as error:
         # AssertionError: how soundfile reports that fewer samples were written than given.
         reason = getattr(error, "strerror", None) or "the disk may be full"
         raise UserError(
             f"{folder} cannot be written ({reason}): free some space or choose another --out"
         ) from error
-    finally:
-        if workshop is not None:
-            shutil.rmtree(workshop, ignore_errors=True)

@@ -25,6 +25,7 @@ from audio_denoising.corpora.corpus import Recording
 from audio_denoising.corpora.single_run import single_run
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
+from audio_denoising.files import whole_file
 from audio_denoising.mixing.mixing import DamagedRecording, Waveform, read_segment
 from audio_denoising.mixing.prepared import (
     END,
@@ -36,7 +37,6 @@ from audio_denoising.mixing.prepared import (
     Entry,
     PreparedAudio,
 )
-from audio_denoising.whole_file import hand_on_permissions
 
 LONGEST = 600.0  # seconds: longer files would have to fit into memory; training seeks in them
 
@@ -118,36 +118,32 @@ def _write(
     least: int,
 ) -> None:
     """Writes ``kept`` and ``new``; if stopped, what is done, unless it is fewer than ``least``."""
-    target = out.resolve()  # a link stays a link
-    part = target.with_name(f".{target.name}.part")
+    stopped: KeyboardInterrupt | None = None
     try:
-        with part.open("wb") as file:
-            file.write(HEADER)
-            entries = [_append(file, *each) for each in kept]
-            stopped: KeyboardInterrupt | None = None
-            try:
-                with closing(_decoded(new)) as results:
-                    for recording, found in results:
-                        if isinstance(found, str):
-                            report.left_out[recording.path] = found
-                        else:
-                            entries.append(_append(file, *found))
-                            report.decoded += 1
-                        count(recording)
-            except KeyboardInterrupt as interrupt:
-                stopped = interrupt
-            _finish(file, entries)
-        if stopped is None or len(entries) >= least:
-            hand_on_permissions(target, part)
-            part.replace(target)
-        if stopped is not None:
-            raise stopped
+        with whole_file(out) as part:
+            with part.open("wb") as file:
+                file.write(HEADER)
+                entries = [_append(file, *each) for each in kept]
+                try:
+                    with closing(_decoded(new)) as results:
+                        for recording, found in results:
+                            if isinstance(found, str):
+                                report.left_out[recording.path] = found
+                            else:
+                                entries.append(_append(file, *found))
+                                report.decoded += 1
+                            count(recording)
+                except KeyboardInterrupt as interrupt:
+                    stopped = interrupt
+                _finish(file, entries)
+            if stopped is not None and len(entries) < least:
+                raise stopped
     except OSError as error:
         raise UserError(
             f"{out} cannot be written ({error.strerror}): free some space or choose another --out"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    if stopped is not None:
+        raise stopped
 
 
 def _append(file: BinaryIO, entry: Entry, samples: Samples) -> Entry:

@@ -29,10 +29,10 @@ from audio_denoising.corpora.corpus import Recording
 from audio_denoising.corpora.single_run import single_run
 from audio_denoising.dsp.spectrum import SAMPLE_RATE, SEGMENT
 from audio_denoising.errors import UserError
+from audio_denoising.files import save_whole, whole_file
 from audio_denoising.mixing.mixing import SILENCE, DamagedRecording, Waveform, power, read_segment
 from audio_denoising.mixing.shard_plan import Piece, plan
 from audio_denoising.mixing.shards import INSTALL, Shard, ShardIndex
-from audio_denoising.whole_file import save_whole
 
 _PLAN = "__plan__/shard"  # readers of WebDataset shards pass over such a name
 
@@ -173,28 +173,24 @@ def _write(
 
     what, split = (json.loads(document)[key] for key in ("what", "split"))
     left_out: dict[Path, str] = {}
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        fixed = {"user": "", "group": "", "mtime": 0}
-        with partial.open("wb") as stream:
-            with webdataset.TarWriter(stream, encoder=False, compress=False, **fixed) as tar:
-                tar.write({"__key__": _PLAN, "json": document})
-                for piece in pieces:
-                    try:
-                        audio = read_segment(piece.recording, piece.start, piece.samples)
-                        # Below this no stretch of 2.55 s can be audible, wherever it begins.
-                        if power(audio) * len(audio) < SILENCE * SEGMENT:
-                            left_out[piece.recording.path] = "silent"
-                        else:
-                            tar.write(_member(piece, audio, what, split))
-                    except DamagedRecording as error:
-                        left_out[piece.recording.path] = str(error)
-                    tell(1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    fixed = {"user": "", "group": "", "mtime": 0}
+    with (
+        whole_file(path) as partial,
+        partial.open("wb") as stream,
+        webdataset.TarWriter(stream, encoder=False, compress=False, **fixed) as tar,
+    ):
+        tar.write({"__key__": _PLAN, "json": document})
+        for piece in pieces:
+            try:
+                audio = read_segment(piece.recording, piece.start, piece.samples)
+                # Below this no stretch of 2.55 s can be audible, wherever it begins.
+                if power(audio) * len(audio) < SILENCE * SEGMENT:
+                    left_out[piece.recording.path] = "silent"
+                else:
+                    tar.write(_member(piece, audio, what, split))
+            except DamagedRecording as error:
+                left_out[piece.recording.path] = str(error)
+            tell(1)
     return left_out
 
 

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.errors import UserError
+from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint, build_twin
 from audio_denoising.models.archive import require_plain
 from audio_denoising.models.shipped import shipped as shipped
-from audio_denoising.whole_file import save_whole
 
 FORMAT = 1
 # What something of another type leads to, in a place where this program writes something.

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audio_denoising.whole_file import save_whole
+from audio_denoising.files import save_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,11 +22,11 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from audio_denoising.files import save_whole
 from audio_denoising.training.history import Row
 from audio_denoising.training.material import Material
 from audio_denoising.training.reporting import StepReport, Summary
 from audio_denoising.training.validation import Clip
-from audio_denoising.whole_file import save_whole
 
 ROWS = 10  # of the table
 NAME_WIDTH = 44

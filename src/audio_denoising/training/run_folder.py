@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_denoising.errors import UserError, UserNotice
-from audio_denoising.whole_file import remove_leftovers, require_writable
+from audio_denoising.files import remove_leftovers, require_writable
 
 if TYPE_CHECKING:  # with torch behind it, which a wrong --out need not wait for
     from audio_denoising.models.checkpoint import Checkpoint

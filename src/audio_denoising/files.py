@@ -1,0 +1,299 @@
+"""Files: what may be read or written under a name, and writing whole or not at all.
+
+A new file is written under a temporary name beside its place, forced onto the disk, and only then
+renamed, which the file system does in one step: who looks sees the old file or the new one. What
+it replaces hands on its permissions and its owner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from audio_denoising.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}[^/]")  # pathlib makes one slash of two
+_MARK = ".part"  # in every temporary name, so that leftovers are told from other hidden files
+
+
+def require_file(path: str | Path) -> None:
+    """Refuses what is not a regular, readable, non-empty file.
+
+    Raises:
+        UserError: it is not.
+    """
+    try:
+        about = os.stat(path)  # noqa: PTH116 - of a text, which may be an address
+        if stat.S_ISDIR(about.st_mode):
+            raise UserError(f"{path} is a folder: give one audio file inside it")
+        if not stat.S_ISREG(about.st_mode):
+            raise UserError(f"{path} is not a regular file: save the audio to a file first")
+        if about.st_size == 0:
+            raise UserError(f"{path} is empty (0 bytes): record, copy or download it again")
+        with Path(path).open("rb"):
+            pass
+    except (FileNotFoundError, NotADirectoryError) as error:
+        refuse_address(path)
+        raise UserError(f"{path} does not exist: check the name and the folder") from error
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        raise UserError(
+            f"{path} cannot be read ({_reason(error)}): check its name and your permissions"
+        ) from error
+
+
+def require_free(path: Path, *, force: bool = False) -> None:
+    """Refuses what cannot become a file; folders on the way to it may be missing.
+
+    Args:
+        path: where a file is to be.
+        force: there may be one, which is to be replaced.
+
+    Raises:
+        UserError: it exists and ``force`` is not given, is a folder, a device or an address, or
+            its folder cannot be written to.
+    """
+    refuse_address(path)
+    try:
+        mode = path.stat().st_mode if path.exists() else None
+        if mode is not None and stat.S_ISDIR(mode):
+            raise UserError(f"{path} is a folder: give the name of a file in it")
+        if mode is not None and not stat.S_ISREG(mode):
+            raise UserError(f"{path} is not a regular file: choose another output name")
+        if mode is not None and not force:
+            raise UserError(
+                f"{path} exists already: choose another name, or replace it by force=True"
+            )
+        folder = path.resolve().parent
+        while not folder.exists():
+            folder = folder.parent
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        # ValueError: a NUL character in the name. RuntimeError: links in a circle.
+        raise UserError(
+            f"{path} cannot be written ({_reason(error)}): choose another output name"
+        ) from error
+    if not folder.is_dir():
+        raise UserError(f"{path} cannot be written, {folder} is a file: choose another folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(
+            f"{path} cannot be written, {folder} is not yours to write to: choose another folder"
+        )
+
+
+def refuse_address(path: str | Path) -> None:
+    """Refuses what is no file name but an address, such as ``https://…/talk.wav``.
+
+    Raises:
+        UserError: it is one.
+    """
+    text = str(path)
+    if _ADDRESS.match(text) and not os.path.lexists(text):
+        raise UserError(
+            f"{text} is an address, and addresses are not opened: download what is there, and give "
+            f"the name of the file"
+        )
+
+
+def real(path: Path) -> Path:
+    """The file that a name leads to, through links; links in a circle lead to themselves."""
+    return Path(os.path.realpath(path))  # Path.resolve raises for some names
+
+
+def same_file(first: Path, second: Path) -> bool:
+    """Whether two names lead to one file, also through links."""
+    try:
+        return first.samefile(second)
+    except (OSError, ValueError):  # one of them does not exist
+        return real(first) == real(second)
+
+
+def exists(path: Path) -> bool:
+    """Whether there is such a file; not where the name itself is impossible."""
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises for names that are too long
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; not where the name itself is impossible."""
+    return os.path.isdir(path)  # noqa: PTH112 - as above
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, former: Path | None = None) -> Iterator[Path]:
+    """A temporary file beside ``path``, with its ending, that goes there if the block ends well.
+
+    What an earlier attempt left behind that was killed is removed.
+
+    Args:
+        path: its place; folders that are missing on the way are made. A link stays a link: what it
+            points to is replaced.
+        former: where the file that was there goes, in the same folder. At every instant the place
+            holds a whole file; on file systems without hard links it or `former` does.
+
+    Raises:
+        OSError: the folder cannot be made or written to, or the disk is full.
+    """
+    target = real(path)
+    folder, stem, ending = target.parent, target.stem[:40], target.suffix[:20]
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    temporary = folder / f".{stem}.{uuid.uuid4().hex[:8]}{_MARK}{ending}"
+    # As private as what it replaces may be, until it has its permissions.
+    mode = 0o600 if exists(target) else 0o666
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(f".{glob.escape(stem)}.????????{_MARK}{glob.escape(ending)}"):
+            _remove_unless_locked(left)
+        with _locked(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            hand_on_permissions(target, temporary)
+            if former is not None and target.is_file():
+                _hand_over(target, former, temporary.with_name(f"{temporary.name}.old"))
+            temporary.replace(target)
+        with contextlib.suppress(OSError):  # Windows cannot force the new name onto the disk
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+    finally:
+        with contextlib.suppress(OSError):  # there is none, or not even a folder
+            temporary.unlink()
+        for each in made:
+            with contextlib.suppress(OSError):  # in use, by this very file if it was kept
+                each.rmdir()
+
+
+def save_whole(path: Path, write: Callable[[Path], object], former: Path | None = None) -> None:
+    """Lets `write` fill a temporary file beside `path`, then renames it: all or nothing.
+
+    Args:
+        path: the file; its folder is made where need be.
+        write: gets the temporary path, whose extension is the file's own.
+        former: where the file that `path` held before goes, see `whole_file`.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
+    try:
+        with whole_file(path, former) as temporary:
+            write(temporary)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error}; choose another folder or free some space"
+        ) from error
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of ``path`` when the block ends well.
+
+    Raises:
+        OSError: the folder cannot be written; what was there is still there.
+    """
+    target = real(path)  # a link stays a link
+    target.parent.mkdir(parents=True, exist_ok=True)
+    workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        fresh = workshop / "new"
+        fresh.mkdir()
+        yield fresh
+        old = target.rename(workshop / "old") if target.exists() else None
+        try:
+            fresh.rename(target)
+        except OSError:
+            if old is not None:
+                old.rename(target)
+            raise
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def hand_on_permissions(former: Path, new: Path) -> None:
+    """Gives `new` the mode, the access list and, where the system lets us, the owner of `former`.
+
+    What the system refuses stays as it is: `new` should be private until then.
+    """
+    with contextlib.suppress(OSError):  # there is none
+        about = former.stat()
+        for owner in (about.st_uid, -1):  # not root: the group, if it is one of ours
+            with contextlib.suppress(OSError, AttributeError):  # Windows has no owners
+                os.chown(new, owner, about.st_gid)
+                break
+        shutil.copystat(former, new)
+        os.utime(new)  # the times are its own
+
+
+def require_writable(folder: Path) -> None:
+    """Makes the folder where need be, so that work fails before it begins, not after hours.
+
+    Raises:
+        UserError: results could not be saved there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error}): choose another --out") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what writes to `folder` left behind that were killed; nobody may be writing there."""
+    for path in folder.glob(f".*{_MARK}*"):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(handle: int) -> Iterator[None]:
+    """Locks an open file, where the system can do that (Windows cannot), and closes it in the end.
+
+    The lock ends with the process, however that does, and so tells a file in the making from one
+    that was left behind.
+    """
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_unless_locked(path: Path) -> None:
+    if fcntl is not None:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def _hand_over(path: Path, former: Path, second_name: Path) -> None:
+    """Makes `former` the file at `path`, which keeps its name until another file takes it."""
+    try:
+        os.link(path, second_name)
+    except OSError:  # a file system without hard links
+        path.replace(former)
+        return
+    second_name.replace(former)
+    # Where a kill has left both names to one file, the renaming does nothing at all (POSIX).
+    second_name.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
