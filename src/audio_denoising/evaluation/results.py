@@ -16,8 +16,8 @@ from audio_denoising.errors import UserError
 from audio_denoising.evaluation.peers import PEERS
 from audio_denoising.evaluation.scores import METRICS, PACKAGES, Scores
 from audio_denoising.evaluation.testset import Item
-from audio_denoising.machine import cpu_field, versions
 from audio_denoising.files import save_whole
+from audio_denoising.machine import cpu_field, versions
 
 NOISY = "noisy input"
 RESAMPLES = 2000
