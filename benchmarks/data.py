@@ -31,8 +31,7 @@ from benchmarks.data_ways import CACHED, COLD, PLAIN, WAYS, Images, Way, make_wa
 from benchmarks.engine import WIDE
 from benchmarks.engine_rounds import Trial, better, interleaved, ratio
 from benchmarks.engine_sides import set_up
-from benchmarks.machine import describe_machine
-from benchmarks.results_file import write
+from benchmarks.measuring import describe_machine, write
 
 BATCH = 16
 BATCHES = 4  # timed in a trial

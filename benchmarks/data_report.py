@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import median, quantiles
 from typing import Any
 
-from benchmarks.markdown import markdown_table
+from benchmarks.measuring import markdown_table
 
 TITLES = {
     "plain": "plain: both files decoded whole, STFT item by item",

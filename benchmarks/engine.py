@@ -47,8 +47,7 @@ from benchmarks.engine_sides import (
     real_batch,
     set_up,
 )
-from benchmarks.machine import describe_machine
-from benchmarks.results_file import write
+from benchmarks.measuring import describe_machine, write
 
 HEADLINES = ("train_step_ratio", "forward_ratio", "peak_memory_ratio", "reference_over_fast")
 PARTS = ("memory", "rounds", "layers", "batches")

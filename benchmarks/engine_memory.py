@@ -27,7 +27,7 @@ from benchmarks.engine_sides import (
     real_batch,
     set_up,
 )
-from benchmarks.resident import resident
+from benchmarks.measuring import resident
 
 STEPS = 3
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.engine_rounds import middle
 from benchmarks.engine_sides import CHANNELS_LAST, NCHW, OURS, REFERENCE, TWINS
-from benchmarks.markdown import markdown_table
+from benchmarks.measuring import markdown_table
 
 Results = Mapping[str, Any]
 

@@ -39,10 +39,7 @@ from audio_denoising.models import build, build_twin
 from benchmarks.engine_report import with_spread
 from benchmarks.engine_rounds import Series, middle, ratio
 from benchmarks.engine_sides import CORPUS, OURS, set_up
-from benchmarks.machine import describe_machine
-from benchmarks.markdown import markdown_table
-from benchmarks.resident import resident
-from benchmarks.results_file import write
+from benchmarks.measuring import describe_machine, markdown_table, resident, write
 
 TORCH = "torch_nn"
 SIDES = (OURS, TORCH)

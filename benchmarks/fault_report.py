@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.markdown import markdown_table
+from benchmarks.measuring import markdown_table
 
 
 def faults_table(results: Mapping[str, Any]) -> str:

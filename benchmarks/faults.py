@@ -25,12 +25,12 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from benchmarks import results_file
+from benchmarks import measuring
 from benchmarks.fault_cases import CASES, Case, Patient, Skipped
 from benchmarks.fault_kills import killed_and_whole
 from benchmarks.fault_report import faults_table
 from benchmarks.fault_runs import Broken
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine
 
 AT_ONCE = 3  # runs
 progress = Console(stderr=True)
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
             results = repeat_failed(Path(folder), earlier)
     Console().print(Markdown(faults_table(results)))
     if given.json is not None:
-        results_file.write(results, given.json)
+        measuring.write(results, given.json)
     sys.exit(any(case["verdict"] == "failed" for case in results["cases"]))
 
 

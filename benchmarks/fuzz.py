@@ -27,13 +27,12 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
 
-from benchmarks import results_file
+from benchmarks import measuring
 from benchmarks.fuzz_checkpoints import hostile
 from benchmarks.fuzz_mutators import mutated
 from benchmarks.fuzz_targets import clean_media, use_checkpoint
 from benchmarks.fuzz_worker import FAULTS, Limits, Outcome, Watched
-from benchmarks.machine import describe_machine
-from benchmarks.markdown import markdown_table
+from benchmarks.measuring import describe_machine, markdown_table
 
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "fuzz" / "corpus"
 CHECKPOINT, OTHERS = "checkpoint", "others"
@@ -112,7 +111,7 @@ def keep_counts(rows: list[dict[str, Any]], seed: int, path: Path) -> None:
         if all(before[name] == about[name] for name in ("seed", "limits")):
             counts = {row["kind"]: row for row in before["kinds"]} | counts
     ordered = [counts[kind] for kind in KINDS if kind in counts]
-    results_file.write(
+    measuring.write(
         {**about, "inputs": sum(row["inputs"] for row in ordered), "kinds": ordered}, path
     )
 

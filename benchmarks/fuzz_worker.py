@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from audio_denoising.errors import UserError
-from benchmarks.resident import resident
+from benchmarks.measuring import resident
 
 Target = Callable[[Path], object]
 """Reads a file; whatever it raises but `UserError` is a fault."""

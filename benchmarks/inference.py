@@ -38,9 +38,7 @@ from benchmarks import side_by_side
 from benchmarks.engine import WIDE
 from benchmarks.inference_report import draw, inference_table
 from benchmarks.inference_trial import OURS, PEERS, measure_in_fresh_process
-from benchmarks.machine import describe_machine
-from benchmarks.resident import MIB
-from benchmarks.results_file import write
+from benchmarks.measuring import MIB, describe_machine, write
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "noisy_street.wav"
 RATE, CHANNELS = 48_000, 2

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.markdown import markdown_table
+from benchmarks.measuring import markdown_table
 from benchmarks.side_by_side import side_by_side_table
 
 Results = Mapping[str, Any]

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audio_denoising.errors import UserError
-from benchmarks.resident import resident
+from benchmarks.measuring import resident
 
 OURS = "ours"
 PEERS = ("stationary", "non-stationary")

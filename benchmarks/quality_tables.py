@@ -5,7 +5,7 @@ from typing import Any
 
 from audio_denoising.evaluation.frozen_lists import CLEAN, HELD_OUT, OTHER, QUIET, ROOM, UNSEEN
 from audio_denoising.evaluation.scores import METRICS
-from benchmarks.markdown import markdown_table
+from benchmarks.measuring import markdown_table
 
 _MAIN = ("si_sdr", "pesq_wb", "stoi")
 _TITLES = {"pesq_wb": "PESQ-WB"}

@@ -24,7 +24,7 @@ from benchmarks.fault_report import faults_table
 from benchmarks.fuzz import table as fuzz_table
 from benchmarks.inference_report import inference_table
 from benchmarks.korean import in_korean
-from benchmarks.markdown import markdown_table
+from benchmarks.measuring import markdown_table
 from benchmarks.quality_tables import (
     clean_table,
     levels_table,

@@ -29,9 +29,8 @@ from audio_denoising.dsp.spectrum import BINS, FRAMES
 from audio_denoising.training.distributed import ALONE, joined
 from audio_denoising.training.learner import Learner, build_learner
 from audio_denoising.training.options import TrainingOptions
-from benchmarks import results_file
-from benchmarks.machine import describe_machine
-from benchmarks.markdown import markdown_table
+from benchmarks import measuring
+from benchmarks.measuring import describe_machine, markdown_table
 
 VERSIONS = ("v4", "torch")
 RATE = 1e-4  # of learning
@@ -146,7 +145,7 @@ def main() -> None:
         }
     Console().print(Markdown(scaling_table(results)))
     if arguments.json:
-        results_file.write(results, arguments.json)
+        measuring.write(results, arguments.json)
 
 
 if __name__ == "__main__":

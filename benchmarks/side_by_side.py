@@ -29,8 +29,7 @@ import soxr
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.judging import MODELS
 from audio_denoising.evaluation.peers import PEERS
-from benchmarks.markdown import markdown_table
-from benchmarks.resident import MIB, resident
+from benchmarks.measuring import MIB, markdown_table, resident
 
 _HEARD = 10  # seconds that are taken hop by hop
 

@@ -26,10 +26,8 @@ from rich.markdown import Markdown
 from audio_denoising.dsp.spectrum import BINS, FRAMES
 from audio_denoising.training.learner import build_learner
 from audio_denoising.training.options import TrainingOptions
-from benchmarks import results_file
-from benchmarks.machine import describe_machine
-from benchmarks.markdown import markdown_table
-from benchmarks.resident import resident
+from benchmarks import measuring
+from benchmarks.measuring import describe_machine, markdown_table, resident
 
 WAYS = {
     "all at once": {"parts": 1, "recompute": False},
@@ -102,7 +100,7 @@ def main() -> None:
     }
     Console().print(Markdown(thrift_table(results)))
     if given.json:
-        results_file.write(results, given.json)
+        measuring.write(results, given.json)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The machine is described for the reader of a measurement, without naming its owner."""
 
 from audio_denoising.machine import cpu_field, versions
-from benchmarks.machine import describe_machine
+from benchmarks.measuring import describe_machine
 
 
 def test_the_machine_is_described_without_naming_its_owner():
