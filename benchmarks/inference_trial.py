@@ -41,7 +41,7 @@ def load(side: str, model: str, threads: int) -> Clean:
         from audio_denoising.cleaning.denoiser import Denoiser
 
         torch.set_num_threads(threads)
-        return Denoiser.from_pretrained(model, "cpu").denoise_file
+        return Denoiser(model, device="cpu").denoise_file
     import noisereduce
     import soundfile
 

@@ -79,7 +79,7 @@ def load(who: str) -> tuple[Callable[[Path, Path], object], Hops | None]:
     from audio_denoising.cleaning.denoiser import Denoiser
 
     torch.set_num_threads(1)
-    denoiser = Denoiser.from_pretrained(who, "cpu")
+    denoiser = Denoiser(who, device="cpu")
     denoiser(np.zeros(1600, np.float32), 16_000)  # what the first call has to load is no work
     if not isinstance(denoiser._cleaner, CausalCleaner):
         return denoiser.denoise_file, None

@@ -37,7 +37,7 @@ def noise(rate: int, channels: int, seconds: float = 0.5) -> Samples:
 
 
 def cleaned(cleaner: CausalCleaner, blocks: list[Samples], rate: int) -> tuple[Samples, Samples]:
-    parts = list(cleaner.stream(blocks, rate))
+    parts = list(cleaner.clean(blocks, rate, None, lambda seconds: None))
     return tuple(np.concatenate(side, axis=1) for side in zip(*parts, strict=True))  # type: ignore[return-value]
 
 
@@ -73,7 +73,7 @@ def test_nothing_is_late_and_nothing_louder(rate: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 511, 512, 513])
 def test_short_signals_keep_their_length(cleaner: CausalCleaner, length: int) -> None:
-    parts = list(cleaner.stream([np.full((1, length), 0.1, np.float32)], 16_000))
+    parts = list(cleaner.clean([np.full((1, length), 0.1, np.float32)], 16_000, None, print))
     assert sum(clean.shape[1] for _, clean in parts) == length
 
 

@@ -19,8 +19,8 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from torch import Tensor
 
-from audio_denoising.cleaning import cluster, tasks
-from audio_denoising.cleaning.cluster import Loader, Result
+from audio_denoising.cleaning import cluster
+from audio_denoising.cleaning.batch import Outcome
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.cli import app as cli
@@ -106,24 +106,24 @@ def halving(image: Tensor) -> Tensor:
 
 @pytest.mark.slow
 def test_a_killed_worker_loses_nothing(tmp_path: Path, temporary: Path, model: Path) -> None:
-    """Twenty recordings, two workers, one killed: the files are those of the plain command."""
-    folder = recordings(tmp_path / "in", 20)
+    """Eight recordings, two workers, one killed: the files are those of the plain command."""
+    folder = recordings(tmp_path / "in", 8)
     settings = Settings(str(model))
-    planned = tasks.plan([str(folder)], str(tmp_path / "out"))[0]
-    killed = Killed(Loader.of(settings), tmp_path / "killed")
-    results = list(cluster.run(planned, settings, jobs=2, load=killed))
+    planned = cluster.plan([str(folder)], str(tmp_path / "out"))[0]
+    killed = Killed(cluster.loader(settings), tmp_path / "killed")
+    results = list(cluster.run(planned, settings, at_once=2, load=killed))
     assert (tmp_path / "killed").exists()
-    assert [result.sentence for result in results] == [""] * 20
-    assert {result.task for result in results} == set(planned)
+    assert [result.sentence for result in results] == [""] * 8
+    assert {result.job for result in results} == set(planned)
 
     before = torch.get_num_threads()
-    torch.set_num_threads(cluster._share(2))
+    torch.set_num_threads(cluster._cores_each(2))
     try:
         assert denoise(folder, "-o", tmp_path / "alone", "--model", model) == 0
     finally:
         torch.set_num_threads(before)
     assert content(tmp_path / "out") == content(tmp_path / "alone")
-    assert len(content(tmp_path / "out")) == 20
+    assert len(content(tmp_path / "out")) == 8
     assert not list(temporary.glob("denoise-*"))  # nor does it leave anything behind
 
 
@@ -202,10 +202,12 @@ class FarAway:
         return Denoiser(halving, name="halving")
 
 
-def on_bucket(root: Path, inputs: list[str], output: str) -> list[Result]:
+def on_bucket(root: Path, inputs: list[str], output: str) -> list[Outcome]:
     register_bucket(root)
-    planned = tasks.plan(inputs, output, recursive=True)[0]
-    return list(cluster.run(tasks.pending(planned, output), Settings(), jobs=1, load=FarAway(root)))
+    planned = cluster.plan(inputs, output, recursive=True)[0]
+    return list(
+        cluster.run(cluster.pending(planned, output), Settings(), at_once=1, load=FarAway(root))
+    )
 
 
 @pytest.mark.slow
@@ -220,9 +222,7 @@ def test_addresses_are_fetched_and_published_whole(tmp_path: Path) -> None:
     (folder / "b.wav").write_text("no recording")
     results = on_bucket(root, ["bucket://talks"], "bucket://clean")
     assert (tmp_path / "bucket.got").exists() and (tmp_path / "bucket.put").exists()
-    assert [result.task.input.text for result in results if result.failed] == [
-        "bucket://talks/b.wav"
-    ]
+    assert [result.job.input for result in results if result.failed] == ["bucket://talks/b.wav"]
     assert "bucket://talks/b.wav is not an audio file" in max(r.sentence for r in results)
     files = sorted(path.relative_to(root).as_posix() for path in root.glob("clean/**/*.*"))
     assert files == ["clean/00.wav", "clean/01.wav", "clean/deep/c.wav"]
@@ -235,7 +235,7 @@ def test_addresses_are_fetched_and_published_whole(tmp_path: Path) -> None:
     (root / "clean" / "00.wav").unlink()
     (folder / "b.wav").unlink()
     (result,) = on_bucket(root, ["bucket://talks"], "bucket://clean")
-    assert result.task.output.text == "bucket://clean/00.wav" and not result.failed
+    assert result.job.output == "bucket://clean/00.wav" and not result.failed
 
 
 class Fatal:
@@ -260,14 +260,14 @@ def test_a_recording_that_kills_every_worker_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "_RETRIES", 0)
-    planned = tasks.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))[0]
+    planned = cluster.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))[0]
     (result,) = cluster.run(planned, Settings(), load=Fatal())
     assert result.failed and "00.wav: its worker was lost 1 times" in result.sentence
 
 
 @pytest.mark.usefixtures("temporary")
 def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
-    planned = tasks.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))[0]
+    planned = cluster.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))[0]
     with pytest.raises(UserError, match="^there is no device here$"):
         list(cluster.run(planned, Settings(), load=Fatal("there is no device here")))
     if not ray.cluster_resources().get("GPU"):

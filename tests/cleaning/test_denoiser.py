@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from audio_denoising.cleaning import windows
 from audio_denoising.cleaning.denoiser import Denoiser, denoise, pick_device
-from audio_denoising.dsp import chunks
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
@@ -124,7 +124,7 @@ def test_blocks_of_any_size_give_the_same_bits(length: int, block: int, seed: in
         level.add(x[:, start : start + block])
     cleaner = Denoiser(smoothing)._cleaner
     blocks = (x[:, start : start + block] for start in range(0, length, block))
-    parts = cleaner.stream(blocks, 8000, level, lambda done, total: None)
+    parts = cleaner.clean(blocks, 8000, level, lambda seconds: None)
     y = np.concatenate([clean for _, clean in parts], axis=1)
     assert np.array_equal(y, Denoiser(smoothing)(x, 8000))
 
@@ -190,7 +190,7 @@ def test_chunks_leave_no_trace(rate: int, monkeypatch: pytest.MonkeyPatch) -> No
     x = noise(1, rate * 70 + 123)
     denoiser = Denoiser(smoothing)
     cut = denoiser(x, rate)
-    monkeypatch.setattr(chunks, "CHUNK_SECONDS", 2 * chunks.CHUNK_SECONDS)
+    monkeypatch.setattr(windows, "CHUNK_SECONDS", 2 * windows.CHUNK_SECONDS)
     whole = denoiser(x, rate)
     assert np.array_equal(cut, whole) if rate == 16_000 else snr_db(whole, cut) > 120
 
@@ -323,7 +323,7 @@ def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path) -> None:
     )
     done = [d for d, _ in calls]
     assert done == sorted(done) and done[-1] == pytest.approx(60)
-    assert {total for _, total in calls} == {60}
+    assert [total for _, total in calls] == pytest.approx([60] * len(calls))
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_a_version_is_told_from_a_file(
 
 def test_an_unknown_version_is_refused() -> None:
     with pytest.raises(UserError, match="no version v9: choose one of v2, v3, v4"):
-        Denoiser.from_pretrained("v9", device="cpu")
+        Denoiser("v9", device="cpu")
     with pytest.raises(UserError, match="a int is no model: give the name of a version"):
         Denoiser(4)  # type: ignore[arg-type]
 

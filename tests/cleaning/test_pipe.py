@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_denoising.cleaning.pipe import Raw, file_for, pour, spool
+from audio_denoising.cleaning.pipe import Raw, pour, spool
 from audio_denoising.errors import UserError
 
 PCM = np.random.default_rng(0).integers(-(2**15), 2**15, (1000, 2)).astype("<i2")
@@ -23,21 +23,18 @@ class Dribble(io.BytesIO):
 
 
 def test_bare_samples_come_and_go_unchanged(tmp_path: Path) -> None:
-    raw = Raw.parse("48000,2")
-    path = spool(Dribble(PCM.tobytes()), tmp_path, raw)
+    path = spool(Dribble(PCM.tobytes()), tmp_path, Raw.parse("48000,2"))
     samples, rate = soundfile.read(path, dtype="int16")
     assert rate == 48_000 and np.array_equal(samples, PCM)
     out = io.BytesIO()
-    pour(path, out, raw)
+    pour(path, out, bare=True)
     assert out.getvalue() == PCM.tobytes()
 
 
 def test_a_file_comes_and_goes_unchanged(tmp_path: Path) -> None:
-    path = spool(Dribble(b"any format" * 1000), tmp_path)
     out = io.BytesIO()
-    pour(path, out)
+    pour(spool(Dribble(b"any format" * 1000), tmp_path), out)
     assert out.getvalue() == b"any format" * 1000
-    assert file_for("out", tmp_path, None) == tmp_path / "out.wav"
 
 
 def test_a_sample_cut_in_two(tmp_path: Path) -> None:
@@ -45,7 +42,7 @@ def test_a_sample_cut_in_two(tmp_path: Path) -> None:
         spool(io.BytesIO(PCM.tobytes()[:-1]), tmp_path, Raw(48_000, 2))
 
 
-@pytest.mark.parametrize("text", ["48000", "48000,0", "0,1", "1,2,3", "a,b", "48000,-1", "5,1"])
+@pytest.mark.parametrize("text", ["48000", "48000,0", "1,2,3", "a,b", "48000,-1", "5,1"])
 def test_a_description_that_is_none(text: str) -> None:
     with pytest.raises(UserError, match=r"not RATE,CHANNELS|sample rate"):
         Raw.parse(text)

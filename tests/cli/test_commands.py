@@ -25,7 +25,7 @@ import torch
 
 from audio_denoising import __version__
 from audio_denoising.cleaning.denoiser import Denoiser
-from audio_denoising.cleaning.stream import StreamCleaner
+from audio_denoising.cleaning.windows import WindowedCleaner
 from audio_denoising.cli import app as cli
 from audio_denoising.cli import models as cli_models
 from audio_denoising.cli.app import main
@@ -258,8 +258,7 @@ def test_a_refusal_is_one_sentence_and_leaves_nothing(
 # Prints what is loaded, right after the command that loaded it.
 WATCHED = """
 import json, sys
-from audio_denoising.cli import main
-from audio_denoising.cli_options import NOISE, SPEECH
+from audio_denoising.cli.app import main
 heavy = {"torch", "numpy", "matplotlib", "soundfile", "soxr", "av"}
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["denoise", *arguments]
@@ -594,7 +593,7 @@ def test_ctrl_c_leaves_nothing(wav: Path, model: Path, monkeypatch: pytest.Monke
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StreamCleaner, "_clean_windows", interrupt)
+    monkeypatch.setattr(WindowedCleaner, "_clean_windows", interrupt)
     result = denoise("clean", wav, "--model", model)
     assert result.code == 130
     assert "Traceback" not in result.err
@@ -612,7 +611,7 @@ def test_a_signal_leaves_nothing(
     def terminate(*arguments: object) -> None:
         os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(StreamCleaner, "_clean_windows", terminate)
+    monkeypatch.setattr(WindowedCleaner, "_clean_windows", terminate)
     before = signal.getsignal(number)
     signal.signal(number, signal.SIG_DFL)
     try:

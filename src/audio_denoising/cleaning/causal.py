@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.cleaning.stream import Progress
+from audio_denoising.cleaning.windows import Advance
 from audio_denoising.dsp import compressed_spectrum as spectrum
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import Samples
@@ -161,7 +161,7 @@ class CausalStream:
 
 @dataclass(frozen=True)
 class CausalCleaner:
-    """v5's network, and where it computes; the counterpart of `stream.StreamCleaner`.
+    """v5's network, and where it computes; the counterpart of `windows.WindowedCleaner`.
 
     Args:
         network: in evaluation mode, its normalisations folded.
@@ -179,27 +179,19 @@ class CausalCleaner:
         """A stream of its own for one signal; many may be open at once, each in its own thread."""
         return CausalStream(self.network, rate, channels, self.device)
 
-    def stream(
-        self,
-        blocks: Iterable[Samples],
-        rate: int,
-        level: ActiveLevel | None = None,
-        progress: Progress | None = None,
+    def clean(
+        self, blocks: Iterable[Samples], rate: int, level: ActiveLevel | None, advance: Advance
     ) -> Iterator[tuple[Samples, Samples]]:
-        """Cleans a signal that arrives in blocks ``(C, n)``, in one pass; no level is needed.
-
-        Yields:
-            Noisy and cleaned samples ``(C, m)``, side by side; laid end to end they are the signal.
-        """
-        opened: CausalStream | None = None
-        held: Samples | None = None
+        """Cleans a signal as `WindowedCleaner.clean` does, in one pass; no level is needed."""
+        stream: CausalStream | None = None
+        held = np.zeros((0, 0), np.float32)
         for block in blocks:
-            if opened is None or held is None:
-                opened = self.open(rate, len(block))
-                held = block[:, :0]
+            if stream is None:
+                stream, held = self.open(rate, len(block)), block[:, :0]
             held = np.concatenate((held, block), axis=1)
-            clean = opened.push(block)
+            clean = stream.push(block)
+            advance(block.shape[1] / rate)
             yield held[:, : clean.shape[1]], clean
             held = held[:, clean.shape[1] :]
-        if opened is not None and held is not None:
-            yield held, opened.flush()
+        if stream is not None:
+            yield held, stream.flush()

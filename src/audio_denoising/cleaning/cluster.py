@@ -1,7 +1,7 @@
 """Recordings cleaned by the workers of a Ray cluster, or of a Ray that is started here for it.
 
-Every recording is a task of its own. Its outputs are made in a temporary folder of the worker and
-published when they are complete, so that a worker may be lost at any moment: Ray gives its task to
+Every recording is a task of its own. Its outputs
+appear when they are complete, so that a worker may be lost at any moment: Ray gives its task to
 another one, and a run that was stopped goes on with what is missing.
 """
 
@@ -15,21 +15,21 @@ import tempfile
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from audio_denoising.cleaning.jobs import Job
-from audio_denoising.cleaning.places import TransferError
-from audio_denoising.cleaning.settings import Settings
-from audio_denoising.cleaning.tasks import Task
-from audio_denoising.errors import UserError, told
+from audio_denoising.cleaning import folder, storage
+from audio_denoising.cleaning.batch import Outcome
+from audio_denoising.cleaning.settings import Job, Settings
+from audio_denoising.cleaning.storage import TransferError, is_address
+from audio_denoising.errors import UserError
+from audio_denoising.media.formats import MEDIA_EXTENSIONS
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.denoiser import Denoiser
-    from audio_denoising.cleaning.recording import Report
 
 Load = Callable[[], "Denoiser"]
 """Makes a worker's network; travels to it."""
@@ -41,56 +41,52 @@ _PATIENCE = 10.0  # seconds for a cluster to answer
 _FAREWELL = 10.0  # seconds for the workers to put things away after an early end
 
 
-@dataclass(frozen=True)
-class Result:
-    """How it went with one task.
+def plan(
+    inputs: Sequence[str],
+    output: str | None = None,
+    *,
+    recursive: bool = False,
+    save_noise: bool = False,
+) -> tuple[list[Job], list[str]]:
+    """The jobs and what is left out, as `folder.plan` lists them, for names that may be addresses.
 
-    Attributes:
-        task: which.
-        report: as the worker gives it; its ``output`` is the worker's own copy, gone by now.
-        sentence: what the user should know of a failure; empty if there is none.
+    With an address among them, ``output`` is a folder, and needed. Paths come out absolute.
+
+    Raises:
+        UserError: there is nothing to clean, two inputs lead to one output, or storage cannot be
+            asked.
     """
+    inputs = [name.removeprefix("file://") for name in inputs]
+    output = output and output.removeprefix("file://")
+    if not any(map(is_address, (*inputs, output or ""))):
+        jobs, left_out = folder.plan(inputs, output, recursive=recursive, save_noise=save_noise)
+        return [Job(_absolute(job.input), *map(_absolute, job.outputs)) for job in jobs], left_out
+    if output is None:
+        raise UserError(f"{inputs[0]} needs a folder for the results: give one with -o")
+    if PurePosixPath(output).suffix.lower() in MEDIA_EXTENSIONS:
+        raise UserError(f"{output} looks like a file: with addresses, give a folder with -o")
+    root = _absolute(output).rstrip("/")
+    found: dict[str, Job] = {}  # each once, even if named twice
+    left_out = []
+    for name in map(_absolute, inputs):
+        places = dict(storage.found(name, recursive))
+        made = folder.earlier_results(list(places.values()), left_out)
+        for place, below in places.items():
+            if below not in made and not place.startswith(f"{root}/"):  # an earlier run's
+                target = below.with_suffix(folder.output_suffix(below))
+                noise = f"{root}/{folder.noise_beside(target)}" if save_noise else None
+                found[place] = Job(place, f"{root}/{target}", noise)
+    return folder.checked(list(found.values()), inputs), left_out
 
-    task: Task
-    report: Report | None = None
-    sentence: str = ""
 
-    @property
-    def failed(self) -> bool:
-        """Whether there is no output, or one of a damaged input."""
-        return bool(self.sentence)
+def pending(jobs: Sequence[Job], output: str | None) -> list[Job]:
+    """The jobs whose outputs are not all there.
 
-
-@dataclass(frozen=True)
-class Loader:
-    """Loads the network on a worker, which may lack the file of the weights.
-
-    Args:
-        settings: of the run.
-        weights: content of the checkpoint file, or None for weights that come with the package.
+    Raises:
+        UserError: storage cannot be asked.
     """
-
-    settings: Settings
-    weights: bytes | None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Loader:
-        """Takes the weights along, once they are known to be good.
-
-        Raises:
-            UserError: unknown model, or a damaged checkpoint.
-        """
-        replace(settings, device="cpu").load()  # the device is the workers' own
-        path = Path(settings.model)
-        return cls(settings, path.read_bytes() if path.is_file() else None)
-
-    def __call__(self) -> Denoiser:
-        if self.weights is None:
-            return self.settings.load()
-        with tempfile.TemporaryDirectory(prefix="denoise-") as folder:
-            path = Path(folder) / "weights.pth"
-            path.write_bytes(self.weights)
-            return replace(self.settings, model=str(path)).load()
+    there = storage.existing([path for job in jobs for path in job.outputs], output or "")
+    return [job for job in jobs if not there.issuperset(job.outputs)]
 
 
 @contextmanager
@@ -139,54 +135,54 @@ def connected(address: str) -> Iterator[None]:
 
 
 def run(
-    tasks: Sequence[Task], settings: Settings, *, jobs: int | None = None, load: Load | None = None
-) -> Generator[Result, None, None]:
+    jobs: Sequence[Job], settings: Settings, *, at_once: int | None = None, load: Load | None = None
+) -> Generator[Outcome, None, None]:
     """Cleans recordings on the connected Ray; existing outputs are replaced.
 
     Whatever ends the iteration early stops the workers, and leaves no half-written output.
 
     Args:
-        tasks: the recordings.
+        jobs: the recordings.
         settings: how to clean; with a CUDA device, or with ``auto`` where the cluster has GPUs,
             every task takes one.
-        jobs: recordings at once; they share the cores. Left out, each core has one.
+        at_once: recordings; they share the cores. Left out, each core has one.
         load: makes the network of a worker, if not the settings do.
 
     Yields:
-        The results, as they come.
+        The outcomes, as they come.
 
     Raises:
         UserError: the model or the device is not to be had.
     """
     import ray
 
-    resources = ray.cluster_resources()
+    gpus = ray.cluster_resources().get("GPU")
     on_gpu = settings.device.startswith("cuda")
-    if on_gpu and not resources.get("GPU"):
+    if on_gpu and not gpus:
         raise UserError(
             f"the cluster has no GPU, and --device {settings.device} needs one: leave --device out"
         )
-    cores = _share(jobs)
+    cores = _cores_each(at_once)
     work = ray.remote(_work).options(
         num_cpus=cores,
-        num_gpus=int(on_gpu or (settings.device == "auto" and bool(resources.get("GPU")))),
+        num_gpus=int(on_gpu or (settings.device == "auto" and bool(gpus))),
         max_retries=_RETRIES,
         retry_exceptions=[TransferError],
     )
-    network = ray.put(load or Loader.of(settings))
+    network = ray.put(load or loader(settings))
     tag = uuid.uuid4().hex
-    waiting = enumerate(tasks)
-    running: dict[Any, Task] = {}
+    waiting = enumerate(jobs)
+    running: dict[Any, Job] = {}
     try:
         while True:
-            for number, task in islice(waiting, (jobs or _MOST_WAITING) - len(running)):
+            for number, job in islice(waiting, (at_once or _MOST_WAITING) - len(running)):
                 # In a list, or Ray would unpack the network anew for every task.
-                reference = work.remote([network], settings, task, cores, f"{tag}-{number}")
-                running[reference] = task
+                reference = work.remote([network], settings, job, cores, f"{tag}-{number}")
+                running[reference] = job
             if not running:
                 return
             (done, *_), _ = ray.wait(list(running))
-            yield _result(running.pop(done), done)
+            yield _outcome(running.pop(done), done)
     finally:
         for reference in running:
             ray.cancel(reference)
@@ -194,18 +190,44 @@ def run(
             ray.wait(list(running), num_returns=len(running), timeout=_FAREWELL)
 
 
-def _share(jobs: int | None) -> int:
-    """Cores for each of ``jobs`` recordings at once, all on one machine."""
+def loader(settings: Settings) -> Load:
+    """Loads the network on a worker, which may lack the file of the weights: they travel along.
+
+    Raises:
+        UserError: unknown model, or a damaged checkpoint.
+    """
+    replace(settings, device="cpu").load()  # they are known to be good; the device is the workers'
+    path = Path(settings.model)
+    weights = path.read_bytes() if path.is_file() else None  # else they come with the package
+
+    def load() -> Denoiser:
+        if weights is None:
+            return settings.load()
+        with tempfile.TemporaryDirectory(prefix="denoise-") as temporary:
+            copy = Path(temporary) / "weights.pth"
+            copy.write_bytes(weights)
+            return replace(settings, model=str(copy)).load()
+
+    return load
+
+
+def _absolute(name: str) -> str:
+    """A name that holds on a worker, wherever it was started."""
+    return name if is_address(name) else str(Path(name).absolute())
+
+
+def _cores_each(at_once: int | None) -> int:
+    """Cores for each of so many recordings at once, all on one machine."""
     import ray
 
     machines = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
     machines = [cores for cores in machines if cores]
-    if jobs is None or not machines:
+    if at_once is None or not machines:
         return 1
-    return max(1, int(min(sum(machines) // jobs, *machines)))
+    return max(1, int(min(sum(machines) // at_once, *machines)))
 
 
-def _result(task: Task, reference: Any) -> Result:
+def _outcome(job: Job, reference: Any) -> Outcome:
     """What came of a task."""
     import ray
 
@@ -213,32 +235,15 @@ def _result(task: Task, reference: Any) -> Result:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, TransferError):
-            return Result(task, sentence=str(error.cause))
+            return Outcome(job, sentence=str(error.cause))
         raise error.cause from error  # the network cannot be loaded: so it will be for all
     except ray.exceptions.RayError as error:
         reason = str(error).splitlines()[0]
-        return Result(
-            task,
-            sentence=f"{task.input}: its worker was lost {_RETRIES + 1} times ({reason}): clean "
+        return Outcome(
+            job,
+            sentence=f"{job.input}: its worker was lost {_RETRIES + 1} times ({reason}): clean "
             f"this file alone to see why, there may be too little memory",
         )
-
-
-def _work(load: list[Any], settings: Settings, task: Task, cores: int, tag: str) -> Result:
-    """Cleans one recording on a worker."""
-    import torch
-
-    torch.set_num_threads(cores)
-    denoiser = _network(load[0])
-    # Named after the task, so that whoever is given it again removes what a lost worker left.
-    folder = Path(tempfile.gettempdir()) / f"denoise-{tag}"
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        for name in ("in", "out"):
-            (folder / name).mkdir(mode=0o700, parents=True)
-        return _clean(denoiser, settings, task, folder, tag)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @lru_cache(maxsize=1)
@@ -249,33 +254,45 @@ def _network(load: Any) -> Denoiser:
     return ray.get(load)()
 
 
-def _clean(denoiser: Denoiser, settings: Settings, task: Task, folder: Path, tag: str) -> Result:
-    """Cleans one recording in ``folder``, and publishes the outputs.
+def _work(load: list[Any], settings: Settings, job: Job, cores: int, tag: str) -> Outcome:
+    """Cleans one recording on a worker; what has an address is fetched before, published after.
 
     Raises:
         TransferError: storage failed; another attempt may help.
     """
-    made = [folder / "out" / place.name for place in task.outputs]
+    import torch
 
-    def named(text: str) -> str:
-        """A sentence that speaks of the files the user knows."""
-        copies = [folder / "in" / task.input.name, *made]
-        for copy, place in zip(copies, (task.input, *task.outputs), strict=True):
-            text = text.replace(str(copy), str(place))
-        return text
+    torch.set_num_threads(cores)
+    denoiser = _network(load[0])
+    # Named after the task, so that whoever is given it again removes what a lost worker left.
+    temporary = Path(tempfile.gettempdir()) / f"denoise-{tag}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700)
+    names = (job.input, *job.outputs)
+    copies = [  # in folders of their own: input and output may be called alike
+        str(temporary / str(number) / PurePath(name).name) if is_address(name) else name
+        for number, name in enumerate(names)
+    ]
+
+    def named(sentence: str) -> str:
+        """A sentence that speaks of the files that the user knows."""
+        for copy, name in zip(copies, names, strict=True):
+            sentence = sentence.replace(copy, name)
+        return sentence
 
     try:
-        input = task.input.fetch(folder / "in")
-        report = settings.clean(denoiser, Job(input, made[0], made[1] if task.noise else None))
+        if copies[0] != job.input:
+            storage.fetch(job.input, Path(copies[0]))
+        report = replace(settings, force=True).clean(denoiser, Job(*copies))
         # The noise first: where the output is, the noise is too.
-        for number, place in reversed(list(enumerate(task.outputs))):
-            place.publish(made[number], f"{tag}-{number}")
+        for number in reversed(range(1, len(names))):
+            if copies[number] != names[number]:
+                storage.publish(Path(copies[number]), names[number], f"{tag}-{number}")
     except TransferError:
         raise
     except Exception as error:
-        sentence = named(told(error, "denoise --debug clean with this file alone")[0])
-        about = any(str(place) in sentence for place in (task.input, *task.outputs))
-        return Result(task, sentence=sentence if about else f"{task.input}: {sentence}")
-    warnings = tuple(map(named, report.warnings))
-    report = replace(report, damage=named(report.damage), warnings=warnings)
-    return Result(task, report, report.damage)
+        return Outcome.of_error(job, error, named)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    damage, warnings = named(report.damage), tuple(map(named, report.warnings))
+    return Outcome(job, replace(report, damage=damage, warnings=warnings), damage)

@@ -1,6 +1,7 @@
 """The one object users hold: noisy speech in, clean speech out, same length, rate and channels.
 
-How a signal is cleaned is in ``cleaning.stream``, how a file is in ``cleaning.recording``.
+How a signal is cleaned is in `cleaning.windows` (v2 to v4) and `cleaning.causal` (v5), how a file
+is in `cleaning.recording`.
 """
 
 from __future__ import annotations
@@ -10,26 +11,26 @@ import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO, cast, overload
+from typing import Any, BinaryIO, cast, overload
 
 import numpy as np
 import torch
 
 from audio_denoising.cleaning.causal import CausalCleaner
-from audio_denoising.cleaning.rate import checked_rate
-from audio_denoising.cleaning.recording import Report, clean_recording
-from audio_denoising.cleaning.stream import Cleaner, Model, Progress, StreamCleaner
-from audio_denoising.cleaning.target import Target
+from audio_denoising.cleaning.recording import Progress, Report, advancing, clean_recording
+from audio_denoising.cleaning.settings import Job, Strength, checked_rate
+from audio_denoising.cleaning.windows import Model, WindowedCleaner
 from audio_denoising.device import pick_device, usual_defaults
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import Samples
-from audio_denoising.dsp.strength import Strength
 from audio_denoising.errors import UserError
 from audio_denoising.files import refuse_address
 from audio_denoising.media.arrays import Audio, from_samples, to_samples
+from audio_denoising.media.formats import default_output
 from audio_denoising.media.reading import read_audio
-from audio_denoising.media.writing import default_output
+from audio_denoising.models.checkpoint import build_model, load_checkpoint
 from audio_denoising.models.shipped import DEFAULT, locate
+from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
 from audio_denoising.nn import Module
 from audio_denoising.nn.batch_norm import folded
 
@@ -51,7 +52,7 @@ class Denoiser:
         batch_size: windows of 2.55 s shown to the model at once.
 
     Raises:
-        UserError: unknown version, unreadable checkpoint, unknown device.
+        UserError: unknown version, unreadable checkpoint, or unknown device.
     """
 
     def __init__(
@@ -65,18 +66,15 @@ class Denoiser:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size is {batch_size!r}: give a whole number of 1 or more")
         chosen = pick_device(device)
+        self._cleaner: WindowedCleaner | CausalCleaner
         with usual_defaults():
             if isinstance(model, str | Path):
-                # Here, not above: a model of your own needs neither.
-                from audio_denoising.models.checkpoint import build_model, load_checkpoint
-                from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
-
                 checkpoint = load_checkpoint(locate(model))
                 name = name or f"{checkpoint.version}-{checkpoint.size}"
                 model = build_model(checkpoint, chosen)
                 if VERSIONS[checkpoint.version].hears == COMPRESSED_SPECTRUM:
                     assert isinstance(model, Module)
-                    self._cleaner: Cleaner = CausalCleaner(folded(model), name, chosen)
+                    self._cleaner = CausalCleaner(folded(model), name, chosen)
                     return
             elif isinstance(model, torch.nn.Module | Module):
                 model = copy.deepcopy(model).eval().to(device=chosen, dtype=torch.float32)
@@ -85,7 +83,7 @@ class Denoiser:
                     f"a {type(model).__name__} is no model: give the name of a version, such as "
                     f"v4, a checkpoint file, or a network"
                 )
-        self._cleaner = StreamCleaner(model, name or "model", chosen, batch_size)
+        self._cleaner = WindowedCleaner(model, name or "model", chosen, batch_size)
 
     def __repr__(self) -> str:
         return f"Denoiser({self.name} on {self.device})"
@@ -99,15 +97,6 @@ class Denoiser:
     def device(self) -> torch.device:
         """Where the model computes."""
         return self._cleaner.device
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | Path = DEFAULT,
-        device: str | torch.device = "auto",
-    ) -> Denoiser:
-        """The same as ``Denoiser(name_or_path, device=device)``."""
-        return cls(name_or_path, device=device)
 
     @overload
     def __call__(
@@ -224,11 +213,16 @@ class Denoiser:
         if in_place and output is not None and Path(output) != input:
             raise UserError("replacing the input and writing another output exclude each other")
         path = Path(output) if output is not None else input if in_place else default_output(input)
-        noise = None if save_noise is None else Path(save_noise)
-        target, mix = Target(path, noise, force, in_place), Strength(strength, limit)
+        noise = None if save_noise is None else str(Path(save_noise))
         with usual_defaults():
             return clean_recording(
-                self._cleaner, input, target, mix, salvage=salvage, progress=progress or _unseen
+                self._cleaner,
+                Job(str(input), str(path), noise),
+                Strength(strength, limit),
+                force=force,
+                in_place=in_place,
+                salvage=salvage,
+                progress=progress,
             )
 
     def _clean(
@@ -241,52 +235,39 @@ class Denoiser:
         if self._cleaner.needs_level:
             level = ActiveLevel(rate)
             level.add(samples)
+        advance = advancing(progress, samples.shape[1] / rate)
         with usual_defaults():
-            parts = self._cleaner.stream([samples], rate, level, progress or _unseen)
+            parts = self._cleaner.clean([samples], rate, level, advance)
             return np.concatenate([strength.mix(noisy, clean) for noisy, clean in parts], axis=1)
 
 
 @overload
 def denoise(
-    x: Content,
-    sample_rate: int | None = None,
-    model: str | Path | Model = DEFAULT,
-    *,
-    device: str | torch.device = "auto",
-    strength: float = 100.0,
-    limit: float | None = None,
+    x: Content, sample_rate: int | None = None, model: str | Path | Model = DEFAULT, **options: Any
 ) -> tuple[Samples, int]: ...
 
 
 @overload
 def denoise(
-    x: Audio,
-    sample_rate: int,
-    model: str | Path | Model = DEFAULT,
-    *,
-    device: str | torch.device = "auto",
-    strength: float = 100.0,
-    limit: float | None = None,
+    x: Audio, sample_rate: int, model: str | Path | Model = DEFAULT, **options: Any
 ) -> Audio: ...
 
 
 def denoise(
-    x: Audio | Content,
-    sample_rate: int | None = None,
+    x: Any,
+    sample_rate: Any = None,
     model: str | Path | Model = DEFAULT,
     *,
     device: str | torch.device = "auto",
-    strength: float = 100.0,
-    limit: float | None = None,
-) -> Audio | tuple[Samples, int]:
-    """Denoise an array or tensor with a shipped model: ``y = denoise(x, sample_rate)``.
+    **options: Any,
+) -> Any:
+    """Denoise an array, a tensor or the content of a file: ``y = denoise(x, sample_rate)``.
 
     For many recordings, make one :class:`Denoiser` and call that: the weights load once. What goes
-    in, what comes out and what is refused is the same: for an array an array like it, for a file
-    its samples and their rate. The model and the device are those of :class:`Denoiser`.
+    in, what comes out and what is refused is the same, and so are the options ``strength`` and
+    ``limit``; the model and the device are those of :class:`Denoiser`.
     """
-    denoiser = Denoiser(model, device=device)
-    return denoiser(x, sample_rate, strength=strength, limit=limit)  # type: ignore[arg-type]
+    return Denoiser(model, device=device)(x, sample_rate, **options)
 
 
 def denoise_file(
@@ -295,26 +276,14 @@ def denoise_file(
     model: str | Path | Model = DEFAULT,
     *,
     device: str | torch.device = "auto",
-    strength: float = 100.0,
-    limit: float | None = None,
-    save_noise: str | os.PathLike[str] | None = None,
-    force: bool = False,
-    in_place: bool = False,
+    **options: Any,
 ) -> Report:
     """Denoise a file with a shipped model: ``denoise_file("talk.mp3", "talk_clean.wav")``.
 
-    The arguments are those of :meth:`Denoiser.denoise_file`, the model and device those of
-    :class:`Denoiser`; so are the errors.
+    The options and the errors are those of :meth:`Denoiser.denoise_file`, the model and the device
+    those of :class:`Denoiser`.
     """
-    return Denoiser(model, device=device).denoise_file(
-        input,
-        output,
-        strength=strength,
-        limit=limit,
-        save_noise=save_noise,
-        force=force,
-        in_place=in_place,
-    )
+    return Denoiser(model, device=device).denoise_file(input, output, **options)
 
 
 def _read(x: Content) -> tuple[Samples, int]:
@@ -333,5 +302,13 @@ def _read(x: Content) -> tuple[Samples, int]:
             raise UserError(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
-def _unseen(done: float, total: float) -> None:
-    """A progress that nobody watches."""
+def _one_thread() -> None:
+    """In a forked process only one thread is left of those that torch computes with.
+
+    The others would be waited for without end.
+    """
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread)

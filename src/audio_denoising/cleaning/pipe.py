@@ -6,23 +6,25 @@ a temporary file, and what goes out as well, until it is complete. Memory stays 
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO
 
-from audio_denoising.cleaning.rate import checked_rate
+from audio_denoising.cleaning.settings import Job, checked_rate
 from audio_denoising.errors import UserError
 
 if TYPE_CHECKING:
-    from audio_denoising.dsp.resampling import Samples
+    from audio_denoising.cleaning.recording import Report
 
 PIPE = "-"
 """The name of standard input and output."""
 
-_BLOCK = 1 << 20  # bytes, or samples
-_FULL_SCALE = 2**15
+_BLOCK = 1 << 20  # bytes, or samples of a channel
 _MOST_CHANNELS = 1024
 
 
@@ -49,9 +51,42 @@ class Raw:
         return cls(checked_rate(rate), channels)
 
 
-def file_for(name: str, folder: Path, raw: Raw | None) -> Path:
-    """The file that stands for a pipe: of a format without a limit on its size for bare samples."""
-    return folder / f"{name}.{'w64' if raw else 'wav'}"
+def clean_pipe(
+    input: str, output: str | None, raw: Raw | None, force: bool, clean: Callable[[Job], Report]
+) -> Report:
+    """Cleans what comes through a pipe, or into one; one of the two ends may be a file.
+
+    Args:
+        input: a file, or `PIPE`.
+        output: a file, `PIPE`, or None for that.
+        raw: pipes carry bare samples of this kind; otherwise files of any format.
+        force: replace an output that is a file.
+        clean: cleans one file into another.
+
+    Raises:
+        UserError: an end is a terminal, or cannot be read or written.
+    """
+    into_pipe = output is None or output == PIPE
+    if (input == PIPE and sys.stdin.isatty()) or (into_pipe and sys.stdout.isatty()):
+        raise UserError("- is for pipes, not for a terminal: denoise clean - < in.wav > out.wav")
+    if output is not None and not into_pipe:  # before all that comes is read
+        Job(input, output).check(force=force)
+    with TemporaryDirectory(prefix="denoise-") as folder:
+        hidden = f"{folder}{os.sep}"  # messages speak of the pipe, not of where it is kept
+        try:
+            source = spool(sys.stdin.buffer, Path(folder), raw) if input == PIPE else Path(input)
+            # Bare samples in a format without a limit on its size.
+            kept = Path(folder) / f"standard output.{'w64' if raw else 'wav'}"
+            report = clean(Job(str(source), str(kept) if into_pipe else str(output)))
+            if into_pipe:
+                pour(kept, sys.stdout.buffer, bare=raw is not None)
+        except UserError as error:
+            raise UserError(str(error).replace(hidden, "")) from error
+    return replace(
+        report,
+        damage=report.damage.replace(hidden, ""),
+        warnings=tuple(warning.replace(hidden, "") for warning in report.warnings),
+    )
 
 
 def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
@@ -65,64 +100,57 @@ def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
     Raises:
         UserError: nothing comes, the last bare sample is not whole, or the disk is full.
     """
-    if raw is None:
-        path = folder / "standard input"  # without an ending: it may be of any format
-        try:
-            with path.open("wb") as file:
-                shutil.copyfileobj(stream, file, _BLOCK)
-        except OSError as error:
-            raise UserError(
-                f"the standard input cannot be kept in {folder} ({error.strerror}): free some space"
-                f", or set TMPDIR to another folder"
-            ) from error
-        return path
-    from audio_denoising.media.writing import AudioWriter
-
-    path = file_for("standard input", folder, raw)
-    with AudioWriter(path, raw.rate, raw.channels, subtype="PCM_16") as writer:
-        for samples in _raw_blocks(stream, raw.channels):
-            writer.write(samples)
+    if raw is not None:
+        return _spool_bare(stream, folder / "standard input.w64", raw)
+    path = folder / "standard input"  # without an ending: it may be of any format
+    try:
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file, _BLOCK)
+    except OSError as error:
+        raise UserError(
+            f"the standard input cannot be kept in {folder} ({error.strerror}): free some space, "
+            f"or set TMPDIR to another folder"
+        ) from error
     return path
 
 
-def _raw_blocks(stream: BinaryIO, channels: int) -> Iterator[Samples]:
+def _spool_bare(stream: BinaryIO, path: Path, raw: Raw) -> Path:
     import numpy as np
 
-    size = 2 * channels
+    from audio_denoising.media.writing import AudioWriter
+
+    size = 2 * raw.channels
     rest = b""
-    while data := stream.read(_BLOCK):
-        data = rest + data
-        whole = len(data) // size * size
-        rest = data[whole:]
-        frames = np.frombuffer(data[:whole], "<i2").reshape(-1, channels)
-        yield frames.T.astype(np.float32) / np.float32(_FULL_SCALE)
-    if rest:
-        raise UserError(
-            f"the raw input ends in the middle of a sample: is it 16-bit with {channels} "
-            f"channel(s), as --raw says"
-        )
+    with AudioWriter(path, raw.rate, raw.channels, subtype="PCM_16") as writer:
+        while data := stream.read(_BLOCK):
+            data = rest + data
+            whole = len(data) // size * size
+            frames = np.frombuffer(data[:whole], "<i2").reshape(-1, raw.channels)
+            writer.write(frames.T.astype(np.float32) / np.float32(2**15))
+            rest = data[whole:]
+        if rest:
+            raise UserError(
+                f"the raw input ends in the middle of a sample: is it 16-bit with {raw.channels} "
+                f"channel(s), as --raw says"
+            )
+    return path
 
 
-def pour(path: Path, stream: BinaryIO, raw: Raw | None = None) -> None:
-    """Sends a complete file into a pipe; with ``raw`` its bare samples.
+def pour(path: Path, stream: BinaryIO, *, bare: bool = False) -> None:
+    """Sends a complete file into a pipe, or its bare samples.
 
     Raises:
         UserError: the program at the other end has stopped reading, or the disk behind is full.
     """
     try:
-        if raw is None:
+        if not bare:
             with path.open("rb") as file:
                 shutil.copyfileobj(file, stream, _BLOCK)
         else:
-            import numpy as np
+            import soundfile
 
-            from audio_denoising.media.reading import AudioReader
-
-            with AudioReader(path) as reader:
-                for block in reader.blocks(_BLOCK):
-                    scaled = np.rint(block.T * np.float32(_FULL_SCALE))
-                    integers = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2")
-                    stream.write(integers.tobytes())
+            for block in soundfile.blocks(path, _BLOCK, dtype="int16"):
+                stream.write(block.astype("<i2").tobytes())
         stream.flush()
     except BrokenPipeError as error:
         raise UserError("the program that reads the output stopped before its end") from error

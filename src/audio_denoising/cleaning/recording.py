@@ -7,19 +7,25 @@ network has to know the level beforehand (`dsp.level`).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audio_denoising.cleaning.rate import checked_rate
-from audio_denoising.cleaning.stream import Cleaner, Progress
-from audio_denoising.cleaning.target import Target
+from audio_denoising.cleaning.settings import Job, Strength, checked_rate
+from audio_denoising.cleaning.windows import Advance, WindowedCleaner
 from audio_denoising.dsp.level import ActiveLevel
-from audio_denoising.dsp.strength import Strength
 from audio_denoising.media.reading import AudioReader
 from audio_denoising.media.writing import AudioWriter
+
+if TYPE_CHECKING:
+    from audio_denoising.cleaning.causal import CausalCleaner
+
+Progress = Callable[[float, float], None]
+"""Called with the seconds of audio done and the seconds in all."""
 
 _BLOCK_SECONDS = 10  # read at once
 
@@ -53,70 +59,84 @@ class Report:
 
 
 def clean_recording(
-    cleaner: Cleaner,
-    input: Path,
-    target: Target,
+    cleaner: WindowedCleaner | CausalCleaner,
+    job: Job,
     strength: Strength,
     *,
+    force: bool,
+    in_place: bool,
     salvage: bool,
-    progress: Progress,
+    progress: Progress | None,
 ) -> Report:
-    """Cleans ``input`` into ``target``; `Denoiser.denoise_file` says what the arguments are.
+    """Cleans a recording; `Denoiser.denoise_file` says what the arguments are.
 
     Raises:
         UserError: the input cannot be read, or an output cannot be written.
     """
     started = time.perf_counter()
-    with AudioReader(input, salvage=salvage) as reader:
-        rate = checked_rate(reader.rate)
-        target.check(input)
+    with AudioReader(job.input, salvage=salvage) as reader:
+        rate, samples = checked_rate(reader.rate), reader.frames
+        job.check(force=force, in_place=in_place)
         level = ActiveLevel(rate) if cleaner.needs_level else None
         if level is not None:
             for block in reader.blocks(_BLOCK_SECONDS * rate):
                 level.add(block)
-                progress(0.0, max(level.samples, reader.frames) / rate)
-    with AudioReader(input, salvage=salvage) as reader, ExitStack() as outputs:
+                if progress is not None:
+                    progress(0.0, max(level.samples, reader.frames) / rate)
+            samples = level.samples
+    with AudioReader(job.input, salvage=salvage) as reader, ExitStack() as outputs:
 
-        def writer(path: Path, force: bool, source: AudioReader | None) -> AudioWriter:
+        def writer(name: str, force: bool, source: AudioReader | None) -> AudioWriter:
             return outputs.enter_context(
                 AudioWriter(
-                    path,
+                    name,
                     rate,
                     reader.channels,
                     subtype=reader.subtype,
-                    frames=level.samples if level is not None else reader.frames,
+                    frames=samples,
                     force=force,
                     source=source,
                 )
             )
 
-        cleaned_file = writer(target.output, target.force or target.in_place, reader)
+        cleaned_file = writer(job.output, force or in_place, reader)
         # Completed first, as it was opened last: where the output is, the noise is too.
-        noise_file = writer(target.noise, target.force, None) if target.noise else None
-        samples = beyond = 0
+        noise_file = writer(job.noise, force, None) if job.noise is not None else None
+        written = beyond = 0
         blocks = reader.blocks(_BLOCK_SECONDS * rate)
-        for noisy, clean in cleaner.stream(blocks, rate, level, progress):
+        for noisy, clean in cleaner.clean(blocks, rate, level, advancing(progress, samples / rate)):
             mixed = strength.mix(noisy, clean)
             cleaned_file.write(mixed)
             if cleaned_file.clips:
                 beyond += int(np.count_nonzero(np.abs(mixed) > 1.0))
             if noise_file is not None:
                 noise_file.write(noisy - mixed)
-            samples += mixed.shape[1]
-            if level is None:
-                progress(samples / rate, max(samples, reader.frames) / rate)
+            written += mixed.shape[1]
     warnings = [*reader.notices, *cleaned_file.left_out]
     if beyond:
         warnings.append(
-            f"{beyond} samples of {target.output} went beyond full scale and were limited to it: "
+            f"{beyond} samples of {job.output} went beyond full scale and were limited to it: "
             f"if that is audible, turn the recording down before cleaning it"
         )
     return Report(
-        seconds=samples / rate,
+        seconds=written / rate,
         elapsed=time.perf_counter() - started,
         model=cleaner.name,
         device=str(cleaner.device),
-        output=target.output,
+        output=Path(job.output),
         damage=reader.damage,
         warnings=tuple(warnings),
     )
+
+
+def advancing(progress: Progress | None, total: float) -> Advance:
+    """What a cleaner tells its steps: the seconds done so far, of about ``total``, reach a user."""
+    done = 0.0
+
+    def advance(seconds: float) -> None:
+        nonlocal done
+        done += seconds
+        if progress is not None:
+            progress(done, max(done, total))
+
+    return advance

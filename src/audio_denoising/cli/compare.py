@@ -138,7 +138,7 @@ def compare(
     recordings = list(_read(inputs, clean) if inputs else _from_test_list(speech, noise, snr))
     # A checkpoint goes by its file and folder: many are called best.pth.
     titles = ["/".join(Path(name).parts[-2:]) for name in names]
-    loaded = [Denoiser.from_pretrained(name, device) for name in names]
+    loaded = [Denoiser(name, device=device) for name in names]
     denoisers = list(zip(titles, loaded, strict=True))
     comparisons = []
     with console.status("") as status:

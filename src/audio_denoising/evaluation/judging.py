@@ -62,7 +62,7 @@ class Candidate:
         if self.is_peer:
             cleaner = PEERS[self.source].clean
         else:
-            denoiser = Denoiser.from_pretrained(self.source, device="cpu")
+            denoiser = Denoiser(self.source, device="cpu")
             cleaner = lambda noisy, rate: np.asarray(denoiser(noisy, rate))  # noqa: E731
         # Once for nothing: what the first call has to load shows here, and is not timed later.
         cleaner(np.sin(np.arange(SAMPLE_RATE), dtype=np.float32), SAMPLE_RATE)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_denoising.dsp.strength import Strength
+from audio_denoising.cleaning.settings import Strength
 from audio_denoising.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -1,18 +1,50 @@
-"""Cutting into windows and joining again: nothing is lost, nothing shifts, levels add up to one."""
+"""Chunks and windows: laid end to end they are the signal, and the seams leave no trace."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_denoising.dsp.overlap import overlap_add, window_count
-from audio_denoising.dsp.spectrum import SEGMENT
+from audio_denoising.cleaning.windows import (
+    CHUNK_SECONDS,
+    CONTEXT_SECONDS,
+    chunks,
+    overlap_add,
+    window_count,
+)
+from audio_denoising.dsp.spectrum import SAMPLE_RATE, SEGMENT
+
+RATE = 10  # for chunks of little samples
 
 
 def noise(*shape: int) -> torch.Tensor:
     return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def test_chunks_meet_the_grid_of_windows() -> None:
+    assert CHUNK_SECONDS * SAMPLE_RATE % (SEGMENT // 2) == 0
+    assert CONTEXT_SECONDS * SAMPLE_RATE > SEGMENT
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(1, 900) | st.sampled_from([510, 540]), max_size=5))
+def test_chunks_laid_end_to_end_are_the_signal(sizes: list[int]) -> None:
+    signal = np.arange(1, 2 * sum(sizes) + 1, dtype=np.float32).reshape(2, -1)
+    blocks = np.split(signal, np.cumsum(sizes)[:-1], axis=1) if sizes else []
+    context = CONTEXT_SECONDS * RATE
+    position = 0
+    for number, (samples, start, stop) in enumerate(chunks(blocks, RATE)):
+        assert start == (context if number else 0)
+        assert samples.shape[1] <= (CHUNK_SECONDS + 2 * CONTEXT_SECONDS) * RATE
+        first = position - start
+        assert np.array_equal(samples, signal[:, first : first + samples.shape[1]])
+        after = signal.shape[1] - position - (stop - start)
+        assert samples.shape[1] - stop == min(context, after) or after < context
+        position += stop - start
+    assert position == signal.shape[1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -40,18 +72,10 @@ def test_doing_nothing_gives_the_signal_back(
     assert all(n <= batch_size for n in seen)
 
 
-@pytest.mark.parametrize("length", [1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 3 * SEGMENT + 7])
+@pytest.mark.parametrize("length", [1, SEGMENT, SEGMENT + 1, 3 * SEGMENT + 7])
 def test_the_slopes_sum_to_one_up_to_both_ends(length: int) -> None:
     joined = overlap_add(torch.zeros(1, length), torch.ones_like)
     assert torch.allclose(joined, torch.ones(1, length), rtol=0, atol=2e-7)
-
-
-@pytest.mark.parametrize(
-    ("length", "count"),
-    [(0, 0), (1, 1), (100, 1), (101, 2), (150, 2), (151, 3)],
-)
-def test_window_count(length: int, count: int) -> None:
-    assert window_count(length, 100) == count
 
 
 def test_the_end_is_mirrored_not_zeroed() -> None:
@@ -63,22 +87,3 @@ def test_the_end_is_mirrored_not_zeroed() -> None:
 
     overlap_add(torch.tensor([[1.0, 2.0, 3.0]]), keep, size=8)
     assert windows[0].tolist() == [[1, 2, 3, 3, 2, 1, 1, 2]]
-
-
-def test_progress_counts_every_window_once() -> None:
-    calls: list[tuple[int, int]] = []
-    overlap_add(
-        noise(2, 500),
-        lambda w: w,
-        size=100,
-        batch_size=4,
-        progress=lambda d, n: calls.append((d, n)),
-    )
-    assert calls == [(4, 18), (8, 18), (12, 18), (16, 18), (18, 18)]
-
-
-def test_channels_do_not_mix() -> None:
-    signal = torch.cat((torch.zeros(1, 400), noise(1, 400)))
-    joined = overlap_add(signal, lambda w: 2 * w, size=100, batch_size=3)
-    assert float(joined[0].abs().max()) == 0.0
-    assert torch.allclose(joined[1], 2 * signal[1], rtol=1e-6)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from audio_denoising.cleaning import jobs
-from audio_denoising.cleaning.jobs import Job, noise_beside, pending
+from audio_denoising.cleaning import folder
+from audio_denoising.cleaning.folder import noise_beside, pending
+from audio_denoising.cleaning.settings import Job
 from audio_denoising.errors import UserError
 
 
@@ -28,12 +29,12 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def plan(*arguments: Any, **options: Any) -> list[Job]:
     """The jobs of a plan."""
-    return jobs.plan(*arguments, **options).jobs
+    return folder.plan(*arguments, **options)[0]
 
 
 def lines(jobs: list[Job]) -> list[str]:
     """The jobs as text, on any system."""
-    return [f"{job.input.as_posix()} > {job.output.as_posix()}" for job in jobs]
+    return [f"{job.input} > {job.output}".replace(os.sep, "/") for job in jobs]
 
 
 @pytest.mark.usefixtures("tree")
@@ -83,19 +84,19 @@ class TestPlan:
     ) -> None:
         for name in ("a_denoised.wav", "a_noise.wav", "x_denoised.wav", "b_noise.wav"):
             (tree / "talks" / name).touch()
-        planned = jobs.plan([inputs], output)
-        found = [job.input.name for job in planned.jobs]
+        planned, left_out = folder.plan([inputs], output)
+        found = [Path(job.input).name for job in planned]
         # The user's own are called like results, and stand alone.
         expected = ["a.wav", "b.MP3", "b_noise.wav", "x_denoised.wav"]
         assert [name for name in found if name != "notes.txt"] == expected
-        assert len(planned.left_out) == 1
-        assert planned.left_out[0].startswith("a_denoised.wav, a_noise.wav left out: made by an")
+        assert len(left_out) == 1
+        assert left_out[0].startswith("a_denoised.wav, a_noise.wav left out: made by an")
 
     def test_the_folder_of_the_outputs_is_not_cleaned(self, tree: Path) -> None:
         (tree / "talks/out").mkdir()
         (tree / "talks/out/a.wav").touch()
         found = plan(["talks"], "talks/out", recursive=True)
-        assert "talks/out/a.wav" not in [job.input.as_posix() for job in found]
+        assert "talks/out/a.wav" not in [Path(job.input).as_posix() for job in found]
 
     def test_a_folder_that_cannot_be_listed_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         scandir = os.scandir
@@ -107,9 +108,8 @@ class TestPlan:
 
         hidden = "deep"
         monkeypatch.setattr(os, "scandir", closed)
-        planned = jobs.plan(["talks"], recursive=True)
-        assert len(planned.jobs) == 2
-        (told,) = planned.left_out
+        planned, (told,) = folder.plan(["talks"], recursive=True)
+        assert len(planned) == 2
         assert told.endswith("deep left out: it cannot be listed (Permission denied)")
         hidden = "talks"
         with pytest.raises(UserError, match="^talks cannot be listed .Permission denied.: check"):
@@ -117,9 +117,9 @@ class TestPlan:
 
     def test_the_noise_stands_beside_the_output_in_its_format(self) -> None:
         (job,) = plan(["talks/b.MP3"], "out/", save_noise=True)
-        assert job.outputs == (Path("out/b.MP3"), Path("out/b_noise.MP3"))
+        assert job.outputs == (str(Path("out/b.MP3")), str(Path("out/b_noise.MP3")))
         (job,) = plan(["talks/a.wav"], "x.flac", save_noise=True)
-        assert job.outputs == (Path("x.flac"), Path("x_noise.flac"))
+        assert job.outputs == ("x.flac", "x_noise.flac")
         assert noise_beside(Path("talks/a_denoised.wav")) == Path("talks/a_noise.wav")
         assert noise_beside(Path("talks/film.mp4")) == Path("talks/film_noise.wav")
 
@@ -166,11 +166,11 @@ class TestPlan:
 def test_what_exists_is_refused_skipped_or_replaced(tree: Path) -> None:
     jobs = plan(["talks"], save_noise=True)
     assert pending(jobs) == jobs
-    jobs[0].output.touch()
+    Path(jobs[0].output).touch()
     with pytest.raises(UserError, match="a_denoised.wav exists already.*--skip-existing.*--force"):
         pending(jobs)
     assert pending(jobs, skip_existing=True) == jobs  # the noise is missing yet
-    jobs[0].outputs[1].touch()
+    Path(jobs[0].outputs[1]).touch()
     with pytest.raises(UserError, match="and 1 more outputs exist already"):
         pending(jobs)
     assert pending(jobs, skip_existing=True) == jobs[1:]

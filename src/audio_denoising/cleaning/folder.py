@@ -8,48 +8,16 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TypeVar
 
+from audio_denoising.cleaning.settings import Job
 from audio_denoising.errors import UserError
 from audio_denoising.files import exists, is_folder, real, refuse_address, same_file
 from audio_denoising.media.formats import CONTAINERS, MEDIA_EXTENSIONS, default_output
 
 _DENOISED, _NOISE = "_denoised", "_noise"  # how the names of results end
-
-
-@dataclass(frozen=True)
-class Job:
-    """One recording to clean.
-
-    Attributes:
-        input: the recording.
-        output: its cleaned form.
-        noise: what was taken out, if that is wanted.
-    """
-
-    input: Path
-    output: Path
-    noise: Path | None = None
-
-    @property
-    def outputs(self) -> tuple[Path, ...]:
-        """All files it writes."""
-        return (self.output,) if self.noise is None else (self.output, self.noise)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What there is to clean.
-
-    Attributes:
-        jobs: in the order of the inputs.
-        left_out: sentences on what was found and is not cleaned.
-    """
-
-    jobs: list[Job]
-    left_out: tuple[str, ...] = ()
+_Path = TypeVar("_Path", bound=PurePath)
 
 
 def plan(
@@ -59,7 +27,7 @@ def plan(
     recursive: bool = False,
     in_place: bool = False,
     save_noise: bool = False,
-) -> Plan:
+) -> tuple[list[Job], list[str]]:
     """Lists the recordings behind ``inputs``, in their order, each with its outputs.
 
     Args:
@@ -71,34 +39,35 @@ def plan(
         in_place: each output is its input.
         save_noise: what is taken out goes beside the output, see `noise_beside`.
 
+    Returns:
+        The jobs, and sentences on what was found and is not cleaned.
+
     Raises:
         UserError: there is nothing to clean, two inputs lead to one output, or the options exclude
             each other.
     """
     if in_place and output is not None:
         raise UserError("--in-place replaces the inputs: leave out --output")
-    _refuse_addresses([*inputs, output or ""])
+    for name in (*inputs, output or ""):
+        _refuse_address(name)
     folder = _output_folder(inputs, output)
-    if output is None and not in_place:
-        _refuse_a_second_name(inputs)
-    jobs = []
-    seen: set[Path] = set()
+    last = inputs[-1]
+    several = len(inputs) > 1 and output is None and not in_place
+    if several and not exists(Path(last)) and not _is_pattern(last):
+        # Other programs take `in.wav out.wav` for an input and its output.
+        raise UserError(f"{last} does not exist: did you mean -o {last}, to write it?")
+    jobs: dict[Path, Job] = {}  # a file may be named twice, or by two patterns
     left_out: list[str] = []
     for path, below in _found(inputs, recursive, folder, left_out):
-        if path in seen:  # named twice, or by two patterns
-            continue
-        seen.add(path)
         if in_place:
             target = path
         elif folder is not None:
             target = folder / below.with_suffix(output_suffix(path))
         else:
             target = Path(output) if output is not None else default_output(path)
-        jobs.append(Job(path, target, noise_beside(target) if save_noise else None))
-    if not jobs:
-        raise UserError(f"there is nothing to clean in {', '.join(map(str, inputs))}")
-    _refuse_collisions(jobs)
-    return Plan(jobs, tuple(left_out))
+        noise = str(noise_beside(target)) if save_noise else None
+        jobs.setdefault(path, Job(str(path), str(target), noise))
+    return checked(list(jobs.values()), inputs), left_out
 
 
 def pending(jobs: Sequence[Job], *, force: bool = False, skip_existing: bool = False) -> list[Job]:
@@ -113,29 +82,52 @@ def pending(jobs: Sequence[Job], *, force: bool = False, skip_existing: bool = F
     Raises:
         UserError: outputs exist, and neither is given.
     """
-    if force:
-        return list(jobs)
-    if skip_existing:
-        return [job for job in jobs if not all(map(exists, job.outputs))]
-    inputs = {job.input for job in jobs}  # of a job in place, the output is there of course
-    existing = [path for job in jobs for path in job.outputs if exists(path)]
-    existing = [path for path in existing if path not in inputs]
-    if existing and len(jobs) > 1:
-        more = f" and {len(existing) - 1} more outputs exist" if existing[1:] else " exists"
-        raise UserError(
-            f"{existing[0]}{more} already: leave what exists with --skip-existing, or replace it "
-            f"by --force"
-        )
+    if skip_existing and not force:
+        return [job for job in jobs if not all(exists(Path(path)) for path in job.outputs)]
+    if not force and len(jobs) > 1:
+        inputs = {job.input for job in jobs}  # of a job in place, the output is there of course
+        outputs = [path for job in jobs for path in job.outputs if path not in inputs]
+        existing = [path for path in outputs if exists(Path(path))]
+        if existing:
+            more = f" and {len(existing) - 1} more outputs exist" if existing[1:] else " exists"
+            raise UserError(
+                f"{existing[0]}{more} already: leave what exists with --skip-existing, or replace "
+                f"it by --force"
+            )
     return list(jobs)
+
+
+def checked(jobs: list[Job], inputs: Sequence[str]) -> list[Job]:
+    """The jobs: some, none of which writes what another writes or reads.
+
+    Raises:
+        UserError: it does, or there are none.
+    """
+    if not jobs:
+        raise UserError(f"there is nothing to clean in {', '.join(inputs)}")
+    writers: dict[Path, Job] = {}
+    for job in jobs:
+        for path in job.outputs:
+            other = writers.setdefault(real(Path(path)), job)
+            if other is not job:
+                raise UserError(
+                    f"{other.input} and {job.input} both lead to {path}: clean them one by one, "
+                    f"or into a folder of their own with -o FOLDER"
+                )
+    for job in jobs:
+        writer = writers.get(real(Path(job.input)), job)
+        if writer is not job:
+            raise UserError(
+                f"the output of {writer.input} would be {job.input}, which is an input itself: "
+                f"choose a folder for the outputs with -o FOLDER"
+            )
+    return jobs
 
 
 def output_suffix(path: PurePath) -> str:
     """The ending of an output that is called like its input: its own, if it can be written."""
     known = path.suffix.lower() in CONTAINERS
     return path.suffix if known else default_output(path.name).suffix
-
-
-_Path = TypeVar("_Path", bound=PurePath)
 
 
 def noise_beside(output: _Path) -> _Path:
@@ -148,11 +140,11 @@ def noise_beside(output: _Path) -> _Path:
     return output.with_name(f"{name}{_NOISE}{output.suffix if sound else '.wav'}")
 
 
-def results(recordings: Sequence[_Path]) -> list[_Path]:
+def earlier_results(recordings: Sequence[_Path], left_out: list[str]) -> set[_Path]:
     """Those among some recordings that an earlier run made of others among them.
 
     A name alone tells nothing: a user has a ``street_noise.wav``, too. ``X_denoised`` is a result
-    where ``X`` stands beside it, ``X_noise`` where both do.
+    where ``X`` stands beside it, ``X_noise`` where both do. A sentence on them joins ``left_out``.
     """
     stems = {(path.parent, path.stem) for path in recordings}
 
@@ -163,16 +155,23 @@ def results(recordings: Sequence[_Path]) -> list[_Path]:
                 return all((path.parent, f"{name}{other}") in stems for other in others)
         return False
 
-    return [path for path in recordings if is_result(path)]
+    made = sorted(filter(is_result, recordings))
+    if made:
+        names = ", ".join(path.name for path in made[:3])
+        more = f" and {len(made) - 3} more" if made[3:] else ""
+        left_out.append(
+            f"{names}{more} left out: made by an earlier run from the recordings beside"
+        )
+    return set(made)
 
 
-def told(results: Sequence[PurePath]) -> list[str]:
-    """The sentence on results of an earlier run that are not cleaned again, if there are any."""
-    if not results:
-        return []
-    names = ", ".join(path.name for path in results[:3])
-    more = f" and {len(results) - 3} more" if results[3:] else ""
-    return [f"{names}{more} left out: made by an earlier run from the recordings beside"]
+def _refuse_address(name: str) -> None:
+    try:
+        refuse_address(name)
+    except UserError as error:
+        if name.startswith(("http:", "https:", "ftp:")):
+            raise
+        raise UserError(f"{error}, or clean it where it is, with --ray local") from error
 
 
 def _output_folder(inputs: Sequence[str], output: str | None) -> Path | None:
@@ -195,23 +194,6 @@ def _output_folder(inputs: Sequence[str], output: str | None) -> Path | None:
     return path
 
 
-def _refuse_addresses(names: Sequence[str]) -> None:
-    for name in names:
-        try:
-            refuse_address(name)
-        except UserError as error:
-            if name.startswith(("http:", "https:", "ftp:")):
-                raise
-            raise UserError(f"{error}, or clean it where it is, with --ray local") from error
-
-
-def _refuse_a_second_name(inputs: Sequence[str]) -> None:
-    """Refuses ``in.wav out.wav``, which other programs take for an input and its output."""
-    last = inputs[-1]
-    if len(inputs) > 1 and not exists(Path(last)) and not _is_pattern(last):
-        raise UserError(f"{last} does not exist: did you mean -o {last}, to write it?")
-
-
 def _found(
     inputs: Sequence[str], recursive: bool, folder: Path | None, left_out: list[str]
 ) -> Iterator[tuple[Path, Path]]:
@@ -225,12 +207,13 @@ def _found(
             matches = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207
             if not matches:
                 raise UserError(f"no file fits {name}: check the pattern and the folder")
-            root, found = _fixed_part(name), [match for match in matches if match.is_file()]
+            parts = Path(name).parts
+            fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+            root, found = Path(*parts[:fixed]), [match for match in matches if match.is_file()]
         else:
             yield path, Path(path.name)  # missing ones, too: they fail in their turn
             continue
-        made = set(results(found))
-        left_out += told(sorted(made))
+        made = earlier_results(found, left_out)
         yield from ((each, each.relative_to(root)) for each in found if each not in made)
 
 
@@ -262,33 +245,3 @@ def _in_folder(root: Path, recursive: bool, folder: Path | None, left_out: list[
 def _is_pattern(name: str) -> bool:
     """Whether a name is a pattern: it has a wildcard, and no file is called so."""
     return glob.has_magic(name) and not exists(Path(name))
-
-
-def _fixed_part(pattern: str) -> Path:
-    """The folder that a pattern starts with, before its first wildcard."""
-    fixed = []
-    for part in Path(pattern).parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    return Path(*fixed)
-
-
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    """No file may be written twice, or be written while it is another's input."""
-    writers: dict[Path, Job] = {}
-    for job in jobs:
-        for path in job.outputs:
-            other = writers.setdefault(real(path), job)
-            if other is not job:
-                raise UserError(
-                    f"{other.input} and {job.input} both lead to {path}: clean them one by one, "
-                    f"or into a folder of their own with -o FOLDER"
-                )
-    for job in jobs:
-        reader = writers.get(real(job.input))
-        if reader is not None and reader is not job:
-            raise UserError(
-                f"the output of {reader.input} would be {job.input}, which is an input itself: "
-                f"choose a folder for the outputs with -o FOLDER"
-            )
