@@ -1,0 +1,96 @@
+"""The page as files: what stands in `page/`, and the network's weights in the form a browser reads.
+
+A weights file is a 32-bit length, a JSON text of that length that describes the network as a tree
+of layers, and then all weights as 16-bit floats, little-endian. Normalisations are folded into the
+layers before them (`nn.folded`), so a browser has neither to know them nor to compute them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from operator import methodcaller
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from audio_denoising.errors import UserError
+from audio_denoising.files import save_whole
+from audio_denoising.models.checkpoint import build_model, load_checkpoint
+from audio_denoising.models.shipped import locate
+from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
+from audio_denoising.nn import Module
+from audio_denoising.nn.batch_norm import folded
+from audio_denoising.nn.module import Parameter
+
+WEIGHTS = "weights.bin"
+
+
+def page_files() -> dict[str, bytes]:
+    """The files of the page by name, without the weights."""
+    folder = files(__package__).joinpath("page")
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
+
+
+def weights_file(model: str | Path = "v5") -> bytes:
+    """The weights of a causal network, as the page reads them.
+
+    Args:
+        model: a version that ships, or a checkpoint file.
+
+    Raises:
+        UserError: there is no such model, or it is one that a browser does not run.
+    """
+    checkpoint = load_checkpoint(locate(model))
+    if VERSIONS[checkpoint.version].hears != COMPRESSED_SPECTRUM:
+        raise UserError(
+            f"a browser does not run {checkpoint.version}, which is too large for it: choose v5, "
+            f"or a checkpoint of it"
+        )
+    network = build_model(checkpoint, "cpu")
+    assert isinstance(network, Module)
+    weights: list[torch.Tensor] = []
+    tree = _tree(folded(network), weights)
+    header = json.dumps({"name": f"{checkpoint.version}-{checkpoint.size}", "network": tree})
+    header += " " * (len(header.encode()) % 2)  # so that the numbers begin at an even byte
+    values = torch.cat([weight.flatten() for weight in weights]).half().numpy().astype("<f2")
+    text = header.encode()
+    return len(text).to_bytes(4, "little") + text + values.tobytes()
+
+
+def _tree(layer: Module, weights: list[torch.Tensor]) -> dict[str, Any]:
+    """A layer as plain values: its kind, the layers in it, and the shapes of its weights in turn.
+
+    The weights themselves are added to the list.
+    """
+
+    def members() -> Iterator[tuple[str, Any]]:
+        for name, held in layer.members():
+            if isinstance(held, Module):
+                yield name, _tree(held, weights)
+            elif isinstance(held, Parameter):
+                weights.append(held.data)
+                yield name, list(held.data.shape)
+
+    kind = type(layer).__name__.removeprefix("_").removesuffix("InPlace")
+    return {"kind": kind, **dict(members())}
+
+
+def write_page(folder: Path, model: str | Path = "v5") -> list[Path]:
+    """Writes the page and the weights into a folder, to be put on any web server.
+
+    Files of the same name there are replaced; nothing else is touched.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: the model is none for a browser, or the folder cannot be written.
+    """
+    contents = {**page_files(), WEIGHTS: weights_file(model)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        save_whole(folder / name, methodcaller("write_bytes", content))
+    return [folder / name for name in contents]
