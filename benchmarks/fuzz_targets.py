@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 # Here, so that a process has loaded them before the first file, whose limits they would count in.
-import audio_denoising.media.mux  # noqa: F401
+import audio_denoising.media.ffmpeg_writing  # noqa: F401
 from audio_denoising.cleaning.denoiser import Denoiser
-from audio_denoising.media.formats import CONTAINERS
+from audio_denoising.media.about import read_about
+from audio_denoising.media.formats import CONTAINERS, default_output
 from audio_denoising.media.reading import AudioReader
-from audio_denoising.media.writing import default_output
 from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, unet_torch  # noqa: F401
 from audio_denoising.models.checkpoint import build_model, export, load_checkpoint
 
@@ -34,7 +34,7 @@ def clean_media(path: Path) -> None:
     finally:
         output.unlink(missing_ok=True)
     with AudioReader(path) as reader:
-        assert isinstance(reader.about.tags, dict)
+        assert isinstance(read_about(reader.path).tags, dict)
         for _ in reader.blocks(_BLOCK):
             pass
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from audio_denoising.media.about import carry_chunks, read_about
 from audio_denoising.media.reading import AudioReader
-from audio_denoising.media.riff import carry
 from audio_denoising.media.writing import AudioWriter
 
 RATE = 48_000
@@ -95,8 +95,7 @@ def test_marks_become_chapters_and_chapters_marks(tmp_path: Path) -> None:
     assert any("iXML" in line for line in named)
     assert not any("marks" in line or "chapters" in line for line in named)
     pass_on(between, target)
-    with AudioReader(target) as reader:
-        assert reader.about.chapters == ((4_000 / RATE, "Intro"), (20_000 / RATE, "End"))
+    assert read_about(target).chapters == ((4_000 / RATE, "Intro"), (20_000 / RATE, "End"))
 
 
 def test_the_marks_of_an_aiff_go_over(tmp_path: Path) -> None:
@@ -129,7 +128,7 @@ def test_a_size_beyond_all_measure_is_no_matter(tmp_path: Path, size: int) -> No
     told = struct.pack("<Q", SOUND.nbytes)
     path.write_bytes(path.read_bytes().replace(told, struct.pack("<Q", size)))
     soundfile.write(tmp_path / "out.wav", SOUND, RATE)
-    assert carry(path, tmp_path / "out.wav", [(2**40, "late"), (-1, "early")]) == []
+    assert carry_chunks(path, tmp_path / "out.wav", [(2**40, "late"), (-1, "early")]) == []
     assert np.array_equal(soundfile.read(tmp_path / "out.wav", dtype="int16")[0], SOUND)
 
 
@@ -147,8 +146,7 @@ def test_what_cannot_be_kept_is_named(tmp_path: Path, name: str) -> None:
         pytest.skip("needs the ffmpeg command")
     subprocess.run([*command, "-c:a", "flac", str(tmp_path / "in.mka")], check=True)
     named = " ".join(pass_on(tmp_path / "in.mka", tmp_path / name))
-    with AudioReader(tmp_path / "in.mka") as first, AudioReader(tmp_path / name) as second:
-        wanted, kept = first.about, second.about
+    wanted, kept = read_about(tmp_path / "in.mka"), read_about(tmp_path / name)
     assert len(wanted.chapters) == 2 and wanted.tags.keys() >= {"title", "mood"}
     assert ("chapters" in named) == (not kept.chapters)
     assert bool(kept.chapters) == (name in ("out.ogg", "out.opus", "out.mp3"))

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from audio_denoising.media.opening import read_about
+from audio_denoising.media.about import read_about
 from audio_denoising.media.reading import AudioReader, read_audio
 from audio_denoising.media.writing import AudioWriter
 

@@ -1,1 +1,11 @@
-"""Sound and video files: reading them in blocks and writing them whole or not at all."""
+"""Sound and video files: reading them in blocks and writing them whole or not at all.
+
+libsndfile reads what is not compressed, and writes plain WAV; FFmpeg, through PyAV, does the rest,
+and keeps what a file holds beside its sound.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]
+"""Sound as ``(channels, samples)`` with full scale at 1; of one channel also ``(samples,)``."""

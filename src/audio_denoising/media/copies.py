@@ -21,8 +21,8 @@ from av.bitstream import BitStreamFilterContext
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
+from audio_denoising.media.ffmpeg_reading import ERRORS, open_media
 from audio_denoising.media.formats import CannotHoldError, Container
-from audio_denoising.media.opening import ERRORS, open_media
 from audio_denoising.media.timeline import Mark, steady_packets
 
 if TYPE_CHECKING:
@@ -141,9 +141,8 @@ class Copies:
             self._waiting = next(self._packets, None)
 
     def close(self) -> None:
-        """Close the source."""
+        """Read no more of the source."""
         self._reader.close()
-        self._source.close()
 
     def _read(self) -> Generator[Packet, None, None]:
         """The packets to copy, in the order of the source; a truncated one ends early."""

@@ -1,7 +1,7 @@
 """The files that can be written: which container and codec stand behind each extension.
 
 FFmpeg (through PyAV) writes them, with tags, cover pictures and the order of the loudspeakers;
-libsndfile only Vorbis, whose encoder FFmpeg's wheels lack.
+libsndfile a WAV that has nothing of these, and Vorbis, whose encoder FFmpeg's wheels lack.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def default_output(path: str | Path) -> Path:
     extension = path.suffix.lower()
     if extension in _OTHER_VIDEO.split():
         # Here, not above: FFmpeg's libraries take a moment to load.
-        from audio_denoising.media.opening import is_sound_alone
+        from audio_denoising.media.ffmpeg_reading import is_sound_alone
 
         chosen = ".wav" if is_sound_alone(path) else ".mkv"
     elif extension in CONTAINERS and CONTAINERS[extension].video and extension != ".mka":

@@ -6,35 +6,34 @@ with the sound track of videos.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_denoising.errors import UserError
 from audio_denoising.files import require_file
-from audio_denoising.media import sndfile
-from audio_denoising.media.joined import is_followed
+from audio_denoising.media import Samples, sndfile
 from audio_denoising.media.sndfile import SndfileDecoder
 
 if TYPE_CHECKING:
-    from audio_denoising.media.media import MediaDecoder
-    from audio_denoising.media.opening import About
-
-Samples = npt.NDArray[np.float32]
+    from audio_denoising.media.ffmpeg_reading import MediaDecoder
 
 # Samples in a second over all channels: memory goes by them, and a header can tell anything.
 # 64 channels at 48 kHz are three million, eight at 384 kHz as well.
 _MOST_SAMPLES = 1 << 22
-_UNREAD = 0.1  # of a file: less is an index, or attachments
-_UNHEARD = 0.01  # seconds of gaps that are not worth a word
 _SHORT = 0.25  # seconds: less may be a difference in counting
 _FFMPEG_ALONE = (".mp3", ".flac")  # libsndfile need not be tried
 _LOUDEST = 1e10  # samples that an integer's full scale of 2^31 was taken for 1 stay below it
+_RIFF: dict[bytes, Literal["little", "big"]]
+_RIFF = {b"RIFF": "little", b"RF64": "little", b"FORM": "big"}
+# How AU, CAF, TTA and ASF begin -> so many bytes are the same at the beginning of the next.
+_HEADS = {b".snd": 8, b"caff": 8, b"TTA1": 8, b"\x30\x26\xb2\x75": 16}
+_MP4_HEAD = 12  # bytes: the size of the first box, ftyp and the brand
 
 
 class AudioReader:
@@ -51,6 +50,7 @@ class AudioReader:
         subtype: sample format in libsndfile's words, such as ``PCM_24``, ``VORBIS`` or ``AAC``.
         layout: FFmpeg's name for the order of the channels, such as ``5.1``; empty where not known.
         bit_rate: bits in a second of the compressed sound, 0 where not known.
+        plain: there is nothing in the file but its sound: no tags, marks, picture.
         start: time stamp in seconds of the first sample, for a sound track that starts later than
             the picture.
         track: number of the stream that is read, among all of a file that FFmpeg reads.
@@ -73,28 +73,17 @@ class AudioReader:
         self.notices: tuple[str, ...] = ()
         self._salvage = salvage
         require_file(path)
-        self._decoder = _open(self.path)
-        self.rate = self._decoder.rate
-        self.channels = self._decoder.channels
+        decoder = self._decoder = _open(self.path)
+        self.rate, self.channels, self.frames = decoder.rate, decoder.channels, decoder.frames
+        self.subtype, self.layout = decoder.subtype, decoder.layout
+        self.bit_rate, self.plain = decoder.bit_rate, decoder.plain
+        self.start, self.track = decoder.start, decoder.track
         if self.channels > 1 and self.rate * self.channels > _MOST_SAMPLES:
             self.close()
             raise UserError(
                 f"{self.path} tells of {self.channels} channels at {self.rate} Hz, more than can "
                 f"be cleaned at once: split its channels, or convert it to a lower sample rate"
             )
-        self.subtype = self._decoder.subtype
-        self.frames = self._decoder.frames
-        self.layout = self._decoder.layout
-        self.bit_rate = self._decoder.bit_rate
-        self.start = self._decoder.start
-        self.track = self._decoder.track
-
-    @cached_property
-    def about(self) -> About:
-        """Tags, chapters and the like."""
-        from audio_denoising.media.opening import read_about
-
-        return read_about(self.path)
 
     def blocks(self, size: int) -> Iterator[Samples]:
         """Read on to the end of the file in blocks of ``size`` samples, the last one shorter.
@@ -160,34 +149,18 @@ class AudioReader:
 
     def _missing(self, seconds: float) -> Iterator[str]:
         """What the file told of and did not hold, which need not be damage."""
-        decoder = self._decoder
-        if followed := is_followed(self.path):
+        if _is_followed(self.path):
             yield (
                 f"{self.path} holds a second recording behind the first, which is not read: split "
                 f"the file, and clean them one by one"
             )
-        if decoder.passed_over:
+        told = self._decoder.told
+        if seconds < told - _SHORT:
             yield (
-                f"{self.path} has a sound track that cannot be decoded here: the next one was "
-                f"cleaned in its place"
-            )
-        if seconds < decoder.told - _SHORT:
-            yield (
-                f"{self.path} ends after {seconds:.2f} s, though it tells of {decoder.told:.2f} s: "
+                f"{self.path} ends after {seconds:.2f} s, though it tells of {told:.2f} s: "
                 f"if that is too early, copy or download it again"
             )
-        if isinstance(decoder, SndfileDecoder):
-            return
-        if decoder.unread > _UNREAD and not followed:
-            yield (
-                f"the last {100 * decoder.unread:.0f} % of {self.path} cannot be read: if it was "
-                f"joined from several recordings, clean them one by one"
-            )
-        if decoder.silence > _UNHEARD * self.rate:
-            yield (
-                f"{self.path} has gaps of {decoder.silence / self.rate:.2f} s in all, the first "
-                f"after {decoder.first_gap:.2f} s: they are filled with silence"
-            )
+        yield from self._decoder.notices()
 
     def _not_numbers(self, done: int, piece: Samples) -> UserError:
         first = done + int(np.argmin(_sensible(piece).all(axis=0)))
@@ -227,14 +200,14 @@ def _open(path: Path) -> SndfileDecoder | MediaDecoder:
             decoder.close()
             empty = decoder.empty
     # Here, not above: FFmpeg's libraries take a moment to load, and most files do not need them.
-    from audio_denoising.media import media, opening
+    from audio_denoising.media import ffmpeg_reading
 
     try:
         # A recorder that lost power leaves a header that tells of no samples, though they follow.
-        return media.MediaDecoder(path)
-    except opening.NoSoundTrackError as error:
+        return ffmpeg_reading.MediaDecoder(path)
+    except ffmpeg_reading.NoSoundTrackError as error:
         raise UserError(f"{path} has no sound track: give a recording with sound") from error
-    except opening.ERRORS as error:
+    except ffmpeg_reading.ERRORS as error:
         if empty:
             raise UserError(f"{path} holds no samples: record or export it again") from error
         raise UserError(
@@ -246,3 +219,25 @@ def _open(path: Path) -> SndfileDecoder | MediaDecoder:
 def _sensible(piece: Samples) -> npt.NDArray[np.bool_]:
     """Which samples are numbers, of a size that a recording can have."""
     return np.abs(piece) < _LOUDEST
+
+
+def _is_followed(path: Path) -> bool:
+    """Whether another file begins where this one should end.
+
+    Most kinds of files are read to the end, whatever they are joined from. Those whose header tells
+    where everything is are not, and players stop at the first as well.
+    """
+    with path.open("rb") as file:
+        head = file.read(16)
+        if order := _RIFF.get(head[:4]):
+            size = int.from_bytes(head[4:8], order)
+            file.seek(8 + size + size % 2)
+            return file.read(4) in _RIFF
+        mp4 = head[4:8] == b"ftyp"
+        length = _MP4_HEAD if mp4 else _HEADS.get(head[:4], 0)
+        if not length:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            again = data.find(head[:length], length)
+            # Fragments of a broadcast may each have a head of their own; they are read.
+            return again > 0 and not (mp4 and data.find(b"moof") >= 0)

@@ -1,4 +1,4 @@
-"""libsndfile behind the reader and the writer: it reads WAV, AIFF and more, and writes Vorbis."""
+"""libsndfile behind reader and writer: it reads WAV, AIFF and more, and writes WAV and Vorbis."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
-Samples = npt.NDArray[np.float32]
+from audio_denoising.media import Samples
 
 ERRORS = (soundfile.SoundFileError, OSError, TypeError, ValueError)
 """What opening a file raises. TypeError: headerless .raw, which soundfile opens only with its rate
@@ -27,6 +26,10 @@ _FEW_PAGES = 4  # three of them for the header
 _PIECE = 16_384  # of a piece that fails to decode nothing is left, so pieces are short
 _TOLD = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _MASK = re.compile(r"^ *Channel Mask *: 0x([0-9A-F]+)", re.MULTILINE)
+# What libsndfile notes of a WAV that holds nothing beside its sound: no tags, marks, time code.
+_PLAIN = re.compile(
+    r"File : .*\nLength : \d+\nRIFF : .*\nWAVE\n(?:(?:fmt |fact|data|PEAK) : .*\n(?:  .*\n)*)+End\n"
+)
 # By the bits of the mask, from the lowest.
 _SPEAKERS = ["FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"]
 _SPEAKERS += ["TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR"]
@@ -39,6 +42,8 @@ _ORDER = {
     7: [0, 2, 1, 5, 6, 4, 3],
     8: [0, 2, 1, 6, 7, 4, 5, 3],
 }
+INTEGER_BITS = {"PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+"""The sample formats of a WAV that libsndfile writes; in others it keeps the time of writing."""
 
 
 class SndfileDecoder:
@@ -54,7 +59,7 @@ class SndfileDecoder:
     """
 
     track: int | None = None
-    passed_over = 0
+    start = 0.0
 
     def __init__(self, path: Path) -> None:
         self._file = soundfile.SoundFile(_name(path))
@@ -67,9 +72,10 @@ class SndfileDecoder:
         self.empty = frames == 0
         self.frames = frames if frames < _UNKNOWN_LENGTH else 0
         self.damaged_at: int | None = None
-        self.told = _told_frames(self._file.extra_info, self.frames) / self.rate
-        self.start = 0.0
-        self.layout = _layout(self._file.extra_info, self.channels)
+        log = self._file.extra_info
+        self.told = _told_frames(log, self.frames) / self.rate
+        self.layout = _layout(log, self.channels)
+        self.plain = _PLAIN.fullmatch(log) is not None
         self.bit_rate = int(8 * path.stat().st_size * self.rate / self.frames) if self.frames else 0
 
     def _fits_one_page(self, path: Path) -> bool:
@@ -93,9 +99,70 @@ class SndfileDecoder:
         if done == 0:
             self.damaged_at = done
 
+    def notices(self) -> tuple[str, ...]:
+        """What need not be damage: nothing that libsndfile would know of."""
+        return ()
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class SndfileEncoder:
+    """A WAV of integers, or Vorbis in Ogg, that libsndfile writes.
+
+    Args:
+        path: where to write.
+        rate: sample rate in Hz.
+        channels: number of channels.
+        subtype: ``VORBIS``, or one of ``INTEGER_BITS``.
+
+    Raises:
+        ERRORS: the format cannot hold this rate or number of channels.
+    """
+
+    left_out: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, rate: int, channels: int, subtype: str) -> None:
+        self.subtype = subtype
+        container = "OGG" if subtype == "VORBIS" else "WAV"
+        name = _name(path)
+        self._file = soundfile.SoundFile(name, "w", rate, channels, subtype, format=container)
+        self._order = _ORDER.get(channels, list(range(channels)))
+
+    def write(self, samples: Samples) -> None:
+        """Append samples ``(channels, n)``; OSError where they cannot be written."""
+        if self.subtype in INTEGER_BITS:
+            raw = _integers(samples, INTEGER_BITS[self.subtype])
+        else:
+            raw = samples[self._order]
+        try:
+            self._file.write(np.ascontiguousarray(raw.T))
+        except (soundfile.SoundFileError, AssertionError) as error:
+            # AssertionError: how soundfile reports that fewer samples were written than given.
+            raise OSError from error
+
+    def close(self) -> None:
+        """Complete the file; OSError where it cannot be written."""
+        try:
+            self._file.close()
+        except soundfile.SoundFileError as error:
+            raise OSError from error
+
+    def abort(self) -> None:
+        """Close a file that will be thrown away."""
+        with suppress(OSError):
+            self.close()
+
+
+def _integers(samples: Samples, bits: int) -> np.ndarray:
+    """Rounded and clipped, never wrapped, in the upper ``bits`` of 32: libsndfile takes those.
+
+    Its own way from floats would take full scale for one less, and change what was only read.
+    """
+    scale = 2.0 ** (bits - 1)
+    whole = np.clip(np.rint(samples.astype(np.float64) * scale), -scale, scale - 1)
+    return whole.astype(np.int32) << (32 - bits)
 
 
 def _told_frames(log: str, found: int) -> float:
@@ -118,42 +185,6 @@ def _layout(log: str, channels: int) -> str:
     mask = int(told[1], 16) if told is not None else 0
     speakers = [name for bit, name in enumerate(_SPEAKERS) if mask >> bit & 1]
     return "+".join(speakers) if len(speakers) == channels > 2 else ""
-
-
-class VorbisEncoder:
-    """An Ogg file with Vorbis, which libsndfile encodes.
-
-    Raises:
-        ERRORS: Vorbis cannot hold this rate or number of channels.
-    """
-
-    left_out: tuple[str, ...] = ()
-    subtype = "VORBIS"
-
-    def __init__(self, path: Path, rate: int, channels: int) -> None:
-        name = _name(path)
-        self._file = soundfile.SoundFile(name, "w", rate, channels, "VORBIS", format="OGG")
-        self._order = _ORDER.get(channels, list(range(channels)))
-
-    def write(self, samples: Samples) -> None:
-        """Append samples ``(channels, n)``; OSError where they cannot be written."""
-        try:
-            self._file.write(np.ascontiguousarray(samples[self._order].T))
-        except (soundfile.SoundFileError, AssertionError) as error:
-            # AssertionError: how soundfile reports that fewer samples were written than given.
-            raise OSError from error
-
-    def close(self) -> None:
-        """Complete the file; OSError where it cannot be written."""
-        try:
-            self._file.close()
-        except soundfile.SoundFileError as error:
-            raise OSError from error
-
-    def abort(self) -> None:
-        """Close a file that will be thrown away."""
-        with suppress(OSError):
-            self.close()
 
 
 def _name(path: Path) -> str | bytes:

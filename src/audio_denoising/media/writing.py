@@ -12,23 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from audio_denoising.errors import UserError
 from audio_denoising.files import require_free, whole_file
+from audio_denoising.media import Samples
 from audio_denoising.media.formats import LIBSNDFILE, CannotHoldError, choose_format, container_of
-from audio_denoising.media.formats import default_output as default_output
-from audio_denoising.media.riff import called, carry
-from audio_denoising.media.sndfile import ERRORS as _REFUSED
-from audio_denoising.media.sndfile import VorbisEncoder
+from audio_denoising.media.sndfile import ERRORS, INTEGER_BITS, SndfileEncoder
 
 if TYPE_CHECKING:
-    from audio_denoising.media.mux import MediaEncoder
-    from audio_denoising.media.opening import About
+    from audio_denoising.media.ffmpeg_writing import MediaEncoder
     from audio_denoising.media.reading import AudioReader
-
-Samples = npt.NDArray[np.float32]
 
 _SURELY_SHORT = 1 << 25  # samples over all channels
 
@@ -51,6 +43,8 @@ class AudioWriter:
     Attributes:
         subtype: the sample format that is written.
         clips: samples beyond full scale do not survive; only the floating-point formats keep them.
+        left_out: a sentence for all that goes with the source's sound and that the output cannot
+            hold, once the file is complete.
 
     Raises:
         UserError: the file exists and ``force`` is not given, the folder cannot be written to, the
@@ -71,22 +65,22 @@ class AudioWriter:
     ) -> None:
         self.path = Path(path)
         self._force, self._source, self._rate = force, source, rate
-        self._lost: tuple[str, ...] = ()
+        self.left_out: tuple[str, ...] = ()
         check_output(self.path, force=force)
         container, chosen = choose_format(self.path, subtype, frames * channels)
+        self._whole = ExitStack()
         try:
             # libsndfile takes a refused folder and a refused format for the same error.
-            self._whole = ExitStack()
             self._temporary = self._whole.enter_context(whole_file(self.path))
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            self._encoder = self._open(container, chosen, rate, channels, frames, source)
+            self._encoder = self._open(container, chosen, rate, channels, frames)
         except BaseException as error:
             self._whole.__exit__(type(error), error, error.__traceback__)
             if isinstance(error, CannotHoldError):
                 raise self._too_much(error) from error
-            if isinstance(error, _REFUSED) and not isinstance(error, UserError):
+            if isinstance(error, ERRORS):
                 raise UserError(
                     f"{self.path} cannot hold {channels} channel(s) at {rate} Hz as {container} "
                     f"{chosen}: choose a .wav name instead"
@@ -94,14 +88,6 @@ class AudioWriter:
             raise
         self.subtype = self._encoder.subtype
         self.clips = self.subtype not in ("FLOAT", "DOUBLE")
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """A sentence for all that goes with the source's sound and that the output cannot hold.
-
-        Of tags, chapters and the like it is known when the file is complete.
-        """
-        return (*self._encoder.left_out, *self._lost)
 
     def write(self, samples: Samples) -> None:
         """Append samples ``(channels, n)``, full scale at 1.
@@ -132,8 +118,12 @@ class AudioWriter:
         try:
             with self._whole:
                 self._encoder.close()
-                if self._source is not None:
-                    self._lost = self._carry_over(self._source)
+                self.left_out = self._encoder.left_out
+                if self._source is not None and not self._source.plain:
+                    from audio_denoising.media.about import complete
+
+                    source, told = self._source.path, self.left_out
+                    self.left_out += complete(source, self._temporary, self._rate, told)
                 check_output(self.path, force=self._force)
         except CannotHoldError as problem:
             raise self._too_much(problem) from problem
@@ -141,49 +131,27 @@ class AudioWriter:
             raise self._unwritable(problem) from problem
 
     def _open(
-        self,
-        container: str,
-        subtype: str,
-        rate: int,
-        channels: int,
-        frames: int,
-        source: AudioReader | None,
-    ) -> VorbisEncoder | MediaEncoder:
+        self, container: str, subtype: str, rate: int, channels: int, frames: int
+    ) -> SndfileEncoder | MediaEncoder:
         kind = container_of(self.path)
-        if kind.encoders[subtype] == LIBSNDFILE:
-            return VorbisEncoder(self._temporary, rate, channels)
+        # The length may be off by far: of joined recordings only the first tells of its own.
+        short = 0 < frames * channels < _SURELY_SHORT
+        bare = self._source is None or self._source.plain  # nothing to carry over
+        if kind.encoders[subtype] == LIBSNDFILE or (
+            container == "wav" and subtype in INTEGER_BITS and channels <= 2 and short and bare
+        ):
+            return SndfileEncoder(self._temporary, rate, channels, subtype)
         if kind.name == "wav":
-            # Where the length is not known, room is left to make it an RF64 in the end. It may be
-            # off by far: of joined recordings only the first tells of its own.
-            short = 0 < frames * channels < _SURELY_SHORT
+            # Where the length is not known, room is left to make it an RF64 in the end.
             large = "always" if container == "rf64" else "never" if short else "auto"
             kind = replace(kind, options={**kind.options, "rf64": large})
         # Here, not above: FFmpeg's libraries take a moment to load.
-        from audio_denoising.media.mux import MediaEncoder
+        from audio_denoising.media.ffmpeg_writing import MediaEncoder
 
-        return MediaEncoder(self._temporary, rate, channels, kind, subtype, source)
-
-    def _carry_over(self, source: AudioReader) -> tuple[str, ...]:
-        """Add what only the complete file can take, and name what it does not hold."""
-        from audio_denoising.media.ogg import describe
-        from audio_denoising.media.opening import read_about
-
-        chapters = [(round(start * self._rate), title) for start, title in source.about.chapters]
-        lost = [called(chunk) for chunk in carry(source.path, self._temporary, chapters)]
-        wanted, kept = source.about, read_about(self._temporary)
-        if _lacking(wanted, kept) and container_of(self.path).name in ("ogg", "opus"):
-            describe(self._temporary, wanted, source.path)
-            kept = read_about(self._temporary)
-        lost += _lacking(wanted, kept)
-        told = " ".join(self._encoder.left_out)
-        return tuple(
-            f"its {what} cannot be kept in this kind of file" for what in lost if what not in told
-        )
+        return MediaEncoder(self._temporary, rate, channels, kind, subtype, self._source)
 
     def _too_much(self, error: CannotHoldError) -> UserError:
-        kept = (
-            "" if self.path.suffix == ".mkv" else "a .mkv name instead, which keeps the video, or "
-        )
+        kept = "" if self.path.suffix == ".mkv" else "a .mkv name, which keeps the video, or "
         return UserError(
             f"{self.path} cannot hold {error}: choose {kept}a .wav name for the sound alone"
         )
@@ -194,18 +162,6 @@ class AudioWriter:
             f"{self.path} cannot be written ({reason}): free some space, or choose another folder "
             f"with the output option"
         )
-
-
-def _lacking(wanted: About, kept: About) -> list[str]:
-    """What one file tells beside its sound and another does not."""
-    tags = [
-        name
-        for name, text in wanted.tags.items()
-        if name not in kept.tags and text not in kept.tags.values()
-    ]
-    lacking = [f"tags ({', '.join(tags)})"] if tags else []
-    lacking += ["chapters"] * (len(kept.chapters) < len(wanted.chapters))
-    return lacking + ["cover picture"] * (kept.covers < min(wanted.covers, 1))
 
 
 def check_output(path: str | Path, *, force: bool = False) -> None:

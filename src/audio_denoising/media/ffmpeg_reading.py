@@ -1,4 +1,7 @@
-"""FFmpeg behind the reader, through PyAV's wheels: FLAC, Ogg, MP3, the sound of a video ..."""
+"""FFmpeg behind the reader, through PyAV's wheels: FLAC, Ogg, MP3, the sound of a video ...
+
+Only local files are opened: a playlist that names a web address fetches nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,19 @@ from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
-import numpy.typing as npt
-import soxr
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
-from audio_denoising.media.opening import layout_name, open_media, sound_tracks
+from audio_denoising.media import Samples
 from audio_denoising.media.timeline import BREAKS, Mark, steady_packets, with_gaps
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
+    from av.container import InputContainer
 
-Samples = npt.NDArray[np.float32]
+ERRORS = (av.FFmpegError, OSError, ValueError)
+"""What opening a file raises."""
 
 # FFmpeg's codecs in libsndfile's words, as far as an output may want to keep them.
 _SUBTYPES = {
@@ -40,23 +43,10 @@ _SUBTYPES = {
     "pcm_mulaw": "ULAW",
     "pcm_s8": "PCM_S8",
     "pcm_u8": "PCM_U8",
-    "pcm_f64le": "DOUBLE",
-    "pcm_f64be": "DOUBLE",
-    "pcm_s64le": "DOUBLE",
-    "pcm_s64be": "DOUBLE",
-    "pcm_f32le": "FLOAT",
-    "pcm_f32be": "FLOAT",
 }
+_SUBTYPES |= dict.fromkeys(("pcm_f64le", "pcm_f64be", "pcm_s64le", "pcm_s64be"), "DOUBLE")
+_SUBTYPES |= dict.fromkeys(("pcm_f32le", "pcm_f32be"), "FLOAT")
 _LOSSLESS = ("pcm_", "alac", "flac", "ape", "tak", "tta", "wavpack", "truehd", "mlp", "wmalossless")
-# Sample type of FFmpeg's formats, and the value of full scale.
-_DTYPES = {
-    "u8": ("u1", 2.0**7),
-    "s16": ("i2", 2.0**15),
-    "s32": ("i4", 2.0**31),
-    "s64": ("i8", 2.0**63),
-    "flt": ("f4", 1.0),
-    "dbl": ("f8", 1.0),
-}
 _GAPLESS = ("flac", "ogg")  # but for damage
 # Seconds that may be missing at one place. Hardly a codec's frame is shorter than the first; where
 # no picture waits for the sound, and FFmpeg may have made up the stamps, the second does no harm.
@@ -68,6 +58,8 @@ _MOST_PADDING = 0.5  # seconds that a codec adds at the end
 _MOST_SILENCE, _FOR_A_PACKET = 3600, 10
 _PIECE = 1 << 16  # samples over all channels: of silence at once
 _LIKE_A_GUESS = 0.02  # of a length: it follows from the size of the file
+_UNREAD = 0.1  # of a file: less is an index, or attachments
+_UNHEARD = 0.01  # seconds of gaps that are not worth a word
 # In the middle of a recording joined from several: tags, and what Ogg tells of the next.
 _TAGS_INSIDE = (b"ID3", b"TAG", b"APETAGEX")
 _HEADS_INSIDE = {
@@ -78,25 +70,27 @@ _STREAMINFO = 34  # bytes at the beginning of FLAC; five bits of them are bits p
 _OPUS_RATES = (8000, 12_000, 16_000, 24_000)  # and 48,000
 
 
+class NoSoundTrackError(Exception):
+    """A video, or a picture, without sound."""
+
+
 class MediaDecoder:
     """A file opened by FFmpeg; the attributes are those of ``AudioReader``.
 
     Gaps in the sound track become silence, so that it stays in time with the picture.
 
     Attributes:
-        start: time stamp in seconds of the first sample.
         told: seconds of sound that the file tells of, 0 where it does not.
-        silence: samples of silence that were put into gaps.
-        first_gap: where in seconds the first of them stands.
-        track: number of the stream that is decoded.
-        passed_over: number of better sound tracks that cannot be decoded.
 
     Raises:
         ERRORS: it cannot be opened.
         NoSoundTrackError: a video without sound.
     """
 
+    plain = False
+
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._container = open_media(path)
         try:
             # What the header says may be wrong (HE-AAC), what is decoded is right.
@@ -112,20 +106,17 @@ class MediaDecoder:
         except BaseException:
             self._container.close()
             raise
-        self._first = first
-        self.passed_over = tracks.index(self.track)
-        self._resampler: soxr.ResampleStream | None = None
-        self._resampled = 0  # the rate that it takes
-        self.rate = self._told_rate() or self._first.sample_rate
-        self.channels = self._first.layout.nb_channels
-        self.layout = layout_name(self._first.layout.name)
+        self._passed_over = self.track != tracks[0]
+        self.rate = self._told_rate() or first.sample_rate
+        self._layout = first.layout
+        self.channels = first.layout.nb_channels
+        # "6 channels" tells no order
+        self.layout = "" if first.layout.name.endswith("channels") else first.layout.name
         self.bit_rate = int(self._stream.bit_rate or 0)
         # Sound alone starts when it starts; beside other streams the time stamp counts.
-        self._origin: float | None = None
-        if self._first.pts is not None and self._first.time_base is not None:
-            self._origin = float(self._first.pts * self._first.time_base)
-        self.start = self._origin or 0.0 if self._accompanied() else 0.0
-        self.subtype = self._subtype(self._first)
+        self._origin = first.time or 0.0
+        self.start = self._origin if self._accompanied() else 0.0
+        self.subtype = self._subtype(first)
         self._exact, self.told = self._length()
         self.frames = round(self.told * self.rate)
         if self._container.format.flags & BREAKS:
@@ -150,34 +141,31 @@ class MediaDecoder:
                 yield piece
         # Where Vorbis begins with a long block, FFmpeg has all stamps late by a part of it, and
         # cuts as much off the end.
-        cut = round((self._origin or 0.0) * self.rate)
+        cut = round(self._origin * self.rate)
         if self._container.format.name == "ogg" and not self.start and 0 < cut < _LONG_BLOCK:
             yield np.zeros((self.channels, cut), np.float32)
         if self._exact and self._done < self.frames - self.rate:
             self._damaged()
 
-    def _all(self) -> Iterator[Samples]:
-        """What is decoded, at one rate, with silence in the gaps."""
-        for gap, frame in chain(self._begun, self._frames):
-            if isinstance(frame, Mark):
-                if frame is Mark.DAMAGE:
-                    self._damaged()
-                continue
-            if frame.sample_rate != self._resampled or gap:
-                yield from self._end_of_rate()
-            yield from self._gap(gap)
-            samples = self._samples(frame)
-            fresh = samples[:, self._overlap :]
-            self._overlap -= samples.shape[1] - fresh.shape[1]
-            yield fresh
-        yield from self._end_of_rate()
-
-    @property
-    def unread(self) -> float:
-        """The share of a file that FFmpeg passes over, as of several FLV or Matroska in one."""
-        if not self._container.format.name.startswith(("flv", "matroska")):
-            return 0.0
-        return 1 - self._reached / self._container.size
+    def notices(self) -> Iterator[str]:
+        """Sentences on what need not be damage, once all is decoded."""
+        if self._passed_over:
+            yield (
+                f"{self._path} has a sound track that cannot be decoded here: the next one was "
+                f"cleaned in its place"
+            )
+        if self._container.format.name.startswith(("flv", "matroska")):  # several in one
+            unread = 1 - self._reached / self._container.size
+            if unread > _UNREAD:
+                yield (
+                    f"the last {100 * unread:.0f} % of {self._path} cannot be read: if it was "
+                    f"joined from several recordings, clean them one by one"
+                )
+        if self._silence > _UNHEARD * self.rate:
+            yield (
+                f"{self._path} has gaps of {self._silence / self.rate:.2f} s in all, the first "
+                f"after {self._first_gap:.2f} s: they are filled with silence"
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -187,8 +175,8 @@ class MediaDecoder:
     def _begin(self) -> AudioFrame | None:
         """Decode the first frame of a track; None where there is none that can be."""
         self.damaged_at: int | None = None
-        self.silence = self._done = self._overlap = 0
-        self.first_gap = 0.0
+        self._silence = self._done = self._overlap = 0  # samples
+        self._first_gap = 0.0  # where it stands, in seconds
         self._others = 0  # packets of the picture
         self._reached = 0  # bytes of the file
         stream = self._container.streams[self.track]
@@ -233,6 +221,28 @@ class MediaDecoder:
                     yield Mark.DAMAGE
                     return
 
+    def _all(self) -> Iterator[Samples]:
+        """What is decoded, at one rate, with silence in the gaps."""
+        resampler: AudioResampler | None = None
+        taken: object = None  # what it takes
+        for gap, frame in chain(self._begun, self._frames):
+            if isinstance(frame, Mark):
+                if frame is Mark.DAMAGE:
+                    self._damaged()
+                continue
+            # One from change to change: frame by frame there would be a seam at each end.
+            # Broadcasts may change between stereo and surround on the way.
+            if (frame.format.name, frame.layout.name, frame.sample_rate) != taken or gap:
+                yield from _resampled(resampler, None)
+                resampler = AudioResampler("flt", self._layout, self.rate)
+                taken = frame.format.name, frame.layout.name, frame.sample_rate
+            yield from self._gap(gap)
+            for samples in _resampled(resampler, frame):
+                fresh = samples[:, self._overlap :]
+                self._overlap -= samples.shape[1] - fresh.shape[1]
+                yield fresh
+        yield from _resampled(resampler, None)
+
     def _damaged(self) -> None:
         if self.damaged_at is None:
             self.damaged_at = self._done
@@ -242,39 +252,15 @@ class MediaDecoder:
         missing = round(seconds * self.rate)
         self._overlap = max(0, self._overlap - missing)
         most = max(_MOST_SILENCE, _FOR_A_PACKET * self._others) * self.rate
-        if 0 < missing < max(most, self._done - self.silence) - self.silence:
-            if not self.silence:
-                self.first_gap = self._done / self.rate
-            self.silence += missing
+        if 0 < missing < max(most, self._done - self._silence) - self._silence:
+            if not self._silence:
+                self._first_gap = self._done / self.rate
+            self._silence += missing
             if self._container.format.name in _GAPLESS and not self._accompanied():
                 self._damaged()
             size = max(1, _PIECE // self.channels)
             for start in range(0, missing, size):
                 yield np.zeros((self.channels, min(size, missing - start)), np.float32)
-
-    def _samples(self, frame: AudioFrame) -> Samples:
-        if frame.layout.nb_channels == self.channels:
-            samples = _to_float(frame)
-        else:  # broadcasts may change between stereo and surround on the way
-            mixer = AudioResampler("fltp", self._first.layout, frame.sample_rate)
-            mixed = [_to_float(part) for part in mixer.resample(frame)]
-            samples = np.concatenate(mixed, axis=1)
-        if frame.sample_rate == self.rate:
-            return samples
-        # One resampler from change to change: frame by frame there would be a seam at each end.
-        if self._resampler is None:
-            self._resampled = frame.sample_rate
-            self._resampler = soxr.ResampleStream(
-                self._resampled, self.rate, self.channels, dtype="float32"
-            )
-        return self._resampler.resample_chunk(np.ascontiguousarray(samples.T)).T
-
-    def _end_of_rate(self) -> Iterator[Samples]:
-        """What the resampler still holds of the sound before the rate changes, or the end."""
-        if self._resampler is not None:
-            rest = np.zeros((0, self.channels), np.float32)
-            yield self._resampler.resample_chunk(rest, last=True).T
-        self._resampler, self._resampled = None, 0
 
     def _told_rate(self) -> int:
         """The rate that Opus was made from, 0 for 48 kHz, at which FFmpeg always decodes it."""
@@ -291,11 +277,7 @@ class MediaDecoder:
         format_name = first.format.name.removesuffix("p")
         bits = 16 if format_name in ("s16", "u8") else 24 if format_name == "s32" else 32
         head = self._stream.codec_context.extradata or b""
-        if (
-            codec == "flac"
-            and len(head) >= _STREAMINFO
-            and (head[12] & 1, head[13] >> 4) == (1, 15)
-        ):
+        if codec == "flac" and len(head) >= _STREAMINFO and head[12] & 1 and head[13] >> 4 == 15:
             bits = 32
         if codec == "alac":
             return f"ALAC_{bits}"
@@ -320,19 +302,55 @@ class MediaDecoder:
         return False, 0.0 if abs(seconds - guessed) < _LIKE_A_GUESS * seconds else seconds
 
 
-def _to_float(frame: AudioFrame) -> Samples:
-    """The samples of a frame as float32 ``(channels, n)`` with full scale at 1."""
-    dtype, scale = _DTYPES[frame.format.name.removesuffix("p")]
-    count = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
-    # PyAV counts a plane too many where there are eight.
-    wanted = frame.planes[: frame.layout.nb_channels if frame.format.is_planar else 1]
-    planes = [np.frombuffer(memoryview(plane), dtype, count) for plane in wanted]
-    raw = np.stack(planes) if frame.format.is_planar else planes[0].reshape(frame.samples, -1).T
-    middle = scale if dtype == "u1" else 0.0
-    if scale == 1 and not middle:
-        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite
-            return raw.astype(np.float32)
-    return ((raw.astype(np.float64) - middle) / scale).astype(np.float32)
+def open_media(path: Path) -> InputContainer:
+    """Open a local file.
+
+    Raises:
+        ERRORS: FFmpeg does not recognise it.
+    """
+    return av.open(
+        f"file:{path}",  # else the part of a name before a colon would be taken for a protocol
+        metadata_errors="replace",
+        container_options={"protocol_whitelist": "file", "fflags": "+genpts"},
+    )
+
+
+def sound_tracks(container: InputContainer) -> list[AudioStream]:
+    """The sound tracks: first the one to be denoised, then those to try if it cannot be decoded.
+
+    The first is the one marked as default, else FFmpeg's choice.
+
+    Raises:
+        NoSoundTrackError: a video without sound.
+        ValueError: neither sound nor picture.
+    """
+    tracks = container.streams.audio
+    if not tracks:
+        # FFmpeg takes text for drawings on a terminal, and unknown data for pictures without size.
+        films = [v.codec_context for v in container.streams.video if v.codec_context is not None]
+        if any(film.width and film.codec.name != "ansi" for film in films):
+            raise NoSoundTrackError
+        raise ValueError("neither sound nor picture")
+    marked = [track for track in tracks if track.disposition & Disposition.default]
+    best = marked[0] if len(marked) == 1 else container.streams.best("audio")
+    return sorted(tracks, key=lambda track: track is not best)
+
+
+def is_sound_alone(path: Path) -> bool:
+    """Whether a file that may be a video holds nothing but sound; false where it is not known."""
+    try:
+        with open_media(path) as container:
+            return all(stream.type == "audio" for stream in container.streams)
+    except ERRORS:
+        return False
+
+
+def _resampled(resampler: AudioResampler | None, frame: AudioFrame | None) -> Iterator[Samples]:
+    """A frame as float32 with full scale at 1; for None what the resampler still holds."""
+    for part in resampler.resample(frame) if resampler is not None else ():
+        if part is not None:
+            # Packed: PyAV counts a plane too many where there are eight.
+            yield part.to_ndarray().reshape(part.samples, -1).T
 
 
 def _seconds(clock: str) -> Fraction:
