@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from audio_denoising.dsp.spectrum import BINS, FRAMES
-from audio_denoising.training.distributed import ALONE, joined
+from audio_denoising.training.distributed import joined
 from audio_denoising.training.learner import Learner, build_learner
-from audio_denoising.training.options import TrainingOptions
+from audio_denoising.training.options import ALONE, TrainingOptions
 from benchmarks import measuring
 from benchmarks.measuring import describe_machine, markdown_table
 

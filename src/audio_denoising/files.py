@@ -261,6 +261,43 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def single_run(folder: Path) -> Iterator[None]:
+    """Holds `folder`, made where absent, so that two runs do not overwrite each other's work.
+
+    The system lets go of it in any case; folders made for it go again where nothing came into them.
+
+    Raises:
+        UserError: another run holds it (Windows does not tell), or it cannot be written.
+    """
+    path = folder / ".lock"
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}); name another folder."
+        ) from error
+    with lock:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another run is at work in {folder}; wait for it or stop it."
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty
+                for each in made:
+                    each.rmdir()
+
+
+@contextlib.contextmanager
 def _locked(handle: int) -> Iterator[None]:
     """Locks an open file, where the system can do that (Windows cannot), and closes it in the end.
 

@@ -32,7 +32,7 @@ from audio_denoising.cli.app import main
 from audio_denoising.cli.options import NOISE, SPEECH
 from audio_denoising.models import VERSIONS, build
 from audio_denoising.models.checkpoint import describe, export, load_checkpoint, save_checkpoint
-from audio_denoising.training import session
+from audio_denoising.training import run as training_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests" / "data"
@@ -218,7 +218,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("noisy.wav",), r"noisy.wav is no command: did you mean `denoise clean noisy.wav`"),
     (("clean", "-dash.wav"), r"-dash.wav reads like an option: write ./-dash.wav"),
     (("clean", "-out.wav"), r"write ./-out.wav"),
-    (("train", "v4", "--augment", "wild"), r"unknown augmentation 'wild' for v4: choose original"),
+    (("train", "v4", "--augment", "wild"), r"unknown augmentation 'wild' for v4: choose one of "),
     (("evaluate", "--model", "v9"), r"no version v9"),
     (("evaluate",), r"LibriSpeech does not exist.*--speech.*data download"),
     (("compare", "nothing.wav"), r"nothing.wav does not exist"),
@@ -697,8 +697,8 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     class Stub:
-        def __init__(self, options: Any, place: Any, reporter: Any, processes: Any) -> None:
-            found.update(options=options, place=place, reporters=reporter.reporters)
+        def __init__(self, options: Any, place: Any, watchers: Any, processes: Any) -> None:
+            found.update(options=options, place=place, watchers=watchers)
 
         def run(self) -> bool:
             return False
@@ -707,7 +707,7 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "o" / "last.pth").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "Trainer", Stub)
+    monkeypatch.setattr(training_run, "Trainer", Stub)
     return found
 
 
@@ -748,13 +748,13 @@ def test_train_hands_on_every_option(given: dict[str, Any]) -> None:
     assert place.cache == Path("c")
     assert (place.device, place.workers, place.resume) == ("cpu", 2, True)
     assert (place.accumulate, place.recompute, place.save_seconds) == (2, True, 7.0)
-    watching = [type(each).__name__ for each in given["reporters"]]
-    assert watching == ["TensorBoardReporter", "ProfileReporter", "TrainingDisplay"]
+    watching = [type(each).__name__ for each in given["watchers"]]
+    assert watching == ["TensorBoardLog", "StepProfile", "TrainingDisplay"]
     denoise("train", "v3")
     assert str(given["place"].out) == str(Path("runs/v3-large"))
     assert (given["options"].speech_weights, given["place"].cache) == (None, None)
     assert given["options"].batch_size == 16 and not given["place"].resume
-    assert len(given["reporters"]) == 1
+    assert len(given["watchers"]) == 1
 
 
 # Runs a script with a short validation; all else is as a user has it.

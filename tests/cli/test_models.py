@@ -11,7 +11,7 @@ import torch
 
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.checkpoint import export, load_checkpoint, shipped
-from audio_denoising.training import history
+from audio_denoising.training import run_folder
 from tests.cli.test_commands import content, denoise
 from tests.training.runs import NOISE, SPEECH, options, train
 
@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = {"speech": VOICES, "speech_weights": [3.0, 1.0]}
     start = str(folder / "first" / "best.pth")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(history, "_draw", lambda path, *_: path.touch())  # curves take their time
+        patch.setattr(run_folder, "_draw", lambda path, *_: path.touch())  # curves take their time
         train(folder / "first", narrow=False, epochs=1, accumulate=2, recompute=True, **sources)
         train(folder / "second", narrow=False, epochs=1, learning_rate=0.001, start_from=start)
     return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,11 @@ import pytest
 import torch
 
 from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, WIDTHS, causal
-from audio_denoising.training import bank_material, history, validation
-from audio_denoising.training.history import Row
-from audio_denoising.training.material import Material
+from audio_denoising.training import bank_material, run_folder, validation
 from audio_denoising.training.options import RunPlace, TrainingOptions
-from audio_denoising.training.reporting import StepReport, Summary
+from audio_denoising.training.progress import Watcher
+from audio_denoising.training.run_folder import Row
 from audio_denoising.training.trainer import Trainer
-from audio_denoising.training.validation import Clip
 
 TINY = Path(__file__).parent.parent / "data"
 SPEECH, NOISE = TINY / "LibriSpeech", TINY / "noise"
@@ -29,41 +27,48 @@ NARROW = {"small": (2, 4, 8, 16, 32), "large": (4, 8, 16, 32, 64)}
 NARROW_V5 = causal.Widths(4, 6, 4, 1, 1)
 
 
-class Recorder:
-    """A reporter that remembers what it is told, and presses Ctrl-C after some step."""
+class Recorder(Watcher):
+    """Remembers what it is told, and presses Ctrl-C after some step."""
 
     def __init__(self, stop_after: int = 0, stop_signal: int = signal.SIGINT) -> None:
         self.left = stop_after
         self.stop_signal = stop_signal
         self.resumed_at = -1
         self.steps: list[tuple[int, int]] = []
-        self.reports: list[StepReport] = []
+        self.figures: list[dict[str, float]] = []
         self.rows: list[Row] = []
         self.best: list[bool] = []
-        self.damaged: Sequence[str | Path] | None = None
-        self.summary: Summary | None = None
+        self.reason = ""
+        self.licence = ""
         self.material: Any = None
 
-    def started(
-        self, material: Material, device: torch.device, steps: int, resumed_at: int
-    ) -> None:
-        self.resumed_at = resumed_at
-        self.material = material
+    def started(self, trainer: Trainer) -> None:
+        self.resumed_at = trainer.step
+        self.material = trainer.material
+        self.licence = trainer.licence
 
-    def stepped(self, report: StepReport) -> None:
-        self.steps.append((report.epoch, report.batch))
-        self.reports.append(report)
+    def stepped(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        self.steps.append((trainer.epoch, trainer.batch))
+        self.figures.append(figures)
         self.left -= 1
         if self.left == 0:
             signal.raise_signal(self.stop_signal)
 
-    def finished_epoch(self, row: Row, is_best: bool, clips: Callable[[], list[Clip]]) -> None:
+    def finished_epoch(self, trainer: Trainer, row: Row, is_best: bool) -> None:
         self.rows.append(row)
         self.best.append(is_best)
 
-    def finished(self, summary: Summary) -> None:
-        self.damaged = summary.damaged
-        self.summary = summary
+    def finished(self, trainer: Trainer, reason: str) -> None:
+        self.reason = reason
+
+
+class PowerCut(Recorder):
+    """Ends the process, as far as a test can, after the fourth step."""
+
+    def stepped(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        super().stepped(trainer, figures)
+        if trainer.step == 4:
+            raise MemoryError
 
 
 @contextmanager
@@ -80,7 +85,7 @@ def quickly(narrow: bool) -> Iterator[pytest.MonkeyPatch]:
             for size, widths in NARROW.items():
                 patch.setitem(WIDTHS, size, widths)
             patch.setitem(causal.SIZES, "small", NARROW_V5)
-            patch.setattr(history, "_draw", lambda path, *_: path.touch())
+            patch.setattr(run_folder, "_draw", lambda path, *_: path.touch())
         torch.set_num_threads(1)
         try:
             yield patch
@@ -119,7 +124,7 @@ def train(
         voices, sounds, out, "cpu", workers, resume, cache, accumulate, recompute, save_seconds
     )
     with quickly(narrow):
-        return Trainer(options(version, **changes), place, recorder or Recorder()).run()
+        return Trainer(options(version, **changes), place, [recorder] if recorder else []).run()
 
 
 def content(path: Path) -> dict[str, Any]:

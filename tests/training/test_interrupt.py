@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from audio_denoising.training.interruption import stop_on_signal
+from audio_denoising.training.trainer import stop_on_signal
 from tests.training.runs import NARROW, NOISE, SPEECH, Recorder, content, train
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PROGRAM = f"""
 from audio_denoising.models import WIDTHS
 from audio_denoising.training import validation
-from audio_denoising.cli import main
+from audio_denoising.cli.app import main
 
 WIDTHS.update({NARROW})
 validation.VALIDATION_SIZE = 2
@@ -38,6 +38,23 @@ def test_a_closed_terminal_is_a_wish_to_stop_unless_nohup_is_before_the_command(
             assert signal.getsignal(signal.SIGHUP) == handler
         finally:
             signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    class Impatient(Recorder):
+        def stepped(self, *told: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    # A suite that runs in the background of a shell inherits a SIGINT that is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, recorder=Impatient())
+        # It has its usual effect again.
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")

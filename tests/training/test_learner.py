@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -15,14 +16,16 @@ from audio_denoising.dsp import spectrum
 from audio_denoising.mixing.dataset import MixtureDataset, batches
 from audio_denoising.mixing.mixing import mix_batch
 from audio_denoising.models import VERSIONS
-from audio_denoising.training.learner import ScratchLearner, TorchLearner, build_learner
-from tests.training.runs import NOISE, SPEECH, U_NETS, options
+from audio_denoising.training.learner import Learner, ScratchLearner, build_learner
+from audio_denoising.training.learner_torch import TorchLearner
+from tests.training.runs import NOISE, SPEECH, U_NETS, differences, options, quickly
 
 CPU = torch.device("cpu")
+Batch = tuple[Tensor, Tensor]
 
 
 @pytest.fixture(scope="module")
-def batch() -> tuple[Tensor, Tensor]:
+def batch() -> Batch:
     """Noisy and clean images of two real mixtures, a corner of each to be quick."""
     dataset = MixtureDataset(index_speech(SPEECH), index_noise(NOISE), epoch_size=2)
     ((speech, noise, recipe),) = batches(dataset, epoch=0, batch_size=2, shuffle=False)
@@ -31,69 +34,103 @@ def batch() -> tuple[Tensor, Tensor]:
     return images[0][..., :64, :64], images[1][..., :64, :64]
 
 
+@pytest.fixture
+def narrow() -> Iterator[None]:
+    """Narrow networks, where a test is about steps, not about layers."""
+    with quickly(narrow=True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def five() -> Batch:
+    """Noisy and clean images (5, 1, 64, 64)."""
+    clean = torch.rand((5, 1, 64, 64), generator=torch.Generator().manual_seed(1))
+    return (clean + 0.1).clamp(max=1), clean
+
+
+def state(learner: Learner) -> dict[str, Tensor]:
+    """A copy that later steps leave alone."""
+    return {name: value.clone() for name, value in learner.model.state_dict().items()}
+
+
 @pytest.mark.parametrize("version", U_NETS)
-def test_small_steps_on_one_batch_always_lower_its_loss(
-    version: str, batch: tuple[Tensor, Tensor]
-) -> None:
+def test_small_steps_on_one_batch_always_lower_its_loss(version: str, batch: Batch) -> None:
     learner = build_learner(options(version), CPU)
+    assert type(learner) is (TorchLearner if version == "torch" else ScratchLearner)
     rate = 1e-4 if VERSIONS[version].optimiser == "Adam" else 1e-1
-    losses = [float(learner.step(*batch, rate)[0]) for _ in range(6)]
+    losses = [float(learner.step(*batch, rate).loss) for _ in range(6)]
     assert all(after < before for before, after in pairwise(losses))
+    before = state(learner)
     prediction = learner.predict(batch[0])
     assert float(learner.representation.loss(prediction, *batch)) < losses[-1]
-
-
-def test_versions_learn_with_their_engine() -> None:
-    for version in VERSIONS:
-        expected = TorchLearner if version == "torch" else ScratchLearner
-        assert type(build_learner(options(version), CPU)) is expected
+    assert differences(state(learner), before) == []  # predicting changes nothing
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 1e-3])
-def test_engine_and_baseline_take_the_same_steps(
-    clip_norm: float, batch: tuple[Tensor, Tensor]
-) -> None:
+def test_engine_and_baseline_take_the_same_steps(clip_norm: float, batch: Batch) -> None:
     ours, theirs = (build_learner(options(v, clip_norm=clip_norm), CPU) for v in ("v4", "torch"))
     theirs.model.load_state_dict(ours.model.state_dict())
     for rate in (1e-4, 3e-4, 1e-4):
         a, b = ours.step(*batch, rate), theirs.step(*batch, rate)
-        assert float(a[0]) == pytest.approx(float(b[0]), rel=1e-4)
-        assert torch.allclose(a[1], b[1], rtol=0, atol=1e-4)
-        assert not b[0].requires_grad and not b[1].requires_grad
+        assert float(a.loss) == pytest.approx(float(b.loss), rel=1e-4)
+        assert torch.allclose(a.prediction, b.prediction, rtol=0, atol=1e-4)
+        assert not b.loss.requires_grad and not b.prediction.requires_grad
 
 
 @pytest.mark.parametrize("version", ["v4", "torch"])
-def test_the_rate_of_a_step_is_the_one_it_is_given(
-    version: str, batch: tuple[Tensor, Tensor]
-) -> None:
+def test_the_rate_of_a_step_is_the_one_it_is_given(version: str, batch: Batch) -> None:
     learner = build_learner(options(version), CPU)
-    before = {name: value.clone() for name, value in learner.model.state_dict().items()}
+    before = state(learner)
     learner.step(*batch, 0.0)
-    after = learner.model.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert differences(state(learner), before) == []
     learner.step(*batch, 1e-3)
-    moved = max(
-        float((value - before[name]).abs().max())
-        for name, value in learner.model.state_dict().items()
-    )
+    moved = max(float((value - before[name]).abs().max()) for name, value in state(learner).items())
     assert 0.5e-3 < moved < 2e-3  # a step of Adam is about as long as its rate
 
 
 @pytest.mark.parametrize("version", U_NETS)
-def test_a_restored_learner_goes_on_exactly(version: str, batch: tuple[Tensor, Tensor]) -> None:
+def test_a_restored_learner_goes_on_exactly(version: str, batch: Batch, narrow: None) -> None:
     learner, other = (build_learner(options(version, seed=seed), CPU) for seed in (0, 1))
     learner.step(*batch, 1e-3)
     other.load_state_dict(copy.deepcopy(learner.state_dict()))
-    a, b = (float(x.step(*batch, 1e-3)[0]) for x in (learner, other))
-    assert a == b
-    a, b = (float(x.step(*batch, 1e-3)[0]) for x in (learner, other))
-    assert a == b
+    for _ in range(2):
+        a, b = (float(each.step(*batch, 1e-3).loss) for each in (learner, other))
+        assert a == b
 
 
-def test_predicting_changes_nothing(batch: tuple[Tensor, Tensor]) -> None:
-    for version in ("v4", "torch"):
-        learner = build_learner(options(version), CPU)
-        before: dict[str, Any] = {n: v.clone() for n, v in learner.model.state_dict().items()}
-        assert torch.equal(learner.predict(batch[0]), learner.predict(batch[0]))
-        after = learner.model.state_dict()
-        assert all(torch.equal(before[name], after[name]) for name in before)
+@pytest.mark.parametrize("version", ["v2", "v4", "torch"])
+@pytest.mark.parametrize("spoilt", ["noisy", "clean"])
+def test_a_step_that_is_not_a_number_changes_nothing(
+    version: str, spoilt: str, five: Batch, narrow: None
+) -> None:
+    learner = build_learner(options(version), CPU, parts=2)
+    learner.step(*five, 1e-3)
+    before = state(learner)
+    bad = [images.clone() for images in five]
+    bad[spoilt == "clean"][4, 0, 7, 7] = torch.nan
+    assert not learner.step(*bad, 1e-3).taken
+    assert differences(state(learner), before) == []
+    assert learner.step(*five, 1e-3).taken
+    assert differences(state(learner), before) != []
+    assert all(value.isfinite().all() for value in state(learner).values())
+
+
+@pytest.mark.parametrize(("version", "parts"), [("v4", 2), ("v4", 9), ("v2", 5), ("torch", 5)])
+def test_a_batch_in_parts_is_the_same_batch(
+    version: str, parts: int, five: Batch, narrow: None
+) -> None:
+    whole, divided = (build_learner(options(version), CPU, parts=p) for p in (1, parts))
+    for _ in range(2):
+        a, b = whole.step(*five, 1e-3), divided.step(*five, 1e-3)
+        assert float(b.loss) == pytest.approx(float(a.loss), rel=1e-5)
+        assert float(b.gradient_norm) == pytest.approx(float(a.gradient_norm), rel=1e-4)
+        assert torch.allclose(a.prediction, b.prediction, atol=1e-5)
+
+
+@pytest.mark.parametrize("version", ["v4", "torch"])
+def test_recomputing_changes_nothing(version: str, five: Batch, narrow: None) -> None:
+    plain, thrifty = (build_learner(options(version), CPU, recompute=r) for r in (False, True))
+    for _ in range(2):
+        a: Any = plain.step(*five, 1e-3)._asdict()
+        assert differences(a, thrifty.step(*five, 1e-3)._asdict()) == []
+    assert differences(state(plain), state(thrifty)) == []

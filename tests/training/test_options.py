@@ -22,11 +22,8 @@ from audio_denoising.training.options import (
 )
 
 
-def test_every_preset_of_mixing_can_be_chosen() -> None:
+def test_what_can_be_chosen_is_what_there_is() -> None:
     assert tuple(PRESETS) == AUGMENTATIONS
-
-
-def test_schedules_are_those_of_the_engine() -> None:
     assert SCHEDULES == schedules.SCHEDULES
 
 
@@ -53,32 +50,20 @@ def test_defaults(version: str, size: str, rate: float, epochs: int) -> None:
     ("settings", "sentence"),
     [
         ({"version": "v9"}, "unknown version 'v9': choose one of v2, v3, v4, torch"),
-        ({"size": "huge"}, "unknown size 'huge': choose one of small, large"),
-        (
-            {"schedule": "steps"},
-            "unknown schedule 'steps': choose one of constant",
-        ),
-        ({"epochs": -1}, "--epochs must be above 0"),
-        ({"epochs": 0}, "--epochs must be above 0"),
+        ({"size": "huge"}, "unknown size 'huge' for v4: choose one of small, large"),
         ({"size": ""}, "unknown size ''"),
+        ({"schedule": "steps"}, "unknown schedule 'steps' for v4: choose one of constant"),
+        ({"epochs": 0}, "--epochs must be above 0"),
         ({"batch_size": 0}, "--batch-size must be above 0"),
-        ({"epoch_size": 0}, "--epoch-size must be above 0"),
         ({"epoch_size": -5}, "--epoch-size must be above 0"),
-        ({"learning_rate": -1.0}, "--lr must be above 0"),
         ({"learning_rate": 0.0}, "--lr must be above 0"),
-        ({"ema": 1.0}, "--ema must be below 1"),
-        ({"ema": -0.1}, "--ema must not be negative"),
-        ({"patience": -1}, "--patience must not be negative"),
         ({"learning_rate": float("nan")}, "--lr must be above 0"),
+        ({"ema": 1.0}, "--ema must be below 1"),
+        ({"patience": -1}, "--patience must not be negative"),
         ({"warmup_steps": -1}, "--warmup must not be negative"),
-        ({"momentum": -0.5}, "--momentum must not be negative"),
-        ({"clip_norm": -1.0}, "--clip-norm must not be negative"),
-        ({"seed": -1}, "--seed must not be negative"),
         ({"seed": 2**63}, "--seed must be below"),
-        ({"augmentation": "wild"}, "unknown augmentation 'wild' for v4: choose original"),
-        ({"augmentation": "rich"}, "unknown augmentation 'rich' for v4: choose original, wide"),
-        ({"version": "v5", "augmentation": "wide"}, "'wide' for v5: choose rich"),
-        ({"version": "v5", "size": "huge"}, "choose one of small, base, large"),
+        ({"augmentation": "rich"}, "unknown augmentation 'rich' for v4: choose one of original"),
+        ({"version": "v5", "augmentation": "wide"}, "'wide' for v5: choose one of rich"),
         ({"version": "v5", "clip_seconds": 0.0}, "--clip-seconds must be from 0.1 to 60"),
         ({"clip_seconds": 2.0}, "v4 hears clips of 2.55 s: leave --clip-seconds out"),
     ],
@@ -93,7 +78,6 @@ def test_refusals(settings: dict[str, Any], sentence: str) -> None:
     [
         ({"workers": -1}, "--workers must not be negative"),
         ({"accumulate": 0}, "--accumulate must be above 0"),
-        ({"save_seconds": -1.0}, "--save-every must not be negative"),
         ({"save_seconds": float("nan")}, "--save-every must not be negative"),
     ],
 )

@@ -13,10 +13,9 @@ import torch
 
 from audio_denoising.errors import UserError
 from audio_denoising.training.options import RunPlace
-from audio_denoising.training.profiler import ProfileReporter
-from audio_denoising.training.reporting import Reporters, StepReport
+from audio_denoising.training.profiler import StepProfile
 from audio_denoising.training.trainer import Trainer
-from tests.training.runs import NOISE, SPEECH, Recorder, options, quickly
+from tests.training.runs import NOISE, SPEECH, PowerCut, Recorder, options, quickly
 
 
 class Switch(Recorder):
@@ -26,28 +25,16 @@ class Switch(Recorder):
         super().__init__()
         self.on: list[bool] = []
 
-    def stepped(self, report: StepReport) -> None:
+    def stepped(self, trainer: Trainer, figures: dict[str, float]) -> None:
         self.on.append(torch.autograd._profiler_enabled())
-
-
-class PowerCut(Recorder):
-    """Ends the process, as far as a test can, after the fourth step."""
-
-    def stepped(self, report: StepReport) -> None:
-        if report.step == 4:
-            raise MemoryError
 
 
 def profiled(path: Path, other: Recorder, active: int = 1, **changes: Any) -> list[str]:
     """What a tiny run told whose profile goes to `path`; it has two steps before `active` ones."""
     told: list[str] = []
     place = RunPlace([SPEECH], [NOISE], path.parent / "run", "cpu", 0)
-    with (
-        suppress(MemoryError),
-        quickly(narrow=True),
-        ProfileReporter(path, told.append, active=active) as profile,
-    ):
-        Trainer(options(**changes), place, Reporters(profile, other)).run()
+    with suppress(MemoryError), quickly(narrow=True):
+        Trainer(options(**changes), place, [StepProfile(path, told.append, active), other]).run()
     return told
 
 
@@ -99,18 +86,13 @@ def test_validation_is_not_recorded(epoch_size: int, recorded: list[int], tmp_pa
     assert found["aten::_fft_r2c"] and not found["aten::_fft_c2r"]
 
 
-def test_a_run_that_is_too_short_says_so(tmp_path: Path) -> None:
+def test_a_run_that_is_too_short_and_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     (told,) = profiled(path, Recorder(), epochs=1)
-    assert (
-        told == "No profile: this run ended after 2 steps, of which the first 2 are not recorded."
-    )
+    assert told.endswith("this run ended after 2 steps, of which the first 2 are not recorded.")
     assert not path.exists()
     assert not torch.autograd._profiler_enabled()
-
-
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    path = tmp_path / "profile.json"
-    path.mkdir()
+    path = tmp_path / "again" / "profile.json"
+    path.mkdir(parents=True)
     with pytest.raises(UserError, match=r"cannot write .*profile\.json"):
-        profiled(path, Recorder(), version="torch")
+        profiled(path, Recorder(), version="torch", batch_size=1, epochs=1, epoch_size=3)

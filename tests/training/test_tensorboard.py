@@ -16,37 +16,27 @@ from matplotlib.image import imread
 
 from audio_denoising.errors import UserError
 from audio_denoising.training.options import RunPlace
-from audio_denoising.training.reporting import Reporter, Reporters, StepReport
+from audio_denoising.training.progress import Watcher
 from audio_denoising.training.tensorboard import (
     EPOCH_TAGS,
     RULE,
     STEP_TAGS,
-    TensorBoardReporter,
+    TensorBoardLog,
     picture,
 )
 from audio_denoising.training.trainer import Trainer
 from audio_denoising.training.validation import Clip
-from tests.training.runs import NOISE, SPEECH, Recorder, options, quickly
+from tests.training.runs import NOISE, SPEECH, PowerCut, Recorder, options, quickly
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
-IMAGE = "noisy, cleaned, clean/clip 1"
 
-
-class PowerCut(Recorder):
-    """Ends the process, as far as a test can, after the fourth step of the run."""
-
-    def stepped(self, report: StepReport) -> None:
-        if report.step == 4:
-            raise MemoryError
-
-
-def watch(out: Path, *others: Reporter, resume: bool = False, **changes: Any) -> bool:
+def watch(out: Path, *others: Watcher, resume: bool = False, **changes: Any) -> bool:
     """A tiny run whose logs are in ``out/tensorboard``."""
-    settings = options(**changes)
     place = RunPlace([SPEECH], [NOISE], out, "cpu", 0, resume)
-    with quickly(narrow=True), TensorBoardReporter(out / "tensorboard", settings) as board:
-        return Trainer(settings, place, Reporters(board, *others)).run()
+    with quickly(narrow=True):
+        watchers = [TensorBoardLog(out / "tensorboard"), *others]
+        return Trainer(options(**changes), place, watchers).run()
 
 
 def logged(out: Path) -> Any:
@@ -64,7 +54,7 @@ def scalars(found: Any) -> dict[str, list[tuple[int, float]]]:
 class Run(NamedTuple):
     """A finished run of two epochs of two steps: what it told, what it left, what was logged."""
 
-    reports: list[StepReport]
+    figures: list[dict[str, float]]
     rows: list[dict[str, Any]]
     found: Any
 
@@ -74,32 +64,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One for all tests that only look at it."""
     out, recorder = tmp_path_factory.mktemp("watched") / "run", Recorder()
     assert watch(out, recorder)
-    return Run(
-        recorder.reports, json.loads((out / "history.json").read_text())["epochs"], logged(out)
-    )
+    rows = json.loads((out / "history.json").read_text())["epochs"]
+    return Run(recorder.figures, rows, logged(out))
 
 
-def test_curves_of_steps_are_what_the_run_told(run: Run) -> None:
-    curves = scalars(run.found)
-    assert len(run.reports) == 4
-    for name, tag in STEP_TAGS.items():
-        steps, values = zip(*curves[tag], strict=True)
-        assert steps == (1, 2, 3, 4)
-        expected = [float(getattr(report, name)) for report in run.reports]
-        assert values == pytest.approx(expected, rel=1e-6)
-
-
-def test_curves_of_epochs_are_the_history(run: Run) -> None:
+def test_curves_are_what_the_run_found(run: Run) -> None:
     curves = scalars(run.found)
     assert curves.keys() == {*STEP_TAGS.values(), *EPOCH_TAGS.values()}
-    for key, tag in EPOCH_TAGS.items():
-        steps, values = zip(*curves[tag], strict=True)
-        assert steps == (2, 4) == tuple(row["step"] for row in run.rows)
-        assert values == pytest.approx([row[key] for row in run.rows], rel=1e-6)
+    for tags, rows, at in ((STEP_TAGS, run.figures, (1, 2, 3, 4)), (EPOCH_TAGS, run.rows, (2, 4))):
+        for key, tag in tags.items():
+            steps, values = zip(*curves[tag], strict=True)
+            assert steps == at
+            assert values == pytest.approx([float(row[key]) for row in rows], rel=1e-6)
 
 
 def test_spectrograms_change_where_the_network_does(run: Run) -> None:
-    images = run.found.Images(IMAGE)
+    images = run.found.Images("noisy, cleaned, clean/clip 1")
     assert [image.step for image in images] == [2, 4]
     before, after = (imread(io.BytesIO(image.encoded_image_string)) for image in images)
     assert before.shape == after.shape == (256, 3 * 256 + 2 * RULE, 3)
@@ -126,12 +106,10 @@ def test_high_frequencies_are_above_and_levels_are_the_noisy_ones() -> None:
 
 
 def test_sounds_are_whole_and_originals_logged_once(run: Run) -> None:
-    found = run.found
     sounds = {}
     for name, steps in (("1 noisy", [2]), ("2 cleaned", [2, 4]), ("3 clean", [2])):
-        takes = found.Audio(f"clip 1/{name}")
+        takes = run.found.Audio(f"clip 1/{name}")
         assert [take.step for take in takes] == steps
-        assert {take.sample_rate for take in takes} == {16_000}
         sounds[name], rate = soundfile.read(io.BytesIO(takes[-1].encoded_audio_string))
         assert (sounds[name].shape, rate) == ((40_800,), 16_000)
     assert np.abs(sounds["1 noisy"] - sounds["2 cleaned"]).max() > 1e-3
@@ -139,71 +117,54 @@ def test_sounds_are_whole_and_originals_logged_once(run: Run) -> None:
 
 
 def test_options_and_material_can_be_read(run: Run) -> None:
-    found = run.found
-    (shown,) = found.Tensors("run/options/text_summary")
-    text = shown.tensor_proto.string_val[0].decode()
-    for name, value in options().as_dict().items():
-        assert f"| {name} | `{value}` |" in text
-    (about,) = found.Tensors("run/about/text_summary")
-    assert "device: cpu" in about.tensor_proto.string_val[0].decode()
-    plugins = found.PluginTagToContent("hparams")
+    about, table = (
+        run.found.Tensors(f"run/{name}/text_summary")[0].tensor_proto.string_val[0].decode()
+        for name in ("about", "options")
+    )
+    assert "device: cpu" in about
+    assert all(f"| {k} | `{v}` |" in table for k, v in options().as_dict().items())
+    plugins = run.found.PluginTagToContent("hparams")
     start, end = (plugins[f"_hparams_/session_{name}_info"] for name in ("start", "end"))
     assert b"batch_size" in start
     assert end
 
 
-@pytest.mark.parametrize("stopped", [Recorder(1), PowerCut()])
-def test_a_resumed_run_goes_on_with_its_curves(stopped: Recorder, run: Run, tmp_path: Path) -> None:
-    try:
-        assert not watch(tmp_path, stopped)
-    except MemoryError:
-        # What came after the last checkpoint was logged, and will be logged again.
-        assert len(scalars(logged(tmp_path))["loss/step"]) == 4
+def test_a_resumed_run_goes_on_with_its_curves(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(MemoryError):
+        watch(tmp_path, PowerCut())
+    # What came after the last checkpoint was logged, and will be logged again.
+    assert len(scalars(logged(tmp_path))["loss/step"]) == 4
     assert watch(tmp_path, resume=True)
-    found, whole = logged(tmp_path), run.found
-    resumed, straight = scalars(found), scalars(whole)
-    for curves in (resumed, straight):
-        curves["step/samples_per_second"] = [(s, 0.0) for s, _ in curves["step/samples_per_second"]]
-    assert resumed == straight
-    for tag in whole.Tags()["images"]:
-        assert [e.step for e in found.Images(tag)] == [e.step for e in whole.Images(tag)]
-    for tag in whole.Tags()["audio"]:
-        assert [e.step for e in found.Audio(tag)] == [e.step for e in whole.Audio(tag)]
-
-
-def test_resuming_a_finished_run_adds_no_points(tmp_path: Path) -> None:
-    assert watch(tmp_path, epochs=1)
-    before = scalars(logged(tmp_path))
-    assert watch(tmp_path, epochs=1, resume=True)
-    assert scalars(logged(tmp_path)) == before
+    for _ in range(2):  # the second time the run is finished already: no points are added
+        found, whole = logged(tmp_path), run.found
+        resumed, straight = scalars(found), scalars(whole)
+        for curves in (resumed, straight):
+            del curves["step/samples_per_second"]
+        assert resumed == straight
+        for tag in whole.Tags()["images"]:
+            assert [e.step for e in found.Images(tag)] == [e.step for e in whole.Images(tag)]
+        for tag in whole.Tags()["audio"]:
+            assert [e.step for e in found.Audio(tag)] == [e.step for e in whole.Audio(tag)]
+        assert watch(tmp_path, resume=True)
 
 
 def test_a_run_watched_only_after_it_was_resumed_has_its_originals(tmp_path: Path) -> None:
     place = RunPlace([SPEECH], [NOISE], tmp_path, "cpu", 0)
     with quickly(narrow=True):
-        assert Trainer(options(epochs=1), place, Reporters()).run()
+        assert Trainer(options(epochs=1), place).run()
     assert watch(tmp_path, resume=True)
     found = logged(tmp_path)
     assert [step for step, _ in scalars(found)["loss/step"]] == [3, 4]
     assert [take.step for take in found.Audio("clip 1/1 noisy")] == [4]
 
 
-def test_without_the_package_one_sentence_says_so(
+def test_what_is_missing_or_in_the_way_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(UserError, match="pip install tensorboard"):
-        TensorBoardReporter(tmp_path, options())
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").touch()
     with pytest.raises(UserError, match="cannot write to .*tensorboard"):
         watch(tmp_path)
-
-
-def test_nothing_is_written_before_the_run_starts(tmp_path: Path) -> None:
-    with TensorBoardReporter(tmp_path / "logs", options()):
-        pass
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        TensorBoardLog(tmp_path)

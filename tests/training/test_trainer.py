@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,63 +12,42 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch import Tensor
 
+from audio_denoising.dsp.representation import DecibelImage
+from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.errors import UserError
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.checkpoint import load_checkpoint
-from audio_denoising.training.reporting import StepReport
+from audio_denoising.training.trainer import Trainer
+from audio_denoising.training.validation import Validation
 from tests.training.conftest import Trained
-from tests.training.runs import NOISE, SPEECH, TINY, Recorder, content, options, train
+from tests.training.runs import (
+    SPEECH,
+    TINY,
+    Recorder,
+    content,
+    differences,
+    options,
+    quickly,
+    rows,
+    train,
+)
 
 FIGURES = {
     *("epoch", "step", "hours", "train_loss", "train_psnr", "train_seconds"),
     *("validation_loss", "validation_psnr", "validation_si_sdr", "validation_si_sdr_gain"),
     "skipped_steps",
 }
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_every_version_trains_and_leaves_its_results(version: str, trained: Trained) -> None:
-    out = trained(version)
-    names = {path.name for path in out.iterdir()}
-    assert names == {"last.pth", "best.pth", "history.json", "loss_curve.png", "psnr_curve.png"}
-    for name in ("loss_curve.png", "psnr_curve.png"):
-        assert (out / name).read_bytes().startswith(PNG)
-    history = json.loads((out / "history.json").read_text())
-    assert history["options"] == options(version, epochs=1).as_dict()
-    (row,) = history["epochs"]
-    assert row.keys() == FIGURES
-    assert (row["epoch"], row["step"]) == (1, 2)
-    assert all(math.isfinite(value) for value in row.values())
-    assert row["train_loss"] > 0 and row["validation_loss"] > 0
-    assert row["hours"] == pytest.approx(4 * options(version).clip_seconds / 3600, rel=0.05)
-    for name in ("last.pth", "best.pth"):
-        checkpoint = load_checkpoint(out / name)
-        assert (checkpoint.version, checkpoint.size, checkpoint.steps) == (version, "small", 2)
-        assert checkpoint.history == [row]
-
-
-def test_every_fifth_epoch_is_kept_and_the_best_one_too(tmp_path: Path) -> None:
-    told = Recorder()
-    assert train(tmp_path, "v2", epochs=5, batch_size=1, epoch_size=1, recorder=told)
-    assert {path.name for path in tmp_path.glob("*.pth")} == {
-        *("last.pth", "previous.pth", "best.pth", "epoch_005.pth")
-    }
-    rows = json.loads((tmp_path / "history.json").read_text())["epochs"]
-    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
-    assert rows == told.rows
-    assert told.steps == [(epoch, 1) for epoch in range(1, 6)]
-    ratios = [row["validation_si_sdr"] for row in rows]
-    assert told.best == [r > max(ratios[:i], default=-math.inf) for i, r in enumerate(ratios)]
-    best = content(tmp_path / "best.pth")
-    assert best["history"][-1]["validation_si_sdr"] == max(ratios)
-    assert content(tmp_path / "last.pth")["model"].keys() == best["model"].keys()
-    assert content(tmp_path / "epoch_005.pth")["position"]["step"] == 5
-
-
-def test_a_checkpoint_says_all_about_itself(v4: object, trained: Trained) -> None:
-    found = torch.load(trained("v4") / "last.pth", weights_only=True)
+def test_a_run_leaves_its_results(tmp_path: Path) -> None:
+    """One whose networks have their own widths, and whose curves are drawn."""
+    assert train(tmp_path, narrow=False, epochs=1)
+    curves = {"loss_curve.png", "psnr_curve.png"}
+    assert {p.name for p in tmp_path.iterdir()} == {"last.pth", "best.pth", "history.json", *curves}
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for name in curves)
+    found = torch.load(tmp_path / "last.pth", weights_only=True)
     assert (found["version"], found["size"]) == ("v4", "small")
     assert found["widths"] == [16, 32, 64, 128, 256]
     assert found["signal"] == {
@@ -83,106 +61,173 @@ def test_a_checkpoint_says_all_about_itself(v4: object, trained: Trained) -> Non
     assert found["optimiser"]["steps"] == 2
     assert len(found["optimiser"]["mean"]) == len(found["model"])
     assert found["position"] == {"epoch": 2, "batch": 0, "step": 2, "heard": 10.2}
-    assert found["rng"].dtype == torch.uint8
-    assert len(found["history"]) == 1
 
 
-def test_the_seed_decides_everything(tmp_path: Path) -> None:
-    runs = {"a": 0, "b": 0, "c": 1}
-    for name, seed in runs.items():
-        train(tmp_path / name, "v2", epochs=1, batch_size=1, epoch_size=1, seed=seed)
-    a, b, c = (content(tmp_path / name / "last.pth") for name in runs)
-    assert a["history"] == b["history"]
-    assert all(torch.equal(a["model"][key], b["model"][key]) for key in a["model"])
-    assert not any(torch.equal(a["model"][k], c["model"][k]) for k in a["model"] if "weight" in k)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_trains(version: str, straight: Trained) -> None:
+    history = json.loads((straight(version) / "history.json").read_text())
+    assert history["options"] == options(version).as_dict()
+    for number, row in enumerate(history["epochs"], 1):
+        assert row.keys() == FIGURES
+        assert (row["epoch"], row["step"]) == (number, 2 * number)
+        assert all(math.isfinite(value) for value in row.values())
+        assert row["train_loss"] > 0 and row["validation_loss"] > 0
+    heard = 8 * options(version).clip_seconds / 3600
+    assert history["epochs"][-1]["hours"] == pytest.approx(heard, rel=0.05)
+    with quickly(narrow=True):
+        found = load_checkpoint(straight(version) / "last.pth")
+    assert (found.version, found.size, found.steps) == (version, "small", 4)
+    assert found.history == history["epochs"]
 
 
-def test_a_run_in_the_way_is_not_overwritten(trained: Trained) -> None:
-    before = (trained("v2") / "last.pth").read_bytes()
-    with pytest.raises(UserError, match="holds a run: .*--resume.*--out"):
-        train(trained("v2"), "v2", narrow=False)
-    assert (trained("v2") / "last.pth").read_bytes() == before
-
-
-def test_an_epoch_must_fill_a_batch(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="4 mixtures.*batch of 5.*--batch-size.*--epoch-size"):
-        train(tmp_path / "out", batch_size=5)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("what", ["speech", "noise"])
-def test_a_split_without_recordings(what: str, tmp_path: Path) -> None:
-    source = {"speech": SPEECH, "noise": NOISE}[what]
-    lonely = next(path for path in sorted(source.rglob("*.opus")))
-    (tmp_path / what).mkdir()
-    shutil.copy(lonely, tmp_path / what / "lonely.opus")
-    folders: dict[str, Any] = {what: tmp_path / what}
-    with pytest.raises(UserError, match=f"{what} leaves no {what} for the validation split"):
-        train(tmp_path / "out", **folders)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("name", ["file", "file/below"])
-def test_a_folder_that_cannot_be_written_fails_before_the_first_step(
-    name: str, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("in the way")
+def test_every_fifth_epoch_is_kept_and_the_best_one_too(tmp_path: Path) -> None:
     told = Recorder()
-    with pytest.raises(UserError, match="cannot write to .*file.*--out"):
-        train(tmp_path / name, recorder=told)
-    assert told.steps == []
+    assert train(tmp_path, "v2", epochs=5, batch_size=1, epoch_size=1, recorder=told)
+    assert {path.name for path in tmp_path.glob("*.pth")} == {
+        *("last.pth", "previous.pth", "best.pth", "epoch_005.pth")
+    }
+    history = json.loads((tmp_path / "history.json").read_text())["epochs"]
+    assert history == told.rows
+    assert told.steps == [(epoch, 1) for epoch in range(1, 6)]
+    ratios = [row["validation_si_sdr"] for row in history]
+    assert told.best == [r > max(ratios[:i], default=-math.inf) for i, r in enumerate(ratios)]
+    assert content(tmp_path / "best.pth")["history"][-1]["validation_si_sdr"] == max(ratios)
+    assert content(tmp_path / "epoch_005.pth")["position"]["step"] == 5
 
 
-def test_gradients_that_are_no_numbers_stop_the_run_and_are_never_the_best(tmp_path: Path) -> None:
+def test_the_seed_decides_everything(straight: Trained, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        train(tmp_path / str(seed), seed=seed)
+    same, other, first = (
+        content(folder / "last.pth") for folder in (tmp_path / "0", tmp_path / "1", straight("v4"))
+    )
+    assert differences(same, first) == []
+    a, b = other["model"], first["model"]
+    assert not any(torch.equal(a[name], b[name]) for name in a if "weight" in name)
+
+
+def test_steps_are_told_as_they_were(tmp_path: Path) -> None:
     told = Recorder()
-    with pytest.raises(UserError, match="of 5 steps in a row.*not numbers.*--lr.*--clip-norm"):
-        train(tmp_path, learning_rate=1e30, batch_size=1, recorder=told)
-    assert [report.skipped for report in told.reports] == [False, *[True] * 4]
-    assert told.rows[0]["skipped_steps"] == 3
-    assert math.isfinite(told.rows[0]["train_loss"])
-    assert not (tmp_path / "best.pth").exists()
-
-
-def test_weights_ruined_in_the_last_step_of_an_epoch_are_not_the_best(tmp_path: Path) -> None:
-    told = Recorder()
-    assert train(tmp_path, learning_rate=1e30, epochs=1, batch_size=4, recorder=told)
-    assert math.isnan(told.rows[0]["validation_loss"])
-    assert told.best == [False]
-    assert not (tmp_path / "best.pth").exists()
-
-
-def test_signals_have_their_usual_effect_again_after_a_run(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert not train(tmp_path, recorder=Recorder(stop_after=1))
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-
-
-def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
-    class Impatient(Recorder):
-        def stepped(self, report: StepReport) -> None:
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(signal.SIGINT)
-
-    # A suite that runs in the background of a shell inherits a SIGINT that is ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path, recorder=Impatient())
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    settings: dict[str, Any] = {"schedule": "cosine", "warmup_steps": 2, "learning_rate": 1e-3}
+    assert train(tmp_path, recorder=told, **settings)
+    assert told.steps == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    rates = [figures["learning_rate"] for figures in told.figures]
+    assert rates[:3] == [5e-4, 1e-3, 1e-3] and rates[3] < 1e-3
+    assert all(each["gradient_norm"] > 0 < each["samples_per_second"] for each in told.figures)
+    for first, second, row in zip(told.figures[::2], told.figures[1::2], told.rows, strict=True):
+        assert row["train_loss"] == (first["loss"] + second["loss"]) / 2
+        assert row["train_psnr"] == (first["psnr"] + second["psnr"]) / 2
 
 
 def test_a_long_epoch_is_saved_now_and_then(tmp_path: Path) -> None:
     saved: list[int] = []
 
     class Watcher(Recorder):
-        def stepped(self, report: StepReport) -> None:
+        def stepped(self, *told: Any) -> None:
             path = tmp_path / "last.pth"
             saved.append(content(path)["position"]["step"] if path.exists() else 0)
 
     assert train(tmp_path, epochs=1, batch_size=1, save_seconds=0.0, recorder=Watcher())
     assert saved == [0, 1, 2, 3]
+
+
+# What keeps a run sound
+
+
+def test_skipped_steps_are_counted_and_leave_the_means_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = DecibelImage.hear, []
+
+    def broken_at_first(self: DecibelImage, waves: Tensor) -> Tensor:
+        calls.append(1)
+        return real(self, waves * torch.nan if len(calls) == 1 else waves)
+
+    monkeypatch.setattr(DecibelImage, "hear", broken_at_first)
+    told = Recorder()
+    assert train(tmp_path, recorder=told)
+    assert [figures["skipped"] for figures in told.figures] == [True, False, False, False]
+    assert [row["skipped_steps"] for row in told.rows] == [1, 0]
+    assert told.rows[0]["train_loss"] == told.figures[1]["loss"]
+
+
+def test_gradients_that_are_no_numbers_stop_the_run_and_are_never_the_best(tmp_path: Path) -> None:
+    told = Recorder()
+    with pytest.raises(UserError, match="of 5 steps in a row.*not numbers.*--lr.*--clip-norm"):
+        train(tmp_path / "a", learning_rate=1e30, batch_size=1, recorder=told)
+    assert [figures["skipped"] for figures in told.figures] == [False, *[True] * 4]
+    assert told.rows[0]["skipped_steps"] == 3
+    assert math.isfinite(told.rows[0]["train_loss"])
+    # Nor weights that were ruined in the last step of an epoch.
+    ruined = Recorder()
+    assert train(tmp_path / "b", learning_rate=1e30, epochs=1, batch_size=4, recorder=ruined)
+    assert math.isnan(ruined.rows[0]["validation_loss"]) and ruined.best == [False]
+    assert not list(tmp_path.rglob("best.pth"))
+
+
+def test_averaged_weights_are_validated_kept_and_resumed(straight: Trained, tmp_path: Path) -> None:
+    assert train(tmp_path / "straight", ema=0.9)
+    averaged, plain = (
+        content(folder / "last.pth") for folder in (tmp_path / "straight", straight("v4"))
+    )
+    # The average changes nothing about how the weights move, only which are kept.
+    assert differences(averaged["unaveraged_model"], plain["model"]) == []
+    assert differences(averaged["model"], plain["model"]) != []
+    losses = [rows(at)[-1]["validation_loss"] for at in (tmp_path / "straight", straight("v4"))]
+    assert losses[0] != losses[1]
+    assert not train(tmp_path / "stopped", ema=0.9, recorder=Recorder(stop_after=3))
+    assert train(tmp_path / "stopped", ema=0.9, resume=True)
+    for name in ("last.pth", "best.pth"):
+        found = (content(tmp_path / folder / name) for folder in ("straight", "stopped"))
+        assert differences(*found) == []
+    assert rows(tmp_path / "straight") == rows(tmp_path / "stopped")
+
+
+def test_the_average_begins_with_the_weights_of_the_checkpoint(
+    straight: Trained, tmp_path: Path
+) -> None:
+    start = straight("v4") / "last.pth"
+    settings: dict[str, Any] = {"start_from": str(start), "learning_rate": 1e-12, "ema": 0.999}
+    assert train(tmp_path, epochs=1, **settings)
+    before, after = (content(path)["model"] for path in (start, tmp_path / "last.pth"))
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in before)
+
+
+def test_a_run_that_gets_no_better_ends_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratios = iter([1.0, 3.0, 2.0, 2.5, 9.0])
+    real = Validation.run
+    monkeypatch.setattr(
+        Validation, "run", lambda *given: {**real(*given), "validation_si_sdr": next(ratios)}
+    )
+    told = Recorder()
+    settings: dict[str, Any] = {"epochs": 5, "epoch_size": 1, "batch_size": 1, "patience": 2}
+    assert train(tmp_path, recorder=told, **settings)
+    assert [row["epoch"] for row in told.rows] == [1, 2, 3, 4]
+    assert told.reason == "no epoch of the last 2 was better than the best before"
+    again = Recorder()
+    assert train(tmp_path, recorder=again, resume=True, **settings)
+    assert again.steps == []
+
+
+def test_clips_show_what_validation_hears(tmp_path: Path) -> None:
+    class Listener(Recorder):
+        def finished_epoch(self, trainer: Trainer, *told: Any) -> None:
+            self.clips = trainer.clips()
+
+    told = Listener()
+    assert train(tmp_path, epochs=1, recorder=told)
+    assert len(told.clips) == 2  # a batch of two
+    for clip in told.clips:
+        assert clip.clean.shape == clip.noisy.shape == clip.cleaned.shape == (40800,)
+        assert clip.clean_image.shape == clip.cleaned_image.shape == (256, 256)
+        assert torch.equal(clip.cleaned_image, image(stft(clip.cleaned)))
+        assert clip.cleaned_image.mean() < clip.noisy_image.mean()  # never louder
+        assert not torch.equal(clip.noisy, clip.cleaned)
+
+
+# Material
 
 
 def test_held_out_speakers_validate_and_never_train(tmp_path: Path) -> None:
@@ -213,21 +258,9 @@ def test_several_weighted_folders(tmp_path: Path) -> None:
         train(tmp_path, resume=True, **settings)
 
 
-@pytest.mark.parametrize("what", ["speech", "noise"])
-def test_an_empty_folder(what: str, tmp_path: Path) -> None:
-    (tmp_path / what).mkdir()
-    folders: dict[str, Any] = {what: tmp_path / what}
-    with pytest.raises(
-        UserError, match=f"No {what} was found in {tmp_path / what} .no audio files"
-    ):
-        train(tmp_path / "out", **folders)
-    assert not (tmp_path / "out").exists()
-
-
 def test_one_voice_and_noise_shorter_than_a_frame(tmp_path: Path) -> None:
-    voice = [*(SPEECH / "train-clean-100" / "26").rglob("*.opus")]
-    for number, path in enumerate(voice):
-        (tmp_path / "me").mkdir(exist_ok=True)
+    (tmp_path / "me").mkdir()
+    for number, path in enumerate((SPEECH / "train-clean-100" / "26").rglob("*.opus")):
         shutil.copy(path, tmp_path / "me" / f"{number}.opus")
     (tmp_path / "noise").mkdir()
     click = np.random.default_rng(0).uniform(-0.5, 0.5, 100)  # a frame has 512 samples
@@ -241,7 +274,7 @@ def test_one_voice_and_noise_shorter_than_a_frame(tmp_path: Path) -> None:
         r.path for r in told.material.splits.validation.speech
     )
     assert all(math.isfinite(value) for value in told.rows[0].values())
-    assert told.damaged == []
+    assert told.material.damaged == []
 
 
 def test_damaged_files_are_passed_over_and_named_at_the_end(tmp_path: Path) -> None:
@@ -253,4 +286,34 @@ def test_damaged_files_are_passed_over_and_named_at_the_end(tmp_path: Path) -> N
     unreadable.write_bytes(b"RIFF")
     recorder = Recorder()
     assert train(tmp_path / "run", speech=speech, epochs=1, epoch_size=16, recorder=recorder)
-    assert recorder.damaged == [unreadable, flac]
+    assert recorder.material.damaged == [unreadable, flac]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("what", ["speech", "noise"])
+def test_folders_that_leave_nothing_to_train_or_validate_on(what: str, tmp_path: Path) -> None:
+    (tmp_path / what).mkdir()
+    folders: dict[str, Any] = {what: tmp_path / what}
+    with pytest.raises(UserError, match=f"No {what} was found in {tmp_path / what} .no audio"):
+        train(tmp_path / "out", **folders)
+    lonely = next(path for path in sorted((TINY).rglob("*.opus")))
+    shutil.copy(lonely, tmp_path / what / "lonely.opus")
+    with pytest.raises(UserError, match=f"{what} leaves no {what} for the validation split"):
+        train(tmp_path / "out", **folders)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_epoch_must_fill_a_batch(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="4 mixtures.*batch of 5.*--batch-size.*--epoch-size"):
+        train(tmp_path / "out", batch_size=5)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_fails_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    told = Recorder()
+    with pytest.raises(UserError, match="cannot write to .*file.*--out"):
+        train(tmp_path / "file" / "below", recorder=told)
+    assert told.steps == []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from audio_denoising.cli.config import from_file
 from audio_denoising.cli.options import (
     DATA,
     NOISES,
@@ -23,9 +23,26 @@ from audio_denoising.errors import UserError
 
 console = Console(highlight=False, emoji=False)
 
-_MODEL, _OPTIMISATION = "Model", "Optimisation"
-_COST, _RUN, _WATCHING = "Saving memory and time", "Run and files", "Watching"
-_OWN = "the version's own"
+COST, RUN = "Saving memory and time", "Run and files"
+OWN = "the version's own"
+
+
+def _option(panel: str, help: str, metavar: str = "", default: str | bool = True) -> Any:
+    """An option in a group of the help; `default` is what the help shows as its default."""
+    return typer.Option(help=help, metavar=metavar, show_default=default, rich_help_panel=panel)
+
+
+_data, _model, _steps = (partial(_option, panel) for panel in (DATA, "Model", "Optimisation"))
+_cost, _run, _watch = (partial(_option, panel) for panel in (COST, RUN, "Watching"))
+
+
+def _config(context: typer.Context, path: Path | None) -> Path | None:
+    """Puts the options of the file where the defaults are."""
+    if path is None:
+        return None
+    from audio_denoising.cli.config import from_file
+
+    return from_file(context, path)
 
 
 def train(
@@ -41,183 +58,94 @@ def train(
     hold_out: HoldOut = None,
     augment: Annotated[
         str | None,
-        typer.Option(
-            help="What else happens to a mixture of speech and noise: nothing, at 0 to 15 dB "
+        _data(
+            "What else happens to a mixture of speech and noise: nothing, at 0 to 15 dB "
             "(original) or -3 to 27 dB (wide), or rooms, filters, levels and more (varied). v5 has "
             "a preset of its own (rich): babble, coloured noise, pauses and more besides.",
-            metavar="PRESET",
-            show_default=_OWN,
-            rich_help_panel=DATA,
+            "PRESET",
+            OWN,
         ),
     ] = None,
     cache: TrainCache = None,
     rooms: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Folder of impulse responses of rooms, for v5; may be repeated.",
-            metavar="DIR",
-            show_default=False,
-            rich_help_panel=DATA,
-        ),
+        _data("Folder of impulse responses of rooms, for v5; may be repeated.", "DIR", False),
     ] = None,
     size: Annotated[
-        str | None,
-        typer.Option(
-            help="How wide the network is; base is v5's.",
-            metavar="small|base|large",
-            show_default=_OWN,
-            rich_help_panel=_MODEL,
-        ),
+        str | None, _model("How wide the network is; base is v5's.", "small|base|large", OWN)
     ] = None,
     start_from: Annotated[
         str | None,
-        typer.Option(
-            help="Weights to begin with, in place of random ones (fine-tuning).",
-            metavar="VERSION|FILE",
-            show_default=False,
-            rich_help_panel=_MODEL,
+        _model(
+            "Weights to begin with, in place of random ones (fine-tuning).", "VERSION|FILE", False
         ),
     ] = None,
     epochs: Annotated[
-        int | None,
-        typer.Option(
-            help="Rounds of training; each ends with a validation.",
-            metavar="N",
-            show_default=_OWN,
-            rich_help_panel=_OPTIMISATION,
-        ),
+        int | None, _steps("Rounds of training; each ends with a validation.", "N", OWN)
     ] = None,
     epoch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Mixtures in one epoch.",
-            metavar="N",
-            show_default="one for every speech file; v5: 8000",
-            rich_help_panel=_OPTIMISATION,
-        ),
+        int | None, _steps("Mixtures in one epoch.", "N", "one for every speech file; v5: 8000")
     ] = None,
     batch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Mixtures behind one step, an update of all weights.",
-            metavar="N",
-            show_default=_OWN,
-            rich_help_panel=_OPTIMISATION,
-        ),
+        int | None, _steps("Mixtures behind one step, an update of all weights.", "N", OWN)
     ] = None,
     clip_seconds: Annotated[
         float | None,
-        typer.Option(
-            help="Length of a mixture, for v5; those of the other versions are images of 2.55 s.",
-            metavar="SECONDS",
-            show_default=_OWN,
-            rich_help_panel=_OPTIMISATION,
+        _steps(
+            "Length of a mixture, for v5; those of the other versions are images of 2.55 s.",
+            "SECONDS",
+            OWN,
         ),
     ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(
-            help="Learning rate: how far a step goes.",
-            metavar="RATE",
-            show_default=_OWN,
-            rich_help_panel=_OPTIMISATION,
-        ),
-    ] = None,
+    lr: Annotated[float | None, _steps("Learning rate: how far a step goes.", "RATE", OWN)] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(
-            help="The learning rate stays (constant), falls to 0 in the last quarter (linear-end) "
+        _steps(
+            "The learning rate stays (constant), falls to 0 in the last quarter (linear-end) "
             "or along half a cosine (cosine). A constant run may be resumed with linear-end.",
-            metavar="KIND",
-            show_default=_OWN,
-            rich_help_panel=_OPTIMISATION,
+            "KIND",
+            OWN,
         ),
     ] = None,
     warmup: Annotated[
-        int | None,
-        typer.Option(
-            help="Steps in which the learning rate rises from 0.",
-            metavar="STEPS",
-            show_default=_OWN,
-            rich_help_panel=_OPTIMISATION,
-        ),
+        int | None, _steps("Steps in which the learning rate rises from 0.", "STEPS", OWN)
     ] = None,
     momentum: Annotated[
         float,
-        typer.Option(
-            help="Share of the last step that goes into the next one, in v2 and v3 (SGD).",
-            metavar="SHARE",
-            rich_help_panel=_OPTIMISATION,
-        ),
+        _steps("Share of the last step that goes into the next one, in v2 and v3 (SGD).", "SHARE"),
     ] = 0.9,
     clip_norm: Annotated[
         float | None,
-        typer.Option(
-            help="Shorten gradients whose norm over all weights is above this; 0: never.",
-            metavar="NORM",
-            show_default=_OWN,
-            rich_help_panel=_OPTIMISATION,
+        _steps(
+            "Shorten gradients whose norm over all weights is above this; 0: never.", "NORM", OWN
         ),
     ] = None,
     ema: Annotated[
         float | None,
-        typer.Option(
-            help="Validate and keep an average of the weights over past steps that forgets at "
+        _steps(
+            "Validate and keep an average of the weights over past steps that forgets at "
             "this rate, such as 0.999; 0: keep the last weights.",
-            metavar="RATE",
-            show_default=_OWN,
-            rich_help_panel=_OPTIMISATION,
+            "RATE",
+            OWN,
         ),
     ] = None,
     patience: Annotated[
-        int,
-        typer.Option(
-            help="Stop after so many epochs without a better validation; 0: never.",
-            metavar="EPOCHS",
-            rich_help_panel=_OPTIMISATION,
-        ),
+        int, _steps("Stop after so many epochs without a better validation; 0: never.", "EPOCHS")
     ] = 0,
-    seed: Annotated[
-        int,
-        typer.Option(
-            help="Decides first weights, order and mixtures.",
-            metavar="N",
-            rich_help_panel=_OPTIMISATION,
-        ),
-    ] = 0,
+    seed: Annotated[int, _steps("Decides first weights, order and mixtures.", "N")] = 0,
     accumulate: Annotated[
-        int,
-        typer.Option(
-            help="Compute a batch in so many parts: less memory, the same step.",
-            metavar="PARTS",
-            rich_help_panel=_COST,
-        ),
+        int, _cost("Compute a batch in so many parts: less memory, the same step.", "PARTS")
     ] = 1,
     recompute: Annotated[
         bool,
-        typer.Option(
-            help="Forget inner results and compute them again: less memory, more time.",
-            show_default=False,
-            rich_help_panel=_COST,
+        _cost(
+            "Forget inner results and compute them again: less memory, more time.", default=False
         ),
     ] = False,
-    device: Annotated[str, device_option(_COST)] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            help="Processor threads that compute.",
-            metavar="N",
-            show_default="all",
-            rich_help_panel=_COST,
-        ),
-    ] = None,
+    device: Annotated[str, device_option(COST)] = "auto",
+    threads: Annotated[int | None, _cost("Processor threads that compute.", "N", "all")] = None,
     workers: Annotated[
-        int,
-        typer.Option(
-            help="Processes that decode audio meanwhile; 0: decode in between.",
-            metavar="N",
-            rich_help_panel=_COST,
-        ),
+        int, _cost("Processes that decode audio meanwhile; 0: decode in between.", "N")
     ] = 1,
     config: Annotated[
         Path | None,
@@ -227,45 +155,28 @@ def train(
             metavar="FILE",
             show_default=False,
             is_eager=True,
-            callback=from_file,
-            rich_help_panel=_RUN,
+            callback=_config,
+            rich_help_panel=RUN,
         ),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for checkpoints, history and curves.",
-            metavar="DIR",
-            show_default="runs/VERSION-SIZE",
-            rich_help_panel=_RUN,
-        ),
+        Path | None, _run("Folder for checkpoints, history and curves.", "DIR", "runs/VERSION-SIZE")
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(help="Continue the run in --out.", show_default=False, rich_help_panel=_RUN),
-    ] = False,
+    resume: Annotated[bool, _run("Continue the run in --out.", default=False)] = False,
     save_every: Annotated[
-        float,
-        typer.Option(
-            help="Time between checkpoints: what a power cut may cost.",
-            metavar="SECONDS",
-            rich_help_panel=_RUN,
-        ),
+        float, _run("Time between checkpoints: what a power cut may cost.", "SECONDS")
     ] = 120.0,
     tensorboard: Annotated[
         bool,
-        typer.Option(
-            help="Write figures, pictures and sound for TensorBoard to OUT/tensorboard.",
-            show_default=False,
-            rich_help_panel=_WATCHING,
+        _watch(
+            "Write figures, pictures and sound for TensorBoard to OUT/tensorboard.", default=False
         ),
     ] = False,
     profile: Annotated[
         bool,
-        typer.Option(
-            help="Tell which operators two early steps spend time on; trace in OUT/profile.json.",
-            show_default=False,
-            rich_help_panel=_WATCHING,
+        _watch(
+            "Tell which operators two early steps spend time on; trace in OUT/profile.json.",
+            default=False,
         ),
     ] = False,
 ) -> None:
@@ -283,11 +194,10 @@ def train(
     from audio_denoising.training.run_folder import RunFolder
 
     spoken, noises = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
-    own: dict[str, Any] = {
+    chosen: dict[str, Any] = {  # None is what the version has
         "size": size,
         "epochs": epochs,
         "batch_size": batch_size,
-        "epoch_size": epoch_size,
         "clip_seconds": clip_seconds,
         "learning_rate": lr,
         "schedule": schedule,
@@ -297,7 +207,8 @@ def train(
         "augmentation": augment,
     }
     options = TrainingOptions(
-        version=version,
+        version,
+        epoch_size=epoch_size,
         momentum=momentum,
         patience=patience,
         seed=seed,
@@ -305,16 +216,14 @@ def train(
         hold_out=hold_out or None,
         speech_weights=weights_of(spoken),
         noise_weights=weights_of(noises),
-        **own,
+        **chosen,
     )
     if threads is not None and threads < 1:
         raise UserError("--threads must be above 0")
-    out = out or Path("runs") / f"{options.version}-{options.size}"
-    voices, sounds = ([source.place for source in found] for found in (spoken, noises))
     place = RunPlace(
-        voices,
-        sounds,
-        out,
+        [source.place for source in spoken],
+        [source.place for source in noises],
+        out or Path("runs") / f"{options.version}-{options.size}",
         device,
         workers,
         resume,
@@ -325,12 +234,12 @@ def train(
         rooms or (),
     )
     require_folders(spoken, noises)
-    if not RunFolder(out).resumes(resume) and start_from:
+    if not RunFolder(place.out).resumes(resume) and start_from:
         locate(start_from)
 
     import torch  # from here on it takes its time
 
-    from audio_denoising.training.session import run
+    from audio_denoising.training.run import run
 
     if threads is not None:
         torch.set_num_threads(threads)

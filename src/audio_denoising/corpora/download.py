@@ -18,10 +18,10 @@ from pathlib import Path
 
 from audio_denoising.corpora.archives import unpack_folder
 from audio_denoising.corpora.catalogue import CORPORA, Archive, Corpus
-from audio_denoising.corpora.single_run import single_run
 from audio_denoising.corpora.transfer import Transfer
 from audio_denoising.corpora.watching import Watcher
 from audio_denoising.errors import UserError
+from audio_denoising.files import single_run
 
 _BLOCK = 1 << 20
 

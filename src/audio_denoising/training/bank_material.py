@@ -26,9 +26,8 @@ from audio_denoising.mixing.mixtures import Pair
 from audio_denoising.mixing.recipe import Recipe
 from audio_denoising.mixing.rooms import load_rooms
 from audio_denoising.training import validation
-from audio_denoising.training.distributed import Processes
 from audio_denoising.training.material import divided, licence_of, sizes
-from audio_denoising.training.options import RunPlace, TrainingOptions
+from audio_denoising.training.options import Processes, RunPlace, TrainingOptions
 
 LONG_FROM = 0.8  # of the steps of a run that ends: then half as many mixtures, twice as long
 STATISTICS = 40  # batches

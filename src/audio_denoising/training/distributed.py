@@ -1,4 +1,4 @@
-"""Several processes that train one model: who they are, and how they add up what they found.
+"""Several processes that train one model: how they meet, and add up what they found.
 
 `torchrun` starts the processes and tells each its rank by environment variables. Every process has
 the whole model, computes its share of every batch, and adds its gradients to those of the others,
@@ -10,63 +10,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from audio_denoising.errors import UserError
 from audio_denoising.nn import Parameter
+from audio_denoising.training.options import ALONE, Processes
 from audio_denoising.training.run_folder import restarts
 
 BUCKET = 1 << 20  # gradients (4 MB) that travel together
-
-
-@dataclass(frozen=True)
-class Processes:
-    """The processes of a run, seen from one of them.
-
-    Attributes:
-        rank: which one this is, from 0. count: how many there are.
-    """
-
-    rank: int = 0
-    count: int = 1
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is the one that writes files and talks to people."""
-        return self.rank == 0
-
-    def sum(self, *values: float) -> list[float]:
-        """Every value added up over all processes, in double precision.
-
-        Raises:
-            UserError: another process is gone.
-        """
-        if self.count == 1:
-            return list(values)
-        totals = torch.tensor(values, dtype=torch.float64)
-        with _company():
-            dist.all_reduce(totals)
-        return totals.tolist()
-
-    def share(self, batch_size: int) -> int:
-        """How many mixtures of a batch are this process's.
-
-        Raises:
-            UserError: the batch cannot be divided evenly.
-        """
-        if batch_size % self.count:
-            raise UserError(
-                f"--batch-size {batch_size} cannot be divided among {self.count} processes: "
-                f"choose a multiple of {self.count}"
-            )
-        return batch_size // self.count
-
-
-ALONE = Processes()
 
 
 @contextmanager
@@ -93,10 +46,17 @@ def joined() -> Iterator[Processes]:
 
 def local_device(name: str) -> str:
     """The name of the device for this process: of several GPUs each local rank takes its own."""
-    local = os.environ.get("LOCAL_RANK")
-    if local is None or not (name == "cuda" or (name == "auto" and torch.cuda.is_available())):
-        return name
-    return f"cuda:{local}"
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        return f"cuda:{os.environ['LOCAL_RANK']}"
+    return name
+
+
+def add_up(values: Sequence[float]) -> list[float]:
+    """Every value added up over all processes, see `Processes.sum`."""
+    totals = torch.tensor(values, dtype=torch.float64)
+    with _company():
+        dist.all_reduce(totals)
+    return totals.tolist()
 
 
 class GradientMean:
@@ -113,24 +73,20 @@ class GradientMean:
     def __init__(self, parameters: Sequence[Parameter], processes: Processes) -> None:
         self.processes = processes
         self.buckets: list[_Bucket] = []
-        if processes.count == 1:
-            return
         pending: list[Parameter] = []
         for parameter in reversed(parameters):
             pending.append(parameter)
-            if sum(p.data.numel() for p in pending) >= BUCKET:
+            size = sum(p.data.numel() for p in pending)
+            if size >= BUCKET or parameter is parameters[0]:
                 self.buckets.append(_Bucket(pending))
                 pending = []
-        if pending:
-            self.buckets.append(_Bucket(pending))
-        self._bucket_of = {id(p): bucket for bucket in self.buckets for p in bucket.parameters}
 
     def start(self) -> None:
         """From here on every gradient that arrives is complete."""
         for bucket in self.buckets:
             bucket.missing = len(bucket.parameters)
             for parameter in bucket.parameters:
-                parameter.on_gradient = self._arrived
+                parameter.on_gradient = bucket.arrived
 
     def finish(self) -> None:
         """Waits until all gradients are the mean over the processes.
@@ -142,36 +98,33 @@ class GradientMean:
             with _company():
                 bucket.receive(self.processes.count)
 
-    def _arrived(self, parameter: Parameter) -> None:
-        parameter.on_gradient = None
-        bucket = self._bucket_of[id(parameter)]
-        bucket.missing -= 1
-        if not bucket.missing:
-            with _company():
-                bucket.send()
-
 
 class _Bucket:
     """Some parameters, and one flat tensor in which their gradients travel."""
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
-        self.parameters = list(parameters)
-        self.missing = len(self.parameters)
-        first = self.parameters[0].data
-        self.flat = first.new_empty(sum(p.data.numel() for p in self.parameters))
-        self.views: list[Tensor] = []
-        offset = 0
-        for parameter in self.parameters:
-            data = parameter.data
-            self.views.append(self.flat.as_strided(data.shape, data.stride(), offset))
-            offset += data.numel()
+        self.parameters = parameters
+        self.missing = len(parameters)
+        tensors = [parameter.data for parameter in parameters]
+        sizes = [tensor.numel() for tensor in tensors]
+        self.flat = tensors[0].new_empty(sum(sizes))
+        self.views = [  # in the layout of each parameter
+            part.as_strided(tensor.shape, tensor.stride(), part.storage_offset())
+            for part, tensor in zip(self.flat.split(sizes), tensors, strict=True)
+        ]
         self.work: dist.Work | None = None
 
-    def send(self) -> None:
-        torch._foreach_copy_(self.views, [p.grad for p in self.parameters])
-        self.work = dist.all_reduce(self.flat, async_op=True)
+    def arrived(self, parameter: Parameter) -> None:
+        """Sends the bucket off with its last gradient."""
+        parameter.on_gradient = None
+        self.missing -= 1
+        if not self.missing:
+            torch._foreach_copy_(self.views, [p.grad for p in self.parameters])
+            with _company():
+                self.work = dist.all_reduce(self.flat, async_op=True)
 
     def receive(self, count: int) -> None:
+        """Takes the sum over all processes for the mean."""
         assert self.work is not None, "finish needs a whole backward pass after start"
         self.work.wait()
         self.work = None

@@ -21,8 +21,7 @@ from audio_denoising.mixing.mixing import Stretches, read_segment
 from audio_denoising.mixing.mixtures import Pair, mixed
 from audio_denoising.mixing.prepared import open_cache
 from audio_denoising.mixing.shards import is_shards
-from audio_denoising.training.distributed import ALONE, Processes
-from audio_denoising.training.options import RICH, RunPlace, TrainingOptions
+from audio_denoising.training.options import ALONE, RICH, Processes, RunPlace, TrainingOptions
 from audio_denoising.training.validation import fixed_batches, mixtures_for
 
 NON_COMMERCIAL = "non-commercial use"  # how a licence with this condition begins

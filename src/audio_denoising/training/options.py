@@ -1,4 +1,4 @@
-"""All settings of a training run, in one typed place."""
+"""What a training run is: the settings that decide its result, where it runs, among how many."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from audio_denoising.errors import UserError
 from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS
 
-AUGMENTATIONS = ("original", "wide", "varied")  # see `data.augment`, which takes time to load
+AUGMENTATIONS = ("original", "wide", "varied")  # see `mixing.augment`, which takes time to load
 RICH = "rich"  # see `mixing.recipe`
 SCHEDULES = ("constant", "linear-end", "cosine")  # see `nn.schedules`, likewise
 OPTIONS = {  # whose names on the command line are other ones
@@ -39,11 +39,14 @@ class TrainingOptions:
         ema: decay of the moving average of the weights that is validated and kept, 0 for none.
         patience: epochs without a better validation after which the run ends, 0 for never.
         seed: decides first weights, order and mixtures.
-        augmentation: name of a preset of `data.augment`, or "rich", see `mixing.recipe`.
+        augmentation: name of a preset of `mixing.augment`, or "rich", see `mixing.recipe`.
         start_from: a version or a checkpoint whose weights are the first ones, not random ones.
         hold_out: speakers, noise sources or folders that validate instead of training.
         speech_weights, noise_weights: how often each of the folders is drawn from; None stands for
             its duration. None altogether is a single folder, whose speech is visited file by file.
+
+    Raises:
+        UserError: a value makes no sense; the sentence names the option.
     """
 
     version: str
@@ -73,22 +76,19 @@ class TrainingOptions:
             )
         row = VERSIONS[self.version]
         for each in fields(self):
-            name, default = each.name, getattr(row, each.name, None)
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, default)
-        if self.size not in row.sizes:
-            raise UserError(f"unknown size {self.size!r}: choose one of {', '.join(row.sizes)}")
-        if self.schedule not in SCHEDULES:
-            raise UserError(
-                f"unknown schedule {self.schedule!r}: choose one of {', '.join(SCHEDULES)}"
-            )
+            if getattr(self, each.name) is None:
+                object.__setattr__(self, each.name, getattr(row, each.name, None))
         hears_spectra = row.hears == COMPRESSED_SPECTRUM
-        known = (RICH,) if hears_spectra else AUGMENTATIONS
-        if self.augmentation not in known:
-            raise UserError(
-                f"unknown augmentation {self.augmentation!r} for {self.version}: choose "
-                f"{', '.join(known)}"
-            )
+        for name, known in {
+            "size": row.sizes,
+            "schedule": SCHEDULES,
+            "augmentation": (RICH,) if hears_spectra else AUGMENTATIONS,
+        }.items():
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"unknown {name} {getattr(self, name)!r} for {self.version}: choose one of "
+                    f"{', '.join(known)}"
+                )
         if hears_spectra and not 0.1 <= self.clip_seconds <= 60:
             raise UserError("--clip-seconds must be from 0.1 to 60")
         if not hears_spectra and self.clip_seconds != row.clip_seconds:
@@ -116,6 +116,11 @@ def completed(stored: Mapping[str, Any], version: str) -> dict[str, Any]:
     """Options as a checkpoint of ``version`` stores them; one that did not exist yet when its run
     began had what is its default now."""
     return {**TrainingOptions(version).as_dict(), **stored}
+
+
+def option_name(name: str) -> str:
+    """What an attribute of these classes is called on the command line."""
+    return OPTIONS.get(name, f"--{name.replace('_', '-')}")
 
 
 @dataclass(frozen=True)
@@ -153,19 +158,48 @@ class RunPlace:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for whoever asks later how this run was made; `out` and `resume` aside."""
-        return {
-            "speech": [str(place) for place in self.speech],
-            "noise": [str(place) for place in self.noise],
-            "rooms": [str(place) for place in self.rooms],
-            "device": self.device,
-            "workers": self.workers,
-            "cache": str(self.cache) if self.cache else None,
-            "accumulate": self.accumulate,
-            "recompute": self.recompute,
-            "save_seconds": self.save_seconds,
-        }
+        plain = {**vars(self), "cache": str(self.cache) if self.cache else None}
+        for name in ("speech", "noise", "rooms"):
+            plain[name] = [str(place) for place in plain[name]]
+        return {name: value for name, value in plain.items() if name not in ("out", "resume")}
 
 
-def option_name(name: str) -> str:
-    """What an attribute of these classes is called on the command line."""
-    return OPTIONS.get(name, f"--{name.replace('_', '-')}")
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, seen from one of them: `rank` from 0, `count` in all."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that writes files and talks to people."""
+        return self.rank == 0
+
+    def sum(self, *values: float) -> list[float]:
+        """Every value added up over all processes, in double precision.
+
+        Raises:
+            UserError: another process is gone.
+        """
+        if self.count == 1:
+            return list(values)
+        from audio_denoising.training.distributed import add_up
+
+        return add_up(values)
+
+    def share(self, batch_size: int) -> int:
+        """How many mixtures of a batch are this process's.
+
+        Raises:
+            UserError: the batch cannot be divided evenly.
+        """
+        if batch_size % self.count:
+            raise UserError(
+                f"--batch-size {batch_size} cannot be divided among {self.count} processes: "
+                f"choose a multiple of {self.count}"
+            )
+        return batch_size // self.count
+
+
+ALONE = Processes()

@@ -1,8 +1,5 @@
 """Where the time of a training step goes: a few steps under PyTorch's profiler.
 
-    with ProfileReporter(out / "profile.json", console.print) as profile:
-        Trainer(options, place, Reporters(profile)).run()
-
 The trace shows every operator of those steps, and on NVIDIA GPUs every kernel, on a time axis: open
 it at https://ui.perfetto.dev or in chrome://tracing. After those steps the profiler is switched
 off, so that the rest of the run goes at its usual speed.
@@ -16,30 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
-import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from audio_denoising.counting import counted
 from audio_denoising.files import save_whole
-from audio_denoising.training.history import Row
-from audio_denoising.training.material import Material
-from audio_denoising.training.reporting import StepReport, Summary
-from audio_denoising.training.validation import Clip
+from audio_denoising.training.progress import Watcher
+from audio_denoising.training.run_folder import Row
+from audio_denoising.training.trainer import Trainer
 
+BEFORE = 2  # steps: the first is unlike the others, in the second the profiler warms up
 ROWS = 10  # of the table
 NAME_WIDTH = 44
 
 
-class ProfileReporter:
-    """A `Reporter` for the trainer that profiles the first steps. Use it in a `with` block.
+class StepProfile(Watcher):
+    """Profiles the first steps of a run.
 
     Args:
         path: of the trace, in Chrome's JSON format.
         tell: is given what was found, in a few lines of plain text, when the trace is written.
-        wait: steps before anything happens: the first is unlike the others.
-        warmup: steps in which the profiler runs but what it finds is thrown away.
         active: steps that are recorded, or fewer: no more than up to the end of their epoch,
             because validation would bury them, and what there is of a run that ends earlier.
 
@@ -47,83 +41,53 @@ class ProfileReporter:
         UserError: the trace cannot be written (from any method).
     """
 
-    def __init__(
-        self,
-        path: Path,
-        tell: Callable[[str], object],
-        *,
-        wait: int = 1,
-        warmup: int = 1,
-        active: int = 2,
-    ) -> None:
+    def __init__(self, path: Path, tell: Callable[[str], object], active: int = 2) -> None:
         self.path = path
         self.tell = tell
-        self.before = wait + warmup
         self.active = active
-        self.schedule = schedule(wait=wait, warmup=warmup, active=active, repeat=1)
         self.done = 0  # steps
         self._running: profile | None = None
         self._on_gpu = False
-        self._epoch_steps = 0
 
-    def __enter__(self) -> ProfileReporter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop()
-
-    def started(
-        self, material: Material, device: torch.device, steps: int, resumed_at: int
-    ) -> None:
+    def started(self, trainer: Trainer) -> None:
         """Switches the profiler on."""
-        self._epoch_steps = steps
-        activities = [ProfilerActivity.CPU]
-        self._on_gpu = device.type == "cuda"
-        if self._on_gpu:
-            activities.append(ProfilerActivity.CUDA)
-        self._running = profile(activities=activities, schedule=self.schedule)
+        self._on_gpu = trainer.device.type == "cuda"
+        self._running = profile(
+            activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA][: 1 + self._on_gpu],
+            schedule=schedule(wait=BEFORE - 1, warmup=1, active=self.active, repeat=1),
+        )
         self._running.start()
 
-    def stepped(self, report: StepReport) -> None:
+    def stepped(self, trainer: Trainer, figures: dict[str, float]) -> None:
         """Counts the steps; after the last one to be recorded everything is written."""
         if self._running is None:
             return
         self.done += 1
-        ends_epoch = report.batch == self._epoch_steps
-        if self.done == self.before + self.active or (ends_epoch and self.done > self.before):
-            self._stop()
+        ends_epoch = trainer.batch == trainer.steps
+        if self.done == BEFORE + self.active or (ends_epoch and self.done > BEFORE):
+            self.close()
         elif not ends_epoch:
             self._running.step()
 
-    def finished_epoch(self, row: Row, is_best: bool, clips: Callable[[], list[Clip]]) -> None:
+    def finished_epoch(self, trainer: Trainer, row: Row, is_best: bool) -> None:
         """Goes on to the next epoch's first step, now that validation is over."""
         if self._running is not None:
             self._running.step()
 
-    def finished(self, summary: Summary) -> None:
-        """Writes what a short run has."""
-        self._stop()
-
-    def _stop(self) -> None:
-        """Switches the profiler off; writes and tells what it found."""
+    def close(self) -> None:
+        """Switches the profiler off; writes and tells what it found, if it has not yet."""
         if self._running is None:
             return
         found, self._running = self._running, None
-        recorded = self.done - self.before
         found.stop()
-        if recorded < 1:
+        if self.done <= BEFORE:
             self.tell(
                 f"No profile: this run ended after {self.done} steps, of which the first "
-                f"{self.before} are not recorded."
+                f"{BEFORE} are not recorded."
             )
             return
         save_whole(self.path, lambda temporary: found.export_chrome_trace(str(temporary)))
-        self.tell(self._table(found, recorded))
+        self.tell(self._table(found, self.done - BEFORE))
 
     def _table(self, found: profile, recorded: int) -> str:
         """The operators that took most time: on a GPU what their kernels took there."""
@@ -135,7 +99,7 @@ class ProfileReporter:
                 times.append((time, row.count, row.key.split("#")[0]))
         total = sum(time for time, _, _ in times) or 1.0
         lines = [
-            f"Profile of {recorded} step{'s' if recorded > 1 else ''} in {self.path}, which "
+            f"Profile of {counted(recorded, 'step')} in {self.path}, which "
             "https://ui.perfetto.dev shows:",
             f"{'operator':<{NAME_WIDTH}} {'ms/step':>9} {'share':>6} {'calls/step':>10}",
         ]

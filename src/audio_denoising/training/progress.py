@@ -1,36 +1,53 @@
-"""The live display of a training run: a bar for the epoch, a line for every finished one."""
+"""Who watches a training run and what they are told; first of all the display in the terminal:
+a bar for the epoch, a line for every finished one, a summary at the end.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
-from rich.markup import escape
-from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from audio_denoising.counting import counted
-from audio_denoising.training.history import Row
-from audio_denoising.training.material import Material
-from audio_denoising.training.options import TrainingOptions
-from audio_denoising.training.reporting import StepReport, Summary
-from audio_denoising.training.validation import Clip
+from audio_denoising.training.run_folder import Row
+
+if TYPE_CHECKING:
+    from audio_denoising.training.trainer import Trainer
 
 _NAMED = 5  # damaged files that are named
 
 
-class TrainingDisplay:
-    """Prints to a terminal; a `Reporter` for the trainer. Use it in a `with` block."""
+class Watcher:
+    """Somebody whom a run tells how it goes; what they do not care for they leave as it is here.
 
-    def __init__(self, console: Console, options: TrainingOptions, out: Path) -> None:
+    All else that they want to know they read from the trainer.
+    """
+
+    def started(self, trainer: Trainer) -> None:
+        """Before the first step."""
+
+    def stepped(self, trainer: Trainer, figures: dict[str, float]) -> None:
+        """After every step: its loss, psnr (in dB, of the spectrogram image), gradient_norm (before
+        clipping), learning_rate, whether it was skipped, and the epoch's samples_per_second."""
+
+    def finished_epoch(self, trainer: Trainer, row: Row, is_best: bool) -> None:
+        """After validation."""
+
+    def finished(self, trainer: Trainer, reason: str) -> None:
+        """After the last epoch; why it was the last."""
+
+    def close(self) -> None:
+        """However the run ended."""
+
+
+class TrainingDisplay(Watcher):
+    """Prints to a terminal or a file."""
+
+    def __init__(self, console: Console) -> None:
         self.console = console
-        self.options = options
-        self.out = out
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -41,122 +58,97 @@ class TrainingDisplay:
             transient=True,
         )
         self.task = self.progress.add_task("", total=None, figures="", visible=False)
-        self.steps = 0
         self.epoch = 0  # that the bar shows
 
-    def __enter__(self) -> TrainingDisplay:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.progress.stop()
-
-    def started(
-        self, material: Material, device: torch.device, steps: int, resumed_at: int
-    ) -> None:
+    def started(self, trainer: Trainer) -> None:
         """Says what the run is made of."""
-        options = self.options
-        self.steps = steps
-        self.console.print(
-            f"[bold]{options.version}-{options.size}[/bold] on {device}, "
-            f"{counted(options.epochs, 'epoch')} of {counted(steps, 'step')}, "
-            f"batch {options.batch_size}, results in {escape(str(self.out))}",
-            soft_wrap=True,
+        options = trainer.options
+        self._print(
+            f"{options.version}-{options.size} on {trainer.device}, "
+            f"{counted(options.epochs, 'epoch')} of {counted(trainer.steps, 'step')}, "
+            f"batch {options.batch_size}, results in {trainer.place.out}"
         )
-        for line in material.describe():
-            self.console.print(line, markup=False, soft_wrap=True)
-        if resumed_at:
-            self.console.print(f"resumed at step {resumed_at}")
+        for line in trainer.material.describe():
+            self._print(line)
+        if trainer.step:
+            self._print(f"resumed at step {trainer.step}")
+        self.progress.start()
 
-    def stepped(self, report: StepReport) -> None:
+    def stepped(self, trainer: Trainer, figures: dict[str, float]) -> None:
         """Moves the bar."""
-        if report.epoch != self.epoch:
-            self.epoch = report.epoch
-            self.progress.reset(self.task, total=self.steps, completed=report.batch, visible=True)
+        if trainer.epoch != self.epoch:
+            self.epoch = trainer.epoch
+            self.progress.reset(self.task, total=trainer.steps, visible=True)
         self.progress.update(
             self.task,
-            completed=report.batch,
-            description=f"epoch {report.epoch}/{self.options.epochs}",
-            figures=f"loss {report.mean_loss:.4f}  PSNR {report.mean_psnr:.2f} dB  "
-            f"{report.samples_per_second:.1f} samples/s",
+            completed=trainer.batch,
+            description=f"epoch {trainer.epoch}/{trainer.options.epochs}",
+            figures=f"loss {trainer.tally.mean_loss:.4f}  PSNR {trainer.tally.mean_psnr:.2f} dB  "
+            f"{figures['samples_per_second']:.1f} samples/s",
         )
 
-    def finished_epoch(self, row: Row, is_best: bool, clips: Callable[[], list[Clip]]) -> None:
+    def finished_epoch(self, trainer: Trainer, row: Row, is_best: bool) -> None:
         """Prints the epoch's figures."""
         self.progress.update(self.task, visible=False)
-        self.console.print(
+        self._print(
             f"epoch {row['epoch']:>3}  "
             f"train loss {row['train_loss']:.4f} PSNR {row['train_psnr']:.2f} dB  "
             f"validation loss {row['validation_loss']:.4f} PSNR {row['validation_psnr']:.2f} dB "
             f"SI-SDR {row['validation_si_sdr']:.2f} dB ({row['validation_si_sdr_gain']:+.2f})"
-            f"{'  best' if is_best else ''}",
-            soft_wrap=True,
+            f"{'  best' if is_best else ''}"
         )
 
-    def finished(self, summary: Summary) -> None:
+    def finished(self, trainer: Trainer, reason: str) -> None:
         """Says how the run ended, what it reached, and how to use it."""
-        lines = _told(summary)
-        if self.console.is_terminal:
-            table = Table.grid(padding=(0, 2))
-            table.add_column(style="bold", no_wrap=True)
-            table.add_column(overflow="fold")
-            for name, text in lines.items():
-                table.add_row(name, escape(text))
-            title = f"{self.options.version}-{self.options.size}"
-            self.console.print(Panel(table, title=title, title_align="left", expand=False))
-        else:
-            for name, text in lines.items():
-                self.console.print(f"{name:>11}: {text}", markup=False, soft_wrap=True)
-        if summary.best is not None:  # outside the frame, to be copied in one piece
-            weights = shlex.quote(str(summary.out / "best.pth"))
-            command = f"denoise clean --model {weights} recording.wav"
-            self.console.print(command, style="bold", markup=False, soft_wrap=True)
+        rows, damaged, out = trainer.history, trainer.material.damaged, trainer.place.out
+        best = next((row for row in rows if row["validation_si_sdr"] == trainer.best), None)
+        skipped = sum(row.get("skipped_steps", 0) for row in rows)
+        lines = {
+            "end": reason,
+            "trained": f"{counted(len(rows), 'epoch')}, {counted(trainer.step, 'step')}, "
+            f"{duration(rows)}",
+            "best": figures_of(best) if best else "no epoch: the validation never gave a number",
+        }
+        if skipped:
+            lines["skipped"] = (
+                f"{counted(skipped, 'step')} whose gradients were not numbers; "
+                "--clip-norm 1 or a lower --lr may help"
+            )
+        if damaged:
+            names = ", ".join(map(str, damaged[:_NAMED]))
+            more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+            lines["passed over"] = (
+                f"{counted(len(damaged), 'file')} that could not be decoded: {names}{more}"
+            )
+        if trainer.licence:
+            lines["warning"] = f"these weights are for {trainer.licence}"
+        lines["results"] = str(out)
+        for name, text in lines.items():
+            self._print(f"{name:>11}: {text}")
+        if best:
+            weights = shlex.quote(str(out / "best.pth"))
+            self._print(f"denoise clean --model {weights} recording.wav", style="bold")
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self.progress.stop()
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        self.console.print(text, style=style, markup=False, soft_wrap=True)
 
 
-def _told(summary: Summary) -> dict[str, str]:
-    """A finished run in a few named lines."""
-    rows, best, damaged = summary.rows, summary.best, summary.damaged
-    steps = rows[-1]["step"] if rows else 0
-    seconds = sum(row["train_seconds"] for row in rows)
-    lines = {
-        "end": summary.reason,
-        "trained": f"{_count(len(rows), 'epoch')}, {_count(steps, 'step')}, {duration(seconds)}",
-        "best": "no epoch: the validation never gave a number",
-    }
-    if best is not None:
-        lines["best"] = (
-            f"epoch {best['epoch']}: SI-SDR {best['validation_si_sdr']:.2f} dB "
-            f"({best['validation_si_sdr_gain']:+.2f} dB gain over the noisy input), "
-            f"PSNR {best['validation_psnr']:.2f} dB, loss {best['validation_loss']:.4f}"
-        )
-    if summary.skipped:
-        lines["skipped"] = (
-            f"{_count(summary.skipped, 'step')} whose gradients were not numbers; "
-            "--clip-norm 1 or a lower --lr may help"
-        )
-    if damaged:
-        names = ", ".join(str(path) for path in damaged[:_NAMED])
-        more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
-        lines["passed over"] = (
-            f"{_count(len(damaged), 'file')} that could not be decoded: {names}{more}"
-        )
-    if summary.licence:
-        lines["warning"] = f"these weights are for {summary.licence}"
-    lines["results"] = str(summary.out)
-    return lines
+def figures_of(row: Row) -> str:
+    """What the validation of an epoch found."""
+    return (
+        f"epoch {row['epoch']}: SI-SDR {row['validation_si_sdr']:.2f} dB "
+        f"({row['validation_si_sdr_gain']:+.2f} dB gain over the noisy input), "
+        f"PSNR {row['validation_psnr']:.2f} dB, loss {row['validation_loss']:.4f}"
+    )
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def duration(seconds: float) -> str:
-    """A time in the two units that matter, such as "3 h 20 min"."""
+def duration(rows: Sequence[Row]) -> str:
+    """How long the epochs trained, in the two units that matter, such as "3 h 20 min"."""
+    seconds = sum(float(row["train_seconds"]) for row in rows)
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"

@@ -2,22 +2,29 @@
 
 `last.pth` is the newest. Before it is replaced it becomes `previous.pth`, so that damage to one of
 them, by a disk or by a copy that was cut off, costs the steps between the two and not the run.
+`history.json` has one row an epoch, which two curves show.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_denoising.errors import UserError, UserNotice
-from audio_denoising.files import remove_leftovers, require_writable
+from audio_denoising.files import remove_leftovers, require_writable, save_whole
 
-if TYPE_CHECKING:  # with torch behind it, which a wrong --out need not wait for
+if TYPE_CHECKING:  # with torch behind the one, which a wrong --out need not wait for
+    from matplotlib.figure import Figure
+
     from audio_denoising.models.checkpoint import Checkpoint
 
 KEEP_EVERY = 5  # epochs
+
+Row = dict[str, Any]
 
 
 def restarts() -> int:
@@ -92,6 +99,27 @@ class RunFolder:
         if epoch % KEEP_EVERY == 0:
             save_checkpoint(self.path / f"epoch_{epoch:03d}.pth", content)
 
+    def save_history(
+        self, options: dict[str, Any], rows: list[Row], earlier: list[dict[str, Any]]
+    ) -> None:
+        """Writes `history.json` and the curves of loss and PSNR, each whole or not at all.
+
+        Before the first epoch has ended there is nothing to draw.
+
+        Args:
+            earlier: options and rows ("options", "epochs") of the runs that this one started from.
+
+        Raises:
+            UserError: that is not possible.
+        """
+        content = {"options": options, "epochs": rows, "earlier": earlier}
+        text = json.dumps(content, indent=1) + "\n"
+        save_whole(self.history, lambda path: path.write_text(text))
+        if rows:
+            title = f"{options['version']}-{options['size']}"
+            for key, label in (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)")):
+                _draw(self.path / f"{key}_curve.png", rows, key, label, title)
+
     def newest(self) -> Checkpoint:
         """The newest checkpoint that can be read; a `UserNotice` tells where that is the previous.
 
@@ -103,8 +131,7 @@ class RunFolder:
         try:
             return load_checkpoint(self.last)
         except UnreadableCheckpoint:
-            if not self.holds_a_run:
-                raise
+            pass
         try:
             found = load_checkpoint(self.previous)
         except UnreadableCheckpoint as error:
@@ -133,3 +160,27 @@ class RunFolder:
                 continue
             return f"begin another --out with the weights of an earlier epoch, --start-from {path}"
         return "train again in another --out"
+
+
+def _draw(path: Path, rows: list[Row], key: str, label: str, title: str) -> None:
+    figure = curve(rows, key, label, title)
+    save_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
+
+
+def curve(rows: list[Row], key: str, label: str, title: str) -> Figure:
+    """Training and validation by epochs; ``key`` is "loss" or "psnr"."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    epochs = [row["epoch"] for row in rows]
+    for split, colour in (("train", "tab:blue"), ("validation", "tab:orange")):
+        values = [row.get(f"{split}_{key}", math.nan) for row in rows]  # not all runs measure all
+        axes.plot(epochs, values, marker="o", markersize=3, color=colour, label=split)
+    axes.set(xlabel="epoch", ylabel=label, title=title)
+    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)  # whole numbers, also around a single epoch
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

@@ -16,8 +16,7 @@ from audio_denoising.mixing.mixtures import Pair, mixed
 from audio_denoising.mixing.shard_reading import ShardMixtures
 from audio_denoising.mixing.shards import ShardSet, find_shards, require_apart, sibling
 from audio_denoising.training import validation
-from audio_denoising.training.distributed import ALONE, Processes
-from audio_denoising.training.options import RunPlace, TrainingOptions
+from audio_denoising.training.options import ALONE, Processes, RunPlace, TrainingOptions
 
 
 class ShardMaterial:

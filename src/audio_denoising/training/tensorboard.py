@@ -1,7 +1,4 @@
-"""The curves, spectrograms and sounds of a training run, written for TensorBoard.
-
-    with TensorBoardReporter(out / "tensorboard", options) as board:
-        Trainer(options, place, Reporters(board)).run()
+"""The figures, pictures and sounds of a training run, written for TensorBoard.
 
 `tensorboard --logdir OUT` shows them while the run goes on; a folder above compares its runs, on
 the HPARAMS page by their options. It needs `pip install tensorboard`.
@@ -14,28 +11,23 @@ An epoch takes about 2 MB, most of it spectrograms.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.training.history import Row
-from audio_denoising.training.material import Material
 from audio_denoising.training.options import TrainingOptions
-from audio_denoising.training.reporting import StepReport, Summary
+from audio_denoising.training.progress import Watcher
+from audio_denoising.training.run_folder import Row
+from audio_denoising.training.trainer import Trainer
 from audio_denoising.training.validation import Clip
 
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-STEP_TAGS = {  # attributes of a StepReport
+STEP_TAGS = {  # of the figures of a step
     "loss": "loss/step",
     "psnr": "psnr_db/step",
     "gradient_norm": "step/gradient_norm",
@@ -55,77 +47,62 @@ RULE = 4  # white pixels between two spectrograms
 FLUSH_SECONDS = 10
 
 
-class TensorBoardReporter:
-    """A `Reporter` for the trainer that writes event files. Use it in a `with` block.
+class TensorBoardLog(Watcher):
+    """Writes event files.
 
     Args:
-        folder: for the event files; made when the run starts.
-        options: of the run.
+        folder: for them; made when the run starts.
 
     Raises:
         UserError: tensorboard is not installed; later, from any method: the files cannot be
             written.
     """
 
-    def __init__(self, folder: Path, options: TrainingOptions) -> None:
+    def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError("--tensorboard needs TensorBoard: pip install tensorboard") from error
         self.folder = folder
-        self.options = options
         self._kind = SummaryWriter
-        self._open: SummaryWriter | None = None
+        self._writer: Any = None
         self._has_originals = False
 
-    def __enter__(self) -> TensorBoardReporter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._open is not None:
-            with self._writing() as writer:
-                writer.close()
-
-    def started(
-        self, material: Material, device: torch.device, steps: int, resumed_at: int
-    ) -> None:
+    def started(self, trainer: Trainer) -> None:
         """Logs the options, at the first step that is still to come."""
-        first = resumed_at + 1
+        first = trainer.step + 1
         # A run that was watched before has its originals, unless it starts all over.
-        self._has_originals = resumed_at > 0 and any(self.folder.glob("*.tfevents.*"))
+        self._has_originals = trainer.step > 0 and any(self.folder.glob("*.tfevents.*"))
+        about = [f"device: {trainer.device}", f"steps of an epoch: {trainer.steps}"]
+        about += trainer.material.describe()
+        rows = [f"| {name} | `{value}` |\n" for name, value in trainer.options.as_dict().items()]
         with self._explained():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._open = self._kind(str(self.folder), purge_step=first, flush_secs=FLUSH_SECONDS)
-        with self._writing() as writer:
-            about = [f"device: {device}", f"steps of an epoch: {steps}", *material.describe()]
-            writer.add_text("run/about", "".join(f"    {line}\n" for line in about), first)
-            writer.add_text("run/options", _table(self.options), first)
-            for summary in self._session()[:2]:
-                _add(writer, summary, first)
-            writer.flush()
+            self._writer = self._kind(str(self.folder), purge_step=first, flush_secs=FLUSH_SECONDS)
+            self._writer.add_text("run/about", "".join(f"    {line}\n" for line in about), first)
+            table = "| option | value |\n|---|---|\n" + "".join(rows)
+            self._writer.add_text("run/options", table, first)
+            for summary in _session(trainer.options)[:2]:
+                self._writer.file_writer.add_summary(summary, first)
+            self._writer.flush()
 
-    def stepped(self, report: StepReport) -> None:
+    def stepped(self, trainer: Trainer, figures: dict[str, float]) -> None:
         """Logs the figures of a step."""
-        with self._writing() as writer:
+        with self._explained():
             for name, tag in STEP_TAGS.items():
-                writer.add_scalar(tag, getattr(report, name), report.step)
+                self._writer.add_scalar(tag, figures[name], trainer.step)
 
-    def finished_epoch(self, row: Row, is_best: bool, clips: Callable[[], list[Clip]]) -> None:
+    def finished_epoch(self, trainer: Trainer, row: Row, is_best: bool) -> None:
         """Logs the figures of an epoch, and how the fixed clips look and sound now."""
-        step = row["step"]
+        step, writer = row["step"], self._writer
         # Going back behind the end of the first epoch withdraws what was logged there.
         originals = row["epoch"] == 1 or not self._has_originals
         self._has_originals = True
-        shown = clips()
-        with self._writing() as writer:
+        clips = trainer.clips()
+        with self._explained():
             for key, tag in EPOCH_TAGS.items():
                 writer.add_scalar(tag, row[key], step)
-            for number, clip in enumerate(shown, 1):
+            for number, clip in enumerate(clips, 1):
                 tag = f"noisy, cleaned, clean/clip {number}"
                 writer.add_image(tag, picture(clip), step, dataformats="HWC")
                 sounds = {"2 cleaned": clip.cleaned}  # numbers, because tags are sorted
@@ -136,29 +113,16 @@ class TensorBoardReporter:
                     writer.add_audio(f"clip {number}/{name}", heard, step, SAMPLE_RATE)
             writer.flush()
 
-    def finished(self, summary: Summary) -> None:
+    def finished(self, trainer: Trainer, reason: str) -> None:
         """Logs that the run came to its end."""
-        last = summary.rows[-1]["step"] if summary.rows else 0
-        with self._writing() as writer:
-            _add(writer, self._session()[2], last)
-            writer.flush()
-
-    def _session(self) -> list[object]:
-        """What HPARAMS shows of the run: the pages' columns, its options, and that it is over."""
-        from torch.utils.tensorboard.summary import hparams
-
-        plain = {
-            name: value if isinstance(value, str | int | float) else json.dumps(value)
-            for name, value in self.options.as_dict().items()
-            if value is not None
-        }
-        return list(hparams(plain, dict.fromkeys(EPOCH_TAGS.values(), 0)))
-
-    @contextmanager
-    def _writing(self) -> Iterator[SummaryWriter]:
-        assert self._open is not None, "`started` comes first"
         with self._explained():
-            yield self._open
+            self._writer.file_writer.add_summary(_session(trainer.options)[2], trainer.step)
+
+    def close(self) -> None:
+        """Writes what is still to be written."""
+        if self._writer is not None:
+            with self._explained():
+                self._writer.close()
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -169,6 +133,18 @@ class TensorBoardReporter:
                 f"cannot write to {self.folder} ({error}): free some space, or train without "
                 "--tensorboard"
             ) from error
+
+
+def _session(options: TrainingOptions) -> list[Any]:
+    """What HPARAMS shows of a run: the page's columns, its options, and that it is over."""
+    from torch.utils.tensorboard.summary import hparams
+
+    plain = {
+        name: value if isinstance(value, str | int | float) else json.dumps(value)
+        for name, value in options.as_dict().items()
+        if value is not None
+    }
+    return list(hparams(plain, dict.fromkeys(EPOCH_TAGS.values(), 0)))
 
 
 def picture(clip: Clip) -> np.ndarray:
@@ -192,14 +168,3 @@ def _coloured(levels: Tensor) -> np.ndarray:
 
     colours: np.ndarray = colormaps["magma"](levels.flip(0).numpy(), bytes=True)
     return colours[..., :3]
-
-
-def _table(options: TrainingOptions) -> str:
-    """Markdown."""
-    rows = [f"| {name} | `{value}` |\n" for name, value in options.as_dict().items()]
-    return "| option | value |\n|---|---|\n" + "".join(rows)
-
-
-def _add(writer: Any, summary: object, step: int) -> None:  # torch types its file writer as None
-    """Logs what the writer has no method for."""
-    writer.file_writer.add_summary(summary, step)

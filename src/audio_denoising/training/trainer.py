@@ -13,12 +13,17 @@ same way; the first one alone writes files.
 from __future__ import annotations
 
 import math
+import signal
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from itertools import takewhile
+from types import FrameType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from audio_denoising.device import pick_device
 from audio_denoising.dsp.constants import SAMPLE_RATE, SEGMENT
@@ -27,25 +32,57 @@ from audio_denoising.models.checkpoint import Checkpoint, describe, load_checkpo
 from audio_denoising.models.shipped import locate
 from audio_denoising.nn import MovingAverage, Schedule, take_statistics
 from audio_denoising.nn.memory import release
-from audio_denoising.training.distributed import ALONE, Processes, local_device
-from audio_denoising.training.history import Row, save_history
-from audio_denoising.training.interruption import stop_on_signal
 from audio_denoising.training.learner import build_learner
-from audio_denoising.training.material import NON_COMMERCIAL, Material, find_material
-from audio_denoising.training.options import RunPlace, TrainingOptions, completed
-from audio_denoising.training.reporting import Reporter, Reporters, StepReport, Summary
-from audio_denoising.training.run_folder import RunFolder
-from audio_denoising.training.tally import Tally
+from audio_denoising.training.material import NON_COMMERCIAL, find_material
+from audio_denoising.training.options import (
+    ALONE,
+    Processes,
+    RunPlace,
+    TrainingOptions,
+    completed,
+)
+from audio_denoising.training.progress import Watcher
+from audio_denoising.training.run_folder import Row, RunFolder
 from audio_denoising.training.validation import Clip, Validation
 
 SKIPPED_IN_A_ROW = 5  # steps
+POSITION = ("epoch", "batch", "step", "heard")  # of a run, in its checkpoint
+
+
+@dataclass
+class Tally:
+    """Sums over the steps of the running epoch; a skipped step counts for nothing but itself.
+
+    Attributes:
+        loss, psnr: sums over the steps that were taken. taken, skipped: how many there were.
+        seconds: spent on them.
+    """
+
+    loss: float = 0.0
+    psnr: float = 0.0
+    taken: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+    @property
+    def mean_loss(self) -> float:
+        """0 where no step was taken."""
+        return self.loss / max(1, self.taken)
+
+    @property
+    def mean_psnr(self) -> float:
+        """In dB, likewise."""
+        return self.psnr / max(1, self.taken)
 
 
 class Trainer:
     """One run. `run()` returns True when it has come to its end, False when it was interrupted.
 
+    Its public attributes are what watchers read: options, place, device, material, `steps` of an
+    epoch, where the run stands (epoch, batch, step, tally), history, licence.
+
     Args:
-        reporter: who is told how it goes; only the first process tells.
+        watchers: who is told how it goes, by the first process alone.
         processes: that share the work, each with a trainer of its own.
 
     Raises:
@@ -58,15 +95,20 @@ class Trainer:
         self,
         options: TrainingOptions,
         place: RunPlace,
-        reporter: Reporter,
+        watchers: Sequence[Watcher] = (),
         processes: Processes = ALONE,
     ) -> None:
         self.options = options
         self.place = place
+        self.watchers = watchers
         self.processes = processes
-        self.reporter = reporter if processes.leads else Reporters()
         processes.share(options.batch_size)  # or the run ends here
-        self.device = pick_device(local_device(place.device))
+        device = place.device
+        if processes.count > 1:
+            from audio_denoising.training.distributed import local_device
+
+            device = local_device(device)
+        self.device = pick_device(device)
         # Behind a saturated sigmoid gradients fall below 1e-38, where a CPU computes many times
         # slower; they count as zero. Threads inherit this, so it comes before the first product.
         torch.set_flush_denormal(True)
@@ -87,50 +129,45 @@ class Trainer:
         self.licence = ""
         self.tally = Tally()
         self.skipped_in_a_row = 0
-        self.best = float("-inf")
+        self.best = -math.inf  # SI-SDR
         if resume:
             self._restore()
         elif options.start_from is not None:
             self._start_from(load_checkpoint(locate(options.start_from)))
+        self.material = find_material(options, place, processes, self.device)
+        self.licence = self.licence or self.material.licence
+        self.steps = len(self.material) // options.batch_size
+        if self.steps == 0:
+            raise UserError(
+                f"an epoch of {len(self.material)} mixtures does not fill one batch of "
+                f"{options.batch_size}: lower --batch-size or raise --epoch-size"
+            )
+        self.schedule = Schedule(
+            options.schedule, options.epochs * self.steps, options.warmup_steps
+        )
 
     def run(self) -> bool:
         """Trains until the last epoch is done, nothing gets better, or somebody stops it."""
         try:
-            return self._run()
+            if self.processes.leads:
+                self.folder.prepare()
+                if not self.folder.history.exists():
+                    self._save_history()
+            self.validation = Validation(self.material.validation(), self.processes)
+            with stop_on_signal() as stopped:
+                for watcher in self.watchers:
+                    watcher.started(self)
+                while not (reason := self._end()):
+                    if not (self._train_epoch(stopped) and self._finish_epoch(stopped)):
+                        self._save()
+                        return False
+            for watcher in self.watchers:
+                watcher.finished(self, reason)
+            return True
         finally:
             release()  # the buffers that the layers kept from step to step
-
-    def _run(self) -> bool:
-        options = self.options
-        material = find_material(options, self.place, self.processes, self.device)
-        self.licence = self.licence or material.licence
-        steps = len(material) // options.batch_size
-        if steps == 0:
-            raise UserError(
-                f"an epoch of {len(material)} mixtures does not fill one batch of "
-                f"{options.batch_size}: lower --batch-size or raise --epoch-size"
-            )
-        if self.processes.leads:
-            self.folder.prepare()
-            if not self.folder.history.exists():
-                self._save_history()
-        validation = Validation(material.validation(), self.processes)
-        schedule = Schedule(options.schedule, options.epochs * steps, options.warmup_steps)
-        with stop_on_signal() as stopped:
-            self.reporter.started(material, self.device, steps, self.step)
-            while not (reason := self._end()):
-                trained = self._train_epoch(material, schedule, stopped)
-                if not (trained and self._finish_epoch(material, validation, stopped)):
-                    self._save()
-                    return False
-        kept = (row for row in self.history if row["validation_si_sdr"] == self.best)
-        best = next(kept, None)
-        skipped = sum(row.get("skipped_steps", 0) for row in self.history)
-        out, damaged = self.place.out, material.damaged
-        self.reporter.finished(
-            Summary(reason, self.history, best, skipped, damaged, out, self.licence)
-        )
-        return True
+            for watcher in reversed(self.watchers):
+                watcher.close()
 
     def _end(self) -> str:
         """Why the run is over, or nothing."""
@@ -142,26 +179,16 @@ class Trainer:
             return f"no epoch of the last {patience} was better than the best before"
         return ""
 
-    def _train_epoch(self, material: Material, schedule: Schedule, stopped: list[int]) -> bool:
+    def _train_epoch(self, stopped: list[int]) -> bool:
         """The rest of the current epoch; False if it was interrupted."""
-        saved = started = time.monotonic()
-        seconds_before = self.tally.seconds
-        hearing = self.learner.representation
-        for noisy, clean in material.mixtures(self.epoch, self.batch):
-            heard, target = hearing.hear(noisy), hearing.target(clean)
-            rate = self.options.learning_rate * schedule.factor(self.step)
-            found = self.learner.step(heard, target, rate)
-            if self.average and found.taken:
-                self.average.update()
-            decibels = float(hearing.psnr(found.prediction, heard, target))
-            loss, decibels = self._over_processes(float(found.loss), decibels)
-            self.heard += noisy.numel() * self.processes.count / SAMPLE_RATE
-            self.step += 1
-            self.batch += 1
-            self.tally.add(loss, decibels, found.taken)
-            self.tally.seconds = seconds_before + time.monotonic() - started
-            self._guard(found.taken)
-            self._report(loss, decibels, float(found.gradient_norm), rate, found.taken)
+        saved = time.monotonic()
+        started = saved - self.tally.seconds  # had nobody interrupted the epoch
+        for noisy, clean in self.material.mixtures(self.epoch, self.batch):
+            figures = self._step(noisy, clean)
+            seconds = self.tally.seconds = time.monotonic() - started
+            figures["samples_per_second"] = self.batch * self.options.batch_size / seconds
+            for watcher in self.watchers:
+                watcher.stepped(self, figures)
             if any(self.processes.sum(len(stopped))):
                 return False
             if time.monotonic() - saved > self.place.save_seconds:
@@ -169,45 +196,51 @@ class Trainer:
                 saved = time.monotonic()
         return True
 
-    def _over_processes(self, *values: float) -> list[float]:
-        count = self.processes.count
-        return [total / count for total in self.processes.sum(*values)]
-
-    def _guard(self, taken: bool) -> None:
-        self.skipped_in_a_row = 0 if taken else self.skipped_in_a_row + 1
+    def _step(self, noisy: Tensor, clean: Tensor) -> dict[str, float]:
+        """One step, counted; its figures are means over the batch of all processes."""
+        hearing, tally, count = self.learner.representation, self.tally, self.processes.count
+        heard, target = hearing.hear(noisy), hearing.target(clean)
+        rate = self.options.learning_rate * self.schedule.factor(self.step)
+        found = self.learner.step(heard, target, rate)
+        if self.average and found.taken:
+            self.average.update()
+        decibels = float(hearing.psnr(found.prediction, heard, target))
+        sums = self.processes.sum(float(found.loss), decibels)
+        loss, decibels = (total / count for total in sums)
+        self.heard += noisy.numel() * count / SAMPLE_RATE
+        self.step += 1
+        self.batch += 1
+        if found.taken:
+            tally.loss += loss
+            tally.psnr += decibels
+            tally.taken += 1
+            self.skipped_in_a_row = 0
+        else:
+            tally.skipped += 1
+            self.skipped_in_a_row += 1
         if self.skipped_in_a_row == SKIPPED_IN_A_ROW:
             raise UserError(
                 f"the gradients of {SKIPPED_IN_A_ROW} steps in a row, up to step {self.step}, were "
                 "not numbers: start again in another --out with a lower --lr, or with --clip-norm 1"
             )
+        return {
+            "loss": loss,
+            "psnr": decibels,
+            "gradient_norm": float(found.gradient_norm),
+            "learning_rate": rate,
+            "skipped": not found.taken,
+        }
 
-    def _report(self, loss: float, decibels: float, norm: float, rate: float, taken: bool) -> None:
-        self.reporter.stepped(
-            StepReport(
-                epoch=self.epoch,
-                batch=self.batch,
-                step=self.step,
-                loss=loss,
-                psnr=decibels,
-                mean_loss=self.tally.mean_loss,
-                mean_psnr=self.tally.mean_psnr,
-                gradient_norm=norm,
-                learning_rate=rate,
-                samples_per_second=self.batch * self.options.batch_size / self.tally.seconds,
-                skipped=not taken,
-            )
-        )
-
-    def _finish_epoch(self, material: Material, validation: Validation, stopped: list[int]) -> bool:
+    def _finish_epoch(self, stopped: list[int]) -> bool:
         """Judges and keeps an epoch; False if it was interrupted before it could be judged."""
         hearing = self.learner.representation
         with self._averaged():
             # Only what is validated and kept needs them: training has moments of its own.
-            heard = map(hearing.hear, takewhile(lambda _: not stopped, material.statistics()))
+            heard = map(hearing.hear, takewhile(lambda _: not stopped, self.material.statistics()))
             with torch.inference_mode():
                 take_statistics(self.learner.model, map(hearing.features, heard))
-            figures = validation.run(self.learner, stopped)
-        if figures is None:
+            judged = self.validation.run(self.learner, stopped)
+        if judged is None:
             return False
         row: Row = {
             "epoch": self.epoch,
@@ -215,7 +248,7 @@ class Trainer:
             "hours": self.heard / 3600,
             "train_loss": self.tally.mean_loss,
             "train_psnr": self.tally.mean_psnr,
-            **figures,
+            **judged,
             "skipped_steps": self.tally.skipped,
             "train_seconds": self.tally.seconds,
         }
@@ -225,24 +258,24 @@ class Trainer:
         is_best = sane and row["validation_si_sdr"] > self.best
         if is_best:
             self.best = row["validation_si_sdr"]
-        finished = self.epoch
-        self.epoch, self.batch = self.epoch + 1, 0
-        self.tally = Tally()
+        self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
         # The checkpoint comes last: after a kill in between, what is missing is made again.
         if self.processes.leads:
-            self.folder.keep(self._content(), finished, is_best)
+            self.folder.keep(self._content(), row["epoch"], is_best)
             self._save_history()
         self._save()
-        self.reporter.finished_epoch(row, is_best, lambda: self._clips(validation))
+        for watcher in self.watchers:
+            watcher.finished_epoch(self, row, is_best)
         return True
+
+    def clips(self) -> list[Clip]:
+        """Some fixed validation mixtures, as the network cleans them now."""
+        with self._averaged():
+            return self.validation.clips(self.learner)
 
     def _averaged(self) -> AbstractContextManager[None]:
         """Inside, the network has the weights that are validated and kept."""
         return self.average.in_place() if self.average else nullcontext()
-
-    def _clips(self, validation: Validation) -> list[Clip]:
-        with self._averaged():
-            return validation.clips(self.learner)
 
     def _content(self) -> dict[str, Any]:
         options = self.options
@@ -255,14 +288,9 @@ class Trainer:
                 "device": str(self.device),
                 "processes": self.processes.count,
             },
-            "position": {
-                "epoch": self.epoch,
-                "batch": self.batch,
-                "step": self.step,
-                "heard": self.heard,
-            },
+            "position": {name: getattr(self, name) for name in POSITION},
             "licence": self.licence or "as the recordings allow",
-            "sums": self.tally.as_dict(),
+            "sums": asdict(self.tally),
             "skipped_in_a_row": self.skipped_in_a_row,
             "best": self.best,
             "history": list(self.history),
@@ -281,7 +309,7 @@ class Trainer:
             self.folder.save(self._content())
 
     def _save_history(self) -> None:
-        save_history(self.place.out, self.options.as_dict(), self.history, self.earlier)
+        self.folder.save_history(self.options.as_dict(), self.history, self.earlier)
 
     def _start_from(self, checkpoint: Checkpoint) -> None:
         options = self.options
@@ -326,11 +354,12 @@ class Trainer:
             if self.average:
                 self.average.resume(content["average_steps"])
                 self.learner.model.load_state_dict(content["unaveraged_model"])
-            position = content["position"]
-            self.epoch, self.batch, self.step = (position[k] for k in ("epoch", "batch", "step"))
-            images = self.step * self.options.batch_size * SEGMENT / SAMPLE_RATE
-            self.heard = position.get("heard", images)  # older runs did not count, all heard images
-            self.tally = Tally.restored(content["sums"], self.batch)
+            # Older runs did not count what they heard: images, all of them.
+            images = content["position"]["step"] * self.options.batch_size * SEGMENT / SAMPLE_RATE
+            position = {"heard": images, **content["position"]}
+            self.epoch, self.batch, self.step, self.heard = (position[k] for k in POSITION)
+            # Nor did they count the steps of an epoch that were taken: all were.
+            self.tally = Tally(**{"taken": self.batch, **content["sums"]})
             self.skipped_in_a_row = content.get("skipped_in_a_row", 0)
             self.best = content["best"]
             self.history = checkpoint.history
@@ -341,3 +370,28 @@ class Trainer:
                 f"{checkpoint.path} does not hold all that a run needs to go on (an exported one "
                 "does not): use its weights with --start-from and another --out"
             ) from error
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[list[int]]:
+    """Collects SIGINT, SIGTERM and SIGHUP, so that a step is finished before the run is saved.
+
+    A second signal is not collected: it has its usual effect.
+    """
+    received: list[int] = []
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:  # as by nohup
+        before[hangup] = signal.getsignal(hangup)
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in before:
+            signal.signal(number, remember)
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

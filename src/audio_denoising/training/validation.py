@@ -16,8 +16,8 @@ from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.mixing.dataset import VALIDATION_SIZE, MixtureDataset, Reader, batches
 from audio_denoising.mixing.mixing import read_segment
 from audio_denoising.mixing.mixtures import Pair, mixed
-from audio_denoising.training.distributed import ALONE, Processes
 from audio_denoising.training.learner import Learner
+from audio_denoising.training.options import ALONE, Processes
 
 FEWEST = 8  # mixtures: a mean over less says nothing
 CLIPS = 4  # that logs show
