@@ -18,35 +18,6 @@ from audio_denoising.media.writing import AudioWriter
 NOISE = (0.1 * np.random.default_rng(0).standard_normal((40_000, 2))).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    ("name", "subtype"),
-    [
-        ("a.wav", "PCM_16"),
-        ("a.wav", "PCM_24"),
-        ("a.wav", "FLOAT"),
-        ("a.wav", "PCM_U8"),
-        ("a.flac", "PCM_16"),
-        ("a.ogg", "VORBIS"),
-        ("a.opus", "OPUS"),
-        ("a.mp3", "MPEG_LAYER_III"),
-        ("a.aiff", "PCM_16"),
-    ],
-)
-def test_formats(tmp_path: Path, name: str, subtype: str) -> None:
-    path = tmp_path / name
-    container = {".opus": "OGG"}.get(path.suffix)
-    soundfile.write(path, NOISE, 48_000, subtype=subtype, format=container)
-    samples, rate = read_audio(path)
-    assert (rate, samples.shape, samples.dtype) == (48_000, (2, 40_000), np.float32)
-    with AudioReader(path) as reader:
-        assert (reader.rate, reader.channels, reader.subtype) == (48_000, 2, subtype)
-        assert abs(reader.frames - 40_000) <= 312  # Opus tells of its codec's delay, too
-        blocks = list(reader.blocks(7_001))
-    assert [block.shape[1] for block in blocks] == [7_001] * 5 + [4_995]
-    # libsndfile's Vorbis and Opus decoders may differ in the last bits with the block size.
-    assert np.allclose(np.concatenate(blocks, axis=1), samples, rtol=0, atol=1e-4)
-
-
 def _truncated(path: Path) -> None:
     soundfile.write(path, NOISE, 16_000, format="FLAC")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -197,7 +168,7 @@ def test_a_length_left_open_is_no_damage(tmp_path: Path) -> None:
     assert np.array_equal(read_audio(path)[0], x)
 
 
-@pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.ogg", "a.flac", "a.webm"])
+@pytest.mark.parametrize("name", ["a.wav", "a.mp3", "a.m4a", "a.ogg", "a.flac", "a.webm"])
 def test_blocks_of_any_size_give_the_same(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with AudioWriter(path, 48_000, 2) as writer:

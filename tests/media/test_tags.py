@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from audio_denoising.media.about import read_about
-from audio_denoising.media.reading import AudioReader, read_audio
-from audio_denoising.media.writing import AudioWriter
+from audio_denoising.media.reading import read_audio
+from tests.media.tools import pass_on
 
 TAGS = {
     "title": "Interview",
@@ -28,18 +28,6 @@ COVER = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
     "gg=="
 )
-
-
-def pass_on(source: Path, target: Path) -> tuple[str, ...]:
-    with (
-        AudioReader(source) as reader,
-        AudioWriter(
-            target, reader.rate, reader.channels, subtype=reader.subtype, source=reader
-        ) as writer,
-    ):
-        for block in reader.blocks(10_000):
-            writer.write(block)
-    return writer.left_out
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ result, whose stamps alone count.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,19 +15,14 @@ import pytest
 
 from audio_denoising.media.reading import AudioReader
 from audio_denoising.media.timeline import Timeline, with_gaps
-from tests.media.test_video import pass_on
+from tests.media.tools import ffmpeg, needs_ffmpeg, pass_on
 
-pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg command")
+pytestmark = needs_ffmpeg
 
 RATE = 48_000
 FLASHES = "nullsrc=s=64x48:r=25:d=2,geq=lum='if(eq(mod(N,25),12),235,16)':cb=128:cr=128"
 # A click of 2 ms in the middle of every second, as long as a tone is faint below it.
 CLICKS = "aevalsrc=0.02*sin(880*t)+0.5*between(mod(t\\,1)\\,0.48\\,0.482):s=48000:d=2"
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    command = ["ffmpeg", "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +70,11 @@ def joined(*paths: Path) -> Path:
 COPY = ("-c", "copy")
 KINDS = {
     ".ts": COPY,
-    ".m2ts": COPY,
     ".mkv": COPY,
     ".webm": ("-c:v", "libvpx", "-cpu-used", "8", "-c:a", "libopus"),
     ".mpg": ("-c:v", "mpeg2video", "-c:a", "mp2"),
     ".vob": ("-c:v", "mpeg2video", "-c:a", "ac3"),
     ".flv": COPY,
-    ".avi": ("-c:v", "mpeg4", "-c:a", "libmp3lame"),
-    ".mov": ("-c:v", "mjpeg", "-c:a", "pcm_s16le"),
-    ".mxf": ("-c:v", "mpeg2video", "-c:a", "pcm_s16le"),
-    ".wmv": ("-c:v", "wmv2", "-c:a", "wmav2"),
-    ".ogv": ("-c:v", "libtheora", "-c:a", "libvorbis"),
-    ".3gp": ("-c:v", "h263", "-s", "176x144", "-c:a", "aac"),
-    ".nut": ("-c:v", "ffv1", "-c:a", "flac"),
 }
 
 
@@ -99,17 +84,7 @@ def made(plain: Path, folder: Path, suffix: str, *options: str, name: str = "fil
     return path
 
 
-@pytest.mark.parametrize("suffix", KINDS)
-def test_the_sound_stays_with_the_picture(plain: Path, tmp_path: Path, suffix: str) -> None:
-    film = made(plain, tmp_path, suffix)
-    pass_on(film, tmp_path / "cleaned.mkv")
-    before, after = moments(film), moments(tmp_path / "cleaned.mkv")
-    assert len(after[0]) == len(after[1]) == 2
-    # An encoder's delay that the old container does not tell of is none of ours.
-    assert np.allclose(after[1] - after[0], before[1] - before[0], atol=0.0015)
-
-
-@pytest.mark.parametrize("suffix", [".ts", ".m2ts", ".mkv", ".webm", ".mpg", ".vob"])
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".webm", ".mpg", ".vob"])
 def test_joined_films_follow_on_each_other(plain: Path, tmp_path: Path, suffix: str) -> None:
     film = made(plain, tmp_path, suffix)
     alone = np.subtract(*moments(film)).mean()
@@ -130,11 +105,8 @@ def test_stamps_that_leap_ahead_are_closed_up(plain: Path, tmp_path: Path, ahead
     assert moments(tmp_path / "cleaned.mkv")[0].max() < 4
 
 
-@pytest.mark.parametrize(
-    ("suffix", "start"), [(".ts", "95441.5"), (".ts", "50000"), (".mpg", "95000")]
-)
-def test_stamps_may_begin_anywhere(plain: Path, tmp_path: Path, suffix: str, start: str) -> None:
-    film = made(plain, tmp_path, suffix, "-output_ts_offset", start)
+def test_stamps_may_begin_anywhere(plain: Path, tmp_path: Path) -> None:
+    film = made(plain, tmp_path, ".ts", "-output_ts_offset", "95441.5")
     pass_on(film, tmp_path / "cleaned.mkv")
     assert_in_sync(tmp_path / "cleaned.mkv", 2)
     assert moments(tmp_path / "cleaned.mkv")[0].max() < 2
@@ -143,9 +115,6 @@ def test_stamps_may_begin_anywhere(plain: Path, tmp_path: Path, suffix: str, sta
 @pytest.mark.parametrize(
     ("fault", "suffix"),
     [
-        ("noise=drop=between(n\\,5\\,8)", ".ts"),  # four packets, 85 ms of sound
-        ("noise=drop=between(n\\,5\\,8)", ".mkv"),
-        ("noise=drop=between(n\\,5\\,8)", ".mp4"),
         ("noise=drop=between(n\\,5\\,5)", ".ts"),
         ("noise=drop=between(n\\,5\\,5)", ".mkv"),
         ("setts=ts=TS-gte(N\\,6)*0.03/TB", ".ts"),

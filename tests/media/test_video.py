@@ -13,29 +13,12 @@ import pytest
 from audio_denoising.errors import UserError
 from audio_denoising.media.reading import AudioReader, read_audio
 from audio_denoising.media.writing import AudioWriter
+from tests.media.tools import lag, pass_on
 
 Make = Callable[..., Path]
 Packets = list[tuple[bytes, Fraction | None, Fraction | None, bool]]
 RATE = 48_000
 NO_TEXT = b"\0\0"  # MP4 marks the end of a subtitle by an empty one
-
-
-def pass_on(source: Path, target: Path) -> tuple[str, ...]:
-    """Read and write a file as the denoiser does; return what was left out."""
-    with (
-        AudioReader(source) as reader,
-        AudioWriter(
-            target,
-            reader.rate,
-            reader.channels,
-            subtype=reader.subtype,
-            frames=reader.frames,
-            source=reader,
-        ) as writer,
-    ):
-        for block in reader.blocks(20_011):
-            writer.write(block)
-    return writer.left_out
 
 
 def packets(path: Path, index: int) -> Packets:
@@ -59,13 +42,6 @@ def chapters(container: av.container.InputContainer) -> list[tuple[Fraction, Fra
         for c in container.chapters()
         if (base := c["time_base"]) is not None
     ]
-
-
-def lag(x: np.ndarray, y: np.ndarray) -> int:
-    n = 4 * max(len(x), len(y))
-    correlation = np.fft.irfft(np.conj(np.fft.rfft(x, n)) * np.fft.rfft(y, n))
-    peak = int(correlation.argmax())
-    return peak if peak < n // 2 else peak - n
 
 
 @pytest.mark.parametrize(

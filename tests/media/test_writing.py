@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from audio_denoising.errors import UserError
-from audio_denoising.media.formats import choose_format, default_output
+from audio_denoising.media.formats import choose_format
 from audio_denoising.media.reading import read_audio
-from audio_denoising.media.writing import AudioWriter, check_output
+from audio_denoising.media.writing import AudioWriter
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal((2, 30_000))).astype(np.float32)
 
@@ -27,27 +27,18 @@ def write(path: Path, samples: np.ndarray = NOISE, rate: int = 48_000, **options
 @pytest.mark.parametrize(
     ("name", "given", "kept"),
     [
-        ("a.wav", "PCM_16", "PCM_16"),
         ("a.wav", "PCM_24", "PCM_24"),
-        ("a.wav", "FLOAT", "FLOAT"),
         ("a.wav", "PCM_U8", "PCM_U8"),
         ("a.wav", "PCM_S8", "PCM_U8"),
         ("a.wav", "ULAW", "ULAW"),
-        ("a.wav", "VORBIS", "PCM_16"),
         ("a.wav", "GSM610", "PCM_16"),
         ("a.WAV", "PCM_32", "PCM_32"),
         ("a.flac", "PCM_24", "PCM_24"),
-        ("a.flac", "FLOAT", "PCM_24"),
         ("a.flac", "PCM_32", "PCM_24"),
-        ("a.flac", "PCM_U8", "PCM_16"),
-        ("a.flac", "MPEG_LAYER_III", "PCM_16"),
         ("a.ogg", "PCM_16", "VORBIS"),
         ("a.ogg", "OPUS", "OPUS"),
-        ("a.opus", "PCM_16", "OPUS"),
         ("a.mp3", "PCM_24", "MPEG_LAYER_III"),
         ("a.aiff", "PCM_24", "PCM_24"),
-        ("a.w64", "FLOAT", "FLOAT"),
-        ("a.caf", "PCM_16", "PCM_16"),
     ],
 )
 def test_sample_format_is_kept_where_it_can_be(
@@ -70,12 +61,7 @@ def test_samples_survive_reading_and_writing_unchanged(tmp_path: Path, subtype: 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff"])
 def test_integers_clip_and_never_wrap(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, np.array([[1.5, -1.5, 1.0, -1.0]], np.float32), 16_000)
-    assert soundfile.read(tmp_path / name, dtype="int16")[0].tolist() == [
-        32767,
-        -32768,
-        32767,
-        -32768,
-    ]
+    assert soundfile.read(tmp_path / name, dtype="int16")[0].tolist() == [32767, -32768] * 2
 
 
 def test_a_wav_beyond_four_gigabytes_becomes_rf64(tmp_path: Path) -> None:
@@ -84,10 +70,6 @@ def test_a_wav_beyond_four_gigabytes_becomes_rf64(tmp_path: Path) -> None:
     assert choose_format(Path("a.wav"), "FLOAT", 2**30) == ("rf64", "FLOAT")
     write(tmp_path / "a.wav", frames=2**31)
     assert soundfile.info(tmp_path / "a.wav").format == "RF64"
-
-
-def test_default_name() -> None:
-    assert default_output("x/talk.2.mp3") == Path("x/talk.2_denoised.wav")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, UserError])
@@ -186,7 +168,3 @@ except UserError as error:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "said:" in ran.stdout and "cannot be written" in ran.stdout
     assert list(tmp_path.iterdir()) == []
-
-
-def test_check_output_accepts_what_can_be_written(tmp_path: Path) -> None:
-    check_output(tmp_path / "new.flac")

@@ -1,0 +1,46 @@
+"""What the tests of sound and video files share."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio_denoising.media.reading import AudioReader
+from audio_denoising.media.writing import AudioWriter
+
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs the ffmpeg command")
+
+
+def ffmpeg(*arguments: str | Path) -> None:
+    command = ["ffmpeg", "-v", "error", "-y", "-bitexact", *map(str, arguments)]
+    subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
+
+
+def pass_on(source: Path, target: Path) -> tuple[str, ...]:
+    """Read and write a file as the denoiser does; return what was left out."""
+    with (
+        AudioReader(source) as reader,
+        AudioWriter(
+            target,
+            reader.rate,
+            reader.channels,
+            subtype=reader.subtype,
+            frames=reader.frames,
+            source=reader,
+        ) as writer,
+    ):
+        for block in reader.blocks(20_011):
+            writer.write(block)
+    return writer.left_out
+
+
+def lag(x: np.ndarray, y: np.ndarray) -> int:
+    """Samples by which ``y`` is later than ``x``: where their cross-correlation peaks."""
+    n = 2 * max(len(x), len(y))
+    correlation = np.fft.irfft(np.conj(np.fft.rfft(x, n)) * np.fft.rfft(y, n), n)
+    peak = int(correlation.argmax())
+    return peak if peak < n // 2 else peak - n
