@@ -1,16 +1,20 @@
-"""How long denoising a file takes and how much memory, from seconds to an hour, beside noisereduce.
+"""How long denoising takes and how much memory: long recordings, and everybody side by side.
 
-python -m benchmarks.inference [--model v4] [--seconds 10 60 600 3600] [--threads 1 2] [--rounds 3]
-    [--alike 60] [--json PATH] [--figure PATH]
+python -m benchmarks.inference [--model v4 v5] [--seconds 10 60 600 3600] [--threads 1 2]
+    [--alike 60] [--rounds 3] [--json PATH] [--figure PATH]
 
-The recordings are examples/noisy_street.wav over and over, as 48 kHz stereo in 16 bits. Every
-measurement is a process of its own (`inference_trial`). Up to a minute the contestants run in turn
-in interleaved rounds, longer recordings once; beyond ten minutes only ours runs, with the first
-number of threads. Points that the JSON file holds already, of the same model and machine, stay in
-it unless they are measured anew, so a long series can be measured in parts.
+First recordings of those lengths, the example over and over as 48 kHz stereo, beside spectral
+gating by ``noisereduce`` (Sainburg and Zorea, 2024) with its defaults, on the whole recording as
+its documentation shows. Then ``--alike`` seconds of the example as it is, 16 kHz mono, for every
+version that ships and every peer that is installed: file to file, and hop by hop for those that
+stream. Either set is left out with 0 seconds.
 
-Then every version that ships and every peer that is installed clean the example as it is, 16 kHz
-mono, on one thread each (`side_by_side`).
+Every trial is a process of its own. Loading comes first; what follows is what a user waits for: the
+file read, cleaned and written. Memory is the largest resident set of that time above the one
+before. Contestants take turns, in rounds whose order rotates; recordings of more than a minute are
+measured once, and those beyond ten minutes with networks and the first number of threads alone.
+Trials that the JSON file holds already stay in it unless their points are measured anew, so a long
+series can be measured in parts, each with the machine that it was measured on.
 """
 
 from __future__ import annotations
@@ -21,184 +25,376 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
+import soxr
+from matplotlib.figure import Figure
 from rich.console import Console
-from rich.markdown import Markdown
 
 from audio_denoising.dsp.resampling import resample
+from audio_denoising.errors import UserError
+from audio_denoising.evaluation.judging import MODELS
+from audio_denoising.evaluation.peers import PEERS
+from audio_denoising.files import save_whole
 from audio_denoising.media.reading import read_audio
-from benchmarks import side_by_side
-from benchmarks.engine import WIDE
-from benchmarks.inference_report import draw, inference_table
-from benchmarks.inference_trial import OURS, PEERS, measure_in_fresh_process
-from benchmarks.measuring import MIB, describe_machine, write
+from benchmarks.measuring import MIB, describe_machine, in_fresh_process, markdown_table, report
+from benchmarks.measuring import resident as memory
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "noisy_street.wav"
-RATE, CHANNELS = 48_000, 2
+GATING = ("noisereduce, non-stationary", "noisereduce, stationary")
+LONG_RATE, ALIKE_RATE = 48_000, 16_000
 REPEATED = 60  # seconds; longer recordings are measured once
-SHARED = 600  # seconds; longer ones are measured with ours and the first number of threads alone
+SHARED = 600  # seconds; longer ones are for networks and the first number of threads alone
+HEARD = 10  # seconds that are taken hop by hop
 
-Point = tuple[str, int, int]
-"""Contestant, threads, seconds of sound."""
+_COLOURS = ("#d1495b", "#8f2d56", "#edae49", "#00798c")
+_GATING_COLOURS = ("#8d99ae", "#30638e")
+_TIME_TICKS = (0.03, 0.1, 0.3, 1.0)
 
-
-def make_alike(path: Path, seconds: int) -> Path:
-    """Writes so many seconds of the example over and over, 16 kHz mono."""
-    mono, rate = read_audio(EXAMPLE)
-    soundfile.write(path, np.resize(mono[0], seconds * rate), rate, "PCM_16")
-    return path
+Trial = dict[str, Any]
 
 
-def make_recording(path: Path, seconds: int) -> Path:
-    """Writes so many seconds of the example, upsampled; its channels are half a period apart."""
-    mono, rate = read_audio(EXAMPLE)
-    period = resample(mono, rate, RATE)[0]
-    stereo = np.stack((period, np.roll(period, period.size // CHANNELS)), axis=1)
-    left = seconds * RATE
-    with soundfile.SoundFile(path, "w", RATE, CHANNELS, "PCM_16") as file:
-        while left > 0:
-            file.write(stereo[:left])
-            left -= len(stereo)
-    return path
+class Point(NamedTuple):
+    """What is measured: who, on how many threads, on a recording of this rate and length."""
+
+    who: str
+    threads: int
+    rate: int
+    seconds: int
 
 
-def plan(seconds: list[int], threads: list[int], rounds: int, peers: bool) -> Iterator[list[Point]]:
-    """The points to measure next to each other, in an order that rotates from round to round."""
-    for length in sorted(seconds):
-        if length > SHARED:
-            yield [(OURS, threads[0], length)]
-            continue
-        points: list[Point] = [(OURS, count, length) for count in threads]
-        if peers:
-            points += [(peer, threads[0], length) for peer in PEERS]
-        for turn in range(rounds if length <= REPEATED else 1):
-            turn %= len(points)
-            yield points[turn:] + points[:turn]
+class Hops(NamedTuple):
+    """A denoiser hop by hop: its rate in Hz, its hop and how late it is at most, in samples."""
+
+    rate: int
+    hop: int
+    latency: int
+    step: Callable[[Any], object]
 
 
-def measure(given: argparse.Namespace, folder: Path, console: Console) -> list[dict[str, Any]]:
-    """Every trial: its point, what it took, and the load of the machine when it began."""
-    peers = find_spec("noisereduce") is not None
-    if not peers:
-        console.print("noisereduce is not installed, so ours runs alone")
-    trials = []
-    recording = folder / "noisy.wav"
-    written = 0
-    for points in plan(given.seconds, given.threads, given.rounds, peers):
-        for side, threads, seconds in points:
-            if seconds != written:
-                make_recording(recording, seconds)
-                written = seconds
-            load = os.getloadavg()[0]
-            with tempfile.TemporaryDirectory(dir=folder) as outputs:
-                output = Path(outputs) / "clean.wav"
-                found = measure_in_fresh_process(side, given.model, threads, recording, output)
-            point = {"side": side, "threads": threads, "seconds": seconds, "load": load}
-            trials.append(point | found)
-            console.print(
-                f"{side}, {threads} threads, {seconds} s: {found['elapsed']:.1f} s elapsed, "
-                f"{found['processor']:.1f} s of processor, {found['growth_mib']:.0f} MiB"
-            )
-    return trials
+def load(who: str, threads: int) -> tuple[Callable[[Path, Path], object], Hops | None]:
+    """How a contestant cleans a file, and how it takes hops; None: it wants to hear it all."""
+    if who in GATING:
+        import noisereduce
+
+        return partial(_array_by_array, partial(
+            noisereduce.reduce_noise, stationary=who == GATING[1])), None  # fmt: skip
+    if who in PEERS:
+        peer = PEERS[who]
+        peer.clean(np.zeros(1600, np.float32), ALIKE_RATE)  # what it has to load is no work
+        clean = partial(_array_by_array, lambda y, sr: peer.clean(y, sr))
+        if peer.stream is None:
+            return clean, None
+        fresh = peer.stream()
+        return clean, Hops(fresh.rate, fresh.hop, fresh.delay + fresh.hop, fresh.step)
+    import torch
+
+    from audio_denoising.cleaning.causal import CausalCleaner
+    from audio_denoising.cleaning.denoiser import Denoiser
+
+    torch.set_num_threads(threads)
+    denoiser = Denoiser(who, device="cpu")
+    denoiser(np.zeros(1600, np.float32), ALIKE_RATE)
+    if not isinstance(denoiser._cleaner, CausalCleaner):
+        return denoiser.denoise_file, None
+    stream = denoiser._cleaner.open(ALIKE_RATE)
+    hop = stream.latency // 2
+    return denoiser.denoise_file, Hops(
+        ALIKE_RATE, hop, stream.latency, lambda frame: stream.push(frame[None])
+    )
 
 
-def point_of(trial: dict[str, Any]) -> Point:
-    """Where a trial belongs."""
-    return trial["side"], trial["threads"], trial["seconds"]
+def _array_by_array(clean: Callable[..., Any], input: Path, output: Path) -> None:
+    noisy, rate = soundfile.read(input, dtype="float32")
+    soundfile.write(output, clean(y=noisy.T, sr=rate).T, rate)
 
 
-def kept(path: Path | None, results: dict[str, Any]) -> list[dict[str, Any]]:
-    """The trials of an earlier run on the same machine, less the points measured anew."""
-    if path is None or not path.exists():
-        return []
-    earlier = json.loads(path.read_text(encoding="utf-8"))
-    if any(earlier[name] != results[name] for name in ("model", "machine")):
-        return []
-    anew = {point_of(trial) for trial in results["trials"]}
-    return [trial for trial in earlier["trials"] if point_of(trial) not in anew]
+def measure(who: str, threads: int, recording: Path) -> Trial:
+    """One contestant on one recording, in this process.
 
-
-def summary(trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of every point, medians of its rounds.
-
-    ``rtf`` is seconds elapsed for a second of sound, ``processor_rtf`` seconds of processor, and
-    ``memory_mb`` is in MB (10^6 bytes) above what was loaded; each is threads -> seconds -> figure,
-    those of the peers gating -> seconds -> figure. ``memory_growth`` is the memory of the longest
-    recording over that of the one before.
+    Seconds, elapsed and of the processor: the latter hardly depend on what else the machine does.
     """
-    points = sorted({point_of(trial) for trial in trials}, key=lambda point: point[1:])
-
-    def figures(of: str, ours: bool) -> dict[str, dict[str, float]]:
-        table: dict[str, dict[str, float]] = {}
-        for side, threads, seconds in points:
-            if (side == OURS) == ours:
-                row = table.setdefault(str(threads) if ours else side, {})
-                same = [trial for trial in trials if point_of(trial) == (side, threads, seconds)]
-                if of == "memory":
-                    row[str(seconds)] = median(t["growth_mib"] for t in same) * MIB / 1e6
-                else:
-                    row[str(seconds)] = median(trial[of] for trial in same) / seconds
-        return table
-
-    memory = figures("memory", ours=True)
-    series = list(max(memory.values(), key=lambda row: max(map(int, row))).values())
-    return {
-        "rtf": figures("elapsed", ours=True),
-        "processor_rtf": figures("processor", ours=True),
-        "memory_mb": memory,
-        "memory_growth": series[-1] / series[-2] if series[1:] else None,
-        "peer_rtf": figures("elapsed", ours=False),
-        "peer_processor_rtf": figures("processor", ours=False),
-        "peer_memory_mb": figures("memory", ours=False),
+    start = time.perf_counter(), time.process_time()
+    clean, hops = load(who, threads)
+    loaded = time.perf_counter(), time.process_time()
+    before = memory("VmRSS")
+    with tempfile.TemporaryDirectory() as folder:
+        clean(recording, Path(folder) / "clean.wav")
+    end = time.perf_counter(), time.process_time()
+    trial = {
+        "load_elapsed": loaded[0] - start[0],
+        "load_processor": loaded[1] - start[1],
+        "elapsed": end[0] - loaded[0],
+        "processor": end[1] - loaded[1],
+        "before_mib": before,
+        "growth_mib": memory("VmHWM") - before,
+    }
+    about = soundfile.info(recording)
+    if hops is None or about.samplerate != ALIKE_RATE:
+        return trial
+    samples = soundfile.read(recording, dtype="float32", frames=HEARD * ALIKE_RATE)[0]
+    heard = np.asarray(soxr.resample(samples, ALIKE_RATE, hops.rate), np.float32)
+    frames = heard[: heard.size // hops.hop * hops.hop].reshape(-1, hops.hop)
+    hops.step(frames[0])
+    began = time.process_time()
+    for frame in frames[1:]:
+        hops.step(frame)
+    return trial | {
+        "hop_ms": 1000 * hops.hop / hops.rate,
+        "hop_work_ms": 1000 * (time.process_time() - began) / (len(frames) - 1),
+        "latency_ms": 1000 * hops.latency / hops.rate,
     }
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="v4", help="a shipped version, or a checkpoint")
-    parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60, 600, 3600])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=3, help=f"up to {REPEATED} s of sound")
-    parser.add_argument("--alike", type=int, default=60, help="seconds for all alike; 0: not")
-    parser.add_argument("--json", type=Path, help="file for everything measured")
-    parser.add_argument("--figure", type=Path, help="picture of time and memory")
-    return parser.parse_args(arguments)
+def make_recording(path: Path, rate: int, seconds: int) -> Path:
+    """Writes so many seconds of the example over and over, in 16 bits.
+
+    At 16 kHz it is the example as it is; at 48 kHz stereo, its channels half a period apart.
+    """
+    mono, example_rate = read_audio(EXAMPLE)
+    period = mono.T
+    if rate == LONG_RATE:
+        longer = resample(mono, example_rate, rate)[0]
+        period = np.stack((longer, np.roll(longer, longer.size // 2)), axis=1)
+    left = seconds * rate
+    with soundfile.SoundFile(path, "w", rate, period.shape[1], "PCM_16") as file:
+        while left > 0:
+            file.write(period[:left])
+            left -= len(period)
+    return path
+
+
+def contestants() -> list[str]:
+    """The versions that ship and the peers that are installed."""
+    return [*MODELS, *(name for name in PEERS if _runs(name))]
+
+
+def _runs(peer: str) -> bool:
+    try:
+        PEERS[peer].clean(np.zeros(1600, np.float32), ALIKE_RATE)
+    except UserError:
+        return False
+    return True
+
+
+def plan(
+    models: Sequence[str], seconds: Sequence[int], threads: Sequence[int], gating: Sequence[str]
+) -> Iterator[list[Point]]:
+    """The points of each length, to be measured in turns."""
+    for length in sorted(seconds):
+        many, others = (threads[:1], ()) if length > SHARED else (threads, gating)
+        yield [
+            *(Point(name, count, LONG_RATE, length) for name in models for count in many),
+            *(Point(name, threads[0], LONG_RATE, length) for name in others),
+        ]
+
+
+def take_turns(points: Sequence[Point], rounds: int, folder: Path) -> Iterator[Trial]:
+    """Every point, round after round; all of one recording, which longer than a minute is once.
+
+    Raises:
+        subprocess.CalledProcessError: a process failed; its message is on stderr.
+    """
+    recording = make_recording(folder / "noisy.wav", points[0].rate, points[0].seconds)
+    for turn in range(rounds if points[0].seconds <= REPEATED else 1):
+        shift = turn % len(points)
+        for point in (*points[shift:], *points[:shift]):
+            load = os.getloadavg()[0]
+            arguments = ("--trial", point.who, point.threads, recording)
+            found = in_fresh_process("benchmarks.inference", arguments, point.threads)
+            yield point._asdict() | {"load": load} | found
+
+
+def point_of(trial: Trial) -> Point:
+    """Where a trial belongs."""
+    return Point(*(trial[name] for name in Point._fields))
+
+
+def merged(path: Path | None, trials: list[Trial], machine: dict[str, Any]) -> dict[str, Any]:
+    """The results with the trials of earlier runs, less the points that were measured anew."""
+    here = f"{machine['cpu']}, {machine['cores']} processors"
+    trials = [trial | {"machine": here} for trial in trials]
+    machines = {here: machine}
+    if path is not None and path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        anew = {point_of(trial) for trial in trials}
+        trials += [trial for trial in earlier["trials"] if point_of(trial) not in anew]
+        machines = earlier["machines"] | machines
+    used = {trial["machine"] for trial in trials}
+    order = list(dict.fromkeys(MODELS + GATING + tuple(PEERS)))
+    trials.sort(key=lambda t: (t["rate"], [*order, t["who"]].index(t["who"]), *point_of(t)[1:]))
+    return {"machines": {k: v for k, v in machines.items() if k in used}, "trials": trials}
+
+
+def rows_of(results: dict[str, Any], rate: int) -> list[Trial]:
+    """The points of recordings with one rate, each figure the median of its rounds."""
+    trials = [trial for trial in results["trials"] if trial["rate"] == rate]
+    rows = []
+    for point in dict.fromkeys(map(point_of, trials)):
+        same = [trial for trial in trials if point_of(trial) == point]
+        figures = {k: median(t[k] for t in same) for k, v in same[0].items() if k == "load" or (
+            k not in point._fields and isinstance(v, float))}  # fmt: skip
+        mb = figures["growth_mib"] * MIB / 1e6
+        rows.append(point._asdict() | figures | {"memory_mb": mb, "title": title(point)})
+    return rows
+
+
+def title(point: Point) -> str:
+    """Who and, for a network, on how many threads."""
+    if point.who in GATING:
+        return point.who
+    return f"{point.who}, {point.threads} thread{'s' if point.threads != 1 else ''}"
+
+
+def inference_table(results: dict[str, Any]) -> str:
+    """A row for every contestant and length; then all of them alike, where that was measured."""
+    parts = [
+        table(results) for rate, table in ((LONG_RATE, _long_table), (ALIKE_RATE, _alike_table))
+        if any(trial["rate"] == rate for trial in results["trials"])
+    ]  # fmt: skip
+    if len(results["machines"]) > 1:
+        who = {
+            name: ", ".join(dict.fromkeys(
+                f"{t['who']} ({duration(t['seconds'])})" for t in results["trials"]
+                if t["machine"] == name))
+            for name in results["machines"]
+        }  # fmt: skip
+        parts.append("; ".join(f"{names}: {machine}" for machine, names in who.items()) + ".")
+    return "\n\n".join(parts)
+
+
+def _long_table(results: dict[str, Any]) -> str:
+    rows = rows_of(results, LONG_RATE)
+    columns = ["", "sound", "time / sound", "processor time / sound", "memory, MB"]
+    cells = [
+        [
+            row["title"],
+            duration(row["seconds"]),
+            f"{row['elapsed'] / row['seconds']:.3f}",
+            f"{row['processor'] / row['seconds']:.3f}",
+            f"{row['memory_mb']:.0f}",
+        ]
+        for row in rows
+    ]
+    longest = max((row["seconds"] for row in rows if row["who"] in GATING), default=0)
+    loads = [trial["load"] for trial in results["trials"] if trial["rate"] == LONG_RATE]
+    cores = max(machine["cores"] for machine in results["machines"].values())
+    gating = f" noisereduce holds all of a recording; it was tried up to {duration(longest)}."
+    return markdown_table(columns, cells) + (
+        f"\n\n48 kHz stereo, from file to file, once the weights and the code are loaded; memory "
+        f"is the peak above that. Other work on the machine (load {min(loads):.0f} to "
+        f"{max(loads):.0f} on {cores} processors) lengthens the time, but "
+        f"hardly the processor time of one thread, which is what it would take alone."
+        f"{gating if longest else ''}"
+    )
+
+
+def _alike_table(results: dict[str, Any]) -> str:
+    rows = rows_of(results, ALIKE_RATE)
+    columns = ["", "file, time / sound", "hop, ms", "work for a hop, ms", "hop, time / sound"]
+    cells = [
+        [
+            row["who"],
+            f"{row['processor'] / row['seconds']:.3f}",
+            *(
+                (f"{row['hop_ms']:.1f}", f"{row['hop_work_ms']:.2f}",
+                 f"{row['hop_work_ms'] / row['hop_ms']:.3f}", f"{row['latency_ms']:.0f}")
+                if "hop_ms" in row
+                else ("", "", "", "all")
+            ),
+            f"{row['memory_mb']:.0f}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return markdown_table([*columns, "latency, ms", "memory, MB"], cells) + (
+        f"\n\n{rows[0]['seconds']} s of 16 kHz mono, processor time of one thread, once all is "
+        "loaded; memory is the peak of file to file above that. RNNoise and DeepFilterNet3 work at "
+        "48 kHz, so file to file they are resampled there and back."
+    )
+
+
+def duration(seconds: int) -> str:
+    """10 s, 10 min or 1 h."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def draw(results: dict[str, Any], picture: Path) -> None:
+    """Time and memory against the length of the recording, written whole."""
+    figure = Figure(figsize=(9.6, 3.9), dpi=100, layout="constrained")
+    time_axes, memory_axes = figure.subplots(1, 2)
+    rows = rows_of(results, LONG_RATE)
+    colours = iter(_COLOURS), iter(_GATING_COLOURS)
+    for name in dict.fromkeys(row["title"] for row in rows):
+        same = [row for row in rows if row["title"] == name]
+        seconds = [row["seconds"] for row in same]
+        line = {"marker": "o", "ms": 4, "c": next(colours[same[0]["who"] in GATING])}
+        for of, style, label in (("elapsed", "--", None), ("processor", "-", name)):
+            times = [row[of] / row["seconds"] for row in same]
+            time_axes.plot(seconds, times, style, label=label, **line)
+        memory_axes.plot(seconds, [row["memory_mb"] for row in same], label=name, **line)
+    time_axes.axhline(1.0, color="black", lw=1, ls=":", label="real time")
+    time_axes.set_title("time for a second of sound")
+    time_axes.set(yscale="log", ylabel="seconds of processor (dashed: elapsed)")
+    time_axes.set_yticks(_TIME_TICKS, [f"{each:g}" for each in _TIME_TICKS])
+    memory_axes.set_title("peak memory above the loaded model")
+    memory_axes.set(ylim=(0, None), ylabel="MB")
+    lengths = sorted({row["seconds"] for row in rows})
+    for axes in (time_axes, memory_axes):
+        axes.set(xscale="log", xlabel="length of the recording, 48 kHz stereo")
+        axes.set_xticks(lengths, [duration(each) for each in lengths])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    save_whole(picture, partial(figure.savefig, metadata={"Software": "audio_denoising"}))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measures, prints the table, keeps every trial."""
-    given = _parse(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            trials = measure(given, Path(folder), Console(stderr=True))
-            alike = []
-            if given.alike:
-                recording = make_alike(Path(folder) / "alike.wav", given.alike)
-                who = side_by_side.contestants()
-                alike = list(side_by_side.trials(who, recording, given.rounds))
-        except subprocess.CalledProcessError as error:  # it has said why
-            sys.exit(error.returncode)
-    results = {"model": given.model, "machine": describe_machine(), "trials": trials}
-    trials = sorted(trials + kept(given.json, results), key=lambda t: (t["seconds"], t["side"]))
-    results = {**summary(trials), **results, "trials": trials}
-    if alike:
-        rows = side_by_side.medians(alike)
-        results |= {"alike": rows, "alike_seconds": given.alike, "alike_trials": alike}
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDE)
-    console.print(Markdown(inference_table(results)))
+    """Measures, prints the tables, keeps every trial."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", nargs="+", default=["v4", "v5"], help="versions, checkpoints")
+    parser.add_argument("--seconds", type=int, nargs="+", default=[10, 60, 600, 3600])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--alike", type=int, default=60, help="seconds for all alike")
+    parser.add_argument("--rounds", type=int, default=3, help=f"up to {REPEATED} s of sound")
+    parser.add_argument("--json", type=Path, help="file for everything measured")
+    parser.add_argument("--figure", type=Path, help="picture of time and memory")
+    parser.add_argument("--trial", nargs=3, help=argparse.SUPPRESS)  # a process for one trial
+    given = parser.parse_args(arguments)
+    try:
+        if given.trial:
+            who, threads, recording = given.trial
+            print(json.dumps(measure(who, int(threads), Path(recording))))
+            return
+        gating = GATING if find_spec("noisereduce") else ()
+        sets = list(plan(given.model, list(filter(None, given.seconds)), given.threads, gating))
+        if given.alike:
+            sets.append([Point(who, 1, ALIKE_RATE, given.alike) for who in contestants()])
+        console, trials = Console(stderr=True), []
+        with tempfile.TemporaryDirectory() as folder:
+            for points in sets:
+                for trial in take_turns(points, given.rounds, Path(folder)):
+                    took = f"{trial['elapsed']:.1f} s, {trial['growth_mib']:.0f} MiB"
+                    console.print(f"{title(point_of(trial))}, {trial['seconds']} s: {took}")
+                    trials.append(trial)
+    except UserError as error:
+        sys.exit(f"{error}")
+    except subprocess.CalledProcessError as error:  # it has said why
+        sys.exit(error.returncode)
+    results = merged(given.json, trials, describe_machine())
+    report(results, given.json, inference_table(results))
     if given.figure is not None:
         draw(results, given.figure)
-    if given.json is not None:
-        write(results, given.json)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,12 @@ _WORDS = {
     "time / sound": "시간 / 길이",
     "processor time / sound": "프로세서 시간 / 길이",
     "memory, MB": "메모리, MB",
+    "file, time / sound": "파일: 시간 / 길이",
+    "hop, ms": "홉, ms",
+    "work for a hop, ms": "홉 하나의 처리, ms",
+    "hop, time / sound": "홉: 시간 / 길이",
+    "latency, ms": "지연, ms",
+    "all": "녹음 전체",
 }
 _PATTERNS = (  # inside a cell, or in the sentences below a table
     (r"(\d+) threads?\b", r"스레드 \1개"),
@@ -50,6 +56,14 @@ _PATTERNS = (  # inside a cell, or in the sentences below a table
     (
         r"noisereduce holds all of a recording; it was tried up to (\d+) min\.",
         r"noisereduce는 녹음 전체를 메모리에 올리므로 \1분까지만 쟀습니다.",
+    ),
+    (
+        r"(\d+) s of 16 kHz mono, processor time of one thread, once all is loaded; memory is the "
+        r"peak of file to file above that\. RNNoise and DeepFilterNet3 work at 48 kHz, so file to "
+        r"file they are resampled there and back\.",
+        r"16 kHz 모노 \1초, 모두 불러온 뒤 스레드 하나의 프로세서 시간입니다. 메모리는 파일에서 "
+        r"파일까지 처리할 때 그때보다 늘어난 최댓값입니다. RNNoise와 DeepFilterNet3는 48 kHz에서 "
+        r"동작하므로 파일 처리 때는 그 속도로 변환했다가 되돌립니다.",
     ),
 )
 

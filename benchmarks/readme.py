@@ -22,7 +22,7 @@ from benchmarks.engine_report import ablation_table, engine_table, layer_table, 
 from benchmarks.engine_v5 import table as engine_v5_table
 from benchmarks.fault_report import faults_table
 from benchmarks.fuzz import table as fuzz_table
-from benchmarks.inference_report import inference_table
+from benchmarks.inference import inference_table
 from benchmarks.korean import in_korean
 from benchmarks.measuring import markdown_table
 from benchmarks.quality_tables import (
@@ -100,7 +100,7 @@ def learning_table(history: Mapping[str, Any]) -> str:
     return markdown_table(columns, rows)
 
 
-def _one(table: Callable[[Mapping[str, Any]], str]) -> Callable[[list[Path]], str]:
+def _one(table: Callable[..., str]) -> Callable[[list[Path]], str]:
     return lambda files: table(json.loads(files[0].read_text(encoding="utf-8")))
 
 

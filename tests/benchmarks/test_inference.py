@@ -1,99 +1,126 @@
-"""The inference benchmark measures what it says, and its figures follow from its trials."""
+"""The inference benchmark measures what it says, and its tables follow from its trials."""
 
 import json
 
 import pytest
 import soundfile
 
+from audio_denoising.evaluation.peers import PEERS
 from benchmarks import inference
-from benchmarks.inference import OURS, PEERS, kept, make_recording, plan, summary
-from benchmarks.inference_report import duration, inference_table
+from benchmarks.inference import (
+    ALIKE_RATE,
+    GATING,
+    LONG_RATE,
+    Hops,
+    inference_table,
+    make_recording,
+    measure,
+    merged,
+    plan,
+)
 
-PLACE = {"model": "v4", "machine": {"cores": 2}}
+HERE, THERE = {"cpu": "here", "cores": 2}, {"cpu": "there", "cores": 4}
 
 
-def trial(side, threads, seconds, elapsed, growth):
-    point = {"side": side, "threads": threads, "seconds": seconds, "load": 1.0}
-    return point | {"elapsed": elapsed, "processor": 2 * elapsed, "growth_mib": growth}
+def trial(who, threads, seconds, elapsed, growth=100.0, rate=LONG_RATE, **more):
+    point = {"who": who, "threads": threads, "rate": rate, "seconds": seconds, "load": 1.0}
+    return point | {"elapsed": elapsed, "processor": 2 * elapsed, "growth_mib": growth} | more
 
 
 TRIALS = [
-    trial(OURS, 1, 10, 1.0, 100.0),
-    trial(OURS, 1, 10, 3.0, 300.0),
-    trial(OURS, 1, 10, 2.0, 200.0),
-    trial(OURS, 1, 3600, 360.0, 250.0),
-    trial(OURS, 2, 10, 0.5, 150.0),
-    trial("stationary", 1, 10, 4.0, 400.0),
+    trial(GATING[1], 1, 10, 4.0, 400.0),
+    trial("v4", 2, 10, 0.5),
+    *(trial("v4", 1, 10, elapsed, 100 * elapsed) for elapsed in (1.0, 3.0, 2.0)),
+    trial("v4", 1, 3600, 360.0),
 ]
 
 
 def test_the_recording_is_stereo_of_its_length_and_goes_on_where_it_repeats(tmp_path):
-    path = make_recording(tmp_path / "noisy.wav", 8)
-    samples, rate = soundfile.read(path, dtype="float32")
+    samples, rate = soundfile.read(make_recording(tmp_path / "noisy.wav", LONG_RATE, 8))
     assert (rate, samples.shape) == (48_000, (8 * 48_000, 2))
     period = 99_680 * 3  # of the example
     assert (samples[period:] == samples[: len(samples) - period]).all()
     assert (samples[:, 0] != samples[:, 1]).any()
-    assert samples.std(axis=0) == pytest.approx([0.05, 0.05], abs=0.04)
+    alike = soundfile.info(make_recording(tmp_path / "alike.wav", ALIKE_RATE, 2))
+    assert (alike.samplerate, alike.channels, alike.frames) == (16_000, 1, 32_000)
 
 
-def test_contestants_take_turns_and_the_longest_recordings_are_measured_once():
-    rounds = list(plan([3600, 10, 600], [1, 2], rounds=3, peers=True))
-    everyone = {(OURS, 1), (OURS, 2), *((peer, 1) for peer in PEERS)}
-    assert [points[0][2] for points in rounds] == [10, 10, 10, 600, 3600]
-    assert all({point[:2] for point in points} == everyone for points in rounds[:-1])
-    assert len({points[0] for points in rounds[:3]}) == 3  # who goes first
-    assert rounds[-1] == [(OURS, 1, 3600)]
-    assert {side for side, *_ in next(plan([10], [1], 1, peers=False))} == {OURS}
+def test_the_longest_recordings_are_for_networks_on_the_first_number_of_threads():
+    sets = list(plan(["v4", "v5"], [3600, 10], [1, 2], GATING))
+    networks = {("v4", 1), ("v4", 2), ("v5", 1), ("v5", 2)}
+    assert {point[:2] for point in sets[0]} == networks | {(name, 1) for name in GATING}
+    assert {point[:2] for point in sets[1]} == {("v4", 1), ("v5", 1)}
 
 
-def test_the_figures_follow_from_the_trials():
-    found = summary(TRIALS)
-    assert found["rtf"] == {"1": {"10": 0.2, "3600": 0.1}, "2": {"10": 0.05}}
-    assert found["processor_rtf"]["1"]["3600"] == 0.2
-    assert found["memory_mb"]["1"]["10"] == pytest.approx(209.7152)
-    assert found["memory_growth"] == 1.25
-    assert found["peer_rtf"] == {"stationary": {"10": 0.4}}
-    assert found["peer_memory_mb"] == {"stationary": {"10": pytest.approx(419.4304)}}
-    assert summary(TRIALS[:1])["memory_growth"] is None
-
-
-def test_points_of_the_same_model_and_machine_stay_unless_measured_anew(tmp_path):
-    path = tmp_path / "inference.json"
-    path.write_text(json.dumps(PLACE | {"trials": TRIALS}))
-    assert kept(path, PLACE | {"trials": TRIALS[:1]}) == TRIALS[3:]
-    assert kept(path, PLACE | {"trials": TRIALS[:1], "model": "v3"}) == []
-    assert kept(tmp_path / "none.json", PLACE | {"trials": []}) == []
-
-
-def test_the_table_has_a_row_for_every_point():
-    rows = inference_table(summary(TRIALS) | PLACE | {"trials": TRIALS}).splitlines()
-    assert rows[2:6] == [
+def test_the_tables_hold_the_medians_of_the_points():
+    hops = {"hop_ms": 16.0, "hop_work_ms": 2.0, "latency_ms": 32.0}
+    alike = [
+        trial("v5", 1, 60, 1.5, rate=ALIKE_RATE, **hops),
+        trial("v4", 1, 60, 3.0, rate=ALIKE_RATE),
+    ]
+    lines = inference_table(merged(None, TRIALS + alike, HERE)).splitlines()
+    assert lines[2:6] == [
         "| v4, 1 thread | 10 s | 0.200 | 0.400 | 210 |",
-        "| v4, 1 thread | 1 h | 0.100 | 0.200 | 262 |",
-        "| v4, 2 threads | 10 s | 0.050 | 0.100 | 157 |",
+        "| v4, 1 thread | 1 h | 0.100 | 0.200 | 105 |",
+        "| v4, 2 threads | 10 s | 0.050 | 0.100 | 105 |",
         "| noisereduce, stationary | 10 s | 0.400 | 0.800 | 419 |",
     ]
-    assert [duration(seconds) for seconds in (90, 600, 7200)] == ["90 s", "10 min", "2 h"]
+    assert "| v4 | 0.100 |  |  |  | all | 105 |" in lines
+    assert "| v5 | 0.050 | 16.0 | 2.00 | 0.125 | 32 | 105 |" in lines
 
 
-def test_everything_is_measured_and_written(tmp_path, capsys):
-    pytest.importorskip("noisereduce")
+def test_points_measured_earlier_stay_with_their_machine_unless_measured_anew(tmp_path):
+    path = tmp_path / "inference.json"
+    path.write_text(json.dumps(merged(None, TRIALS, THERE)))
+    results = merged(path, [trial("v5", 1, 10, 0.3), trial("v4", 1, 10, 0.9)], HERE)
+    rows = inference_table(results).splitlines()
+    assert "| v4, 1 thread | 10 s | 0.090 | 0.180 | 105 |" in rows
+    assert "| v5, 1 thread | 10 s | 0.030 | 0.060 | 105 |" in rows
+    assert len([trial for trial in results["trials"] if trial["who"] == "v4"]) == 3
+    assert rows[-1].split("; ") == [
+        "v4 (1 h), v4 (10 s), noisereduce, stationary (10 s): there, 4 processors",
+        "v4 (10 s), v5 (10 s): here, 2 processors.",
+    ]
+
+
+def test_a_recording_is_cleaned_file_to_file_and_hop_by_hop(tmp_path, monkeypatch):
+    recording = make_recording(tmp_path / "alike.wav", ALIKE_RATE, 2)
+    cleaned, heard = [], []
+
+    def clean(noisy, output):
+        soundfile.write(output, *soundfile.read(noisy))
+        cleaned.append(noisy)
+
+    monkeypatch.setattr(
+        inference, "load", lambda who, threads: (clean, Hops(48_000, 480, 1440, heard.append))
+    )
+    found = measure("somebody", 1, recording)
+    assert cleaned == [recording] and len(heard) == 200 and heard[0].shape == (480,)
+    assert found["hop_ms"] == 10 and found["latency_ms"] == 30
+    assert found["processor"] > 0 and found["hop_work_ms"] >= 0
+
+
+def test_everything_is_measured_and_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(inference, "contestants", lambda: ["v5"])
+    monkeypatch.setattr(inference, "find_spec", lambda name: None)
     path, picture = tmp_path / "out" / "inference.json", tmp_path / "inference.png"
-    options = ["--rounds", "1", "--alike", "0", "--json", str(path), "--figure", str(picture)]
-    inference.main(["--seconds", "1", "--threads", "1", *options])
-    results = json.loads(path.read_text(encoding="utf-8"))
-    assert results.keys() >= {"rtf", "memory_mb", "memory_growth", "peer_rtf", "peer_memory_mb"}
-    assert results["machine"]["cores"] >= 1
-    assert {each["side"] for each in results["trials"]} == {OURS, *PEERS}
-    assert all(0 < each["growth_mib"] < 600 for each in results["trials"])
-    assert results["rtf"].keys() == {"1"} and results["peer_rtf"].keys() == set(PEERS)
+    few = ["--model", "v5", "--seconds", "1", "--threads", "1", "--alike", "1", "--rounds", "1"]
+    inference.main([*few, "--json", str(path), "--figure", str(picture)])
+    alike, long = json.loads(path.read_text(encoding="utf-8"))["trials"]
+    assert long["rate"] == 48_000 and "hop_ms" not in long
+    assert alike["rate"] == 16_000 and alike["hop_ms"] == 16.0  # 256 samples
+    assert all(0 < each["growth_mib"] < 600 for each in (long, alike))
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert "noisereduce, stationary" in capsys.readouterr().out
+    assert "v5, 1 thread" in capsys.readouterr().out
     assert [entry.name for entry in path.parent.iterdir()] == ["inference.json"]
 
 
 def test_a_model_that_is_not_there_ends_the_run(capfd):
     with pytest.raises(SystemExit):
-        inference.main(["--model", "v9", "--seconds", "1", "--threads", "1", "--rounds", "1"])
+        inference.main(["--model", "v9", "--seconds", "1", "--threads", "1", "--alike", "0"])
     assert "there is no version v9" in capfd.readouterr().err
+
+
+def test_everybody_who_is_there_takes_part(monkeypatch):
+    monkeypatch.setattr(inference, "_runs", lambda name: name == "GTCRN")
+    assert inference.contestants() == [*inference.MODELS, "GTCRN"] and "GTCRN" in PEERS
