@@ -19,8 +19,10 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.models import WIDTHS
-from audio_denoising.nn import activations, im2col, lowering, row_lowering, winograd
-from audio_denoising.nn.tiles import Tile
+from audio_denoising.nn import activations, convolution, fast
+from audio_denoising.nn.fast import rows as row_lowering
+from audio_denoising.nn.fast import winograd
+from audio_denoising.nn.fast.tiles import Tile
 from benchmarks.engine_alternatives import columns_correlate, scatter_input_gradient
 from benchmarks.engine_rounds import interleaved, middle, ratio, timed
 
@@ -83,13 +85,13 @@ def experiments(widths: tuple[int, ...], batch: int) -> Iterator[Experiment]:
 def _whole(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     channels, edge = layer
     x, g, w, b = _tensors(channels, channels, edge, edge, batch)
-    shipped = nn.Conv2d(channels, channels, 3, 1, 1).operations
+    shipped = fast.choose(x, w, ONE, SAME)
     yield Experiment(
         "all of them",
         f"conv 3×3, {channels} @ {edge}×{edge}",
         "the readable im2col engine",
         _both_ways(shipped, x, g, w, b),
-        _both_ways(im2col, x.contiguous(), g.contiguous(), w.contiguous(), b),
+        _both_ways(convolution, x.contiguous(), g.contiguous(), w.contiguous(), b),
     )
 
 
@@ -238,7 +240,7 @@ def _fresh() -> Patches:
     def allocate(shape: tuple[int, ...], like: Tensor, use: str = "") -> Tensor:
         return torch.empty(shape, dtype=like.dtype, device=like.device)
 
-    places = ((row_lowering, "empty"), (lowering, "scratch"))
+    places = ((row_lowering, "empty"), (row_lowering, "scratch"))
     return [patch.object(module, name, allocate) for module, name in places]
 
 
@@ -246,4 +248,4 @@ def _batched() -> Patches:
     def one_tile(samples: int, rows: int, *_: object) -> Iterator[Tile]:
         yield slice(0, samples), slice(0, rows)
 
-    return [patch.object(lowering, "tiles", one_tile)]
+    return [patch.object(row_lowering, "tiles", one_tile)]

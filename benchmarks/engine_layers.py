@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.models.unet_torch import LAYERS, build_twin
+from audio_denoising.models.twin import LAYERS, build_twin
 from benchmarks.engine_rounds import Seconds, Trial, better, interleaved, middle, ratio
 from benchmarks.engine_sides import CHANNELS_LAST, NCHW, OURS, TWINS, VERSION
 

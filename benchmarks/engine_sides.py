@@ -22,7 +22,7 @@ from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.mixing.dataset import MixtureDataset, batches
 from audio_denoising.mixing.mixing import mix_batch
 from audio_denoising.models import build
-from audio_denoising.models.unet_torch import build_twin
+from audio_denoising.models.twin import build_twin
 from audio_denoising.training.learner import ScratchLearner
 from audio_denoising.training.options import TrainingOptions
 
@@ -123,7 +123,7 @@ class _Twin:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = build_twin(VERSION, size)
         self.model.load_state_dict(weights)
-        self.model.to(memory_format=layout)  # type: ignore[call-overload]
+        self.model.to(memory_format=layout)
         self.criterion = torch.nn.L1Loss()
         self.optimiser = torch.optim.Adam(self.model.parameters(), LEARNING_RATE, fused=True)
         self.noisy, self.clean = (x.contiguous(memory_format=layout) for x in batch)

@@ -35,7 +35,8 @@ from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
 from audio_denoising.mixing.dataset import MixtureDataset, batches
 from audio_denoising.mixing.mixing import mix_batch
-from audio_denoising.models import build, build_twin
+from audio_denoising.models import build
+from audio_denoising.models.twin import build_twin
 from benchmarks.engine_report import with_spread
 from benchmarks.engine_rounds import Series, middle, ratio
 from benchmarks.engine_sides import CORPUS, OURS, set_up

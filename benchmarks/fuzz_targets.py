@@ -12,7 +12,7 @@ from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.media.about import read_about
 from audio_denoising.media.formats import CONTAINERS, default_output
 from audio_denoising.media.reading import AudioReader
-from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, unet_torch  # noqa: F401
+from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, twin  # noqa: F401
 from audio_denoising.models.checkpoint import build_model, export, load_checkpoint
 
 _BLOCK = 1 << 18  # samples

@@ -7,7 +7,7 @@ import torch
 
 from audio_denoising.errors import UserError
 from audio_denoising.models import WIDTHS, build
-from audio_denoising.nn import row_lowering
+from audio_denoising.nn.fast import rows as row_lowering
 from benchmarks import engine, engine_layers, engine_memory, engine_rounds, engine_sides
 from benchmarks.engine_alternatives import columns_correlate, scatter_input_gradient
 from benchmarks.engine_layers import layer_shapes

@@ -13,7 +13,7 @@ from audio_denoising.cleaning.causal import CausalCleaner, CausalStream
 from audio_denoising.dsp.resampling import Samples
 from audio_denoising.errors import UserError
 from audio_denoising.models import causal
-from audio_denoising.nn.batch_norm import folded
+from audio_denoising.nn import folded
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.models import build
 from audio_denoising.models.checkpoint import describe, save_checkpoint
 from audio_denoising.models.shipped import locate, shipped
-from audio_denoising.models.unet_torch import build_twin
+from audio_denoising.models.twin import build_twin
 
 RATES = [8000, 16_000, 44_100, 48_000]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from audio_denoising.dsp import compressed_spectrum as spectrum
 from audio_denoising.dsp.stft import HalfOverlap
-from audio_denoising.models.causal_torch import spectrum_loss
+from audio_denoising.models.twin import spectrum_loss
 
 HOP = 256
 TRANSFORM = HalfOverlap(dtype=torch.float64)

@@ -22,9 +22,8 @@ from audio_denoising.mixing.dataset import MixtureDataset, batches
 from audio_denoising.mixing.mixing import mix_batch
 from audio_denoising.models.causal import SIZES, build, overlapping_triangles
 from audio_denoising.models.causal_frames import FrameNetwork
-from audio_denoising.models.causal_torch import build_twin, spectrum_loss
-from audio_denoising.nn import gradient_check
-from audio_denoising.nn.batch_norm import folded
+from audio_denoising.models.twin import build_twin, spectrum_loss
+from audio_denoising.nn import folded, gradient_check
 from tests.nn.parity import (
     assert_parity,
     gradients_of,
@@ -60,12 +59,12 @@ def random_network(size: str = "small", dtype: torch.dtype = torch.float64) -> n
     [("small", 1, 1), ("small", 7, 1), ("small", 3, 2), ("base", 4, 2), ("large", 3, 1)],
 )
 def test_gradients_of_the_whole_network(size: str, frames: int, clips: int) -> None:
-    assert_parity(random_network(size), build_twin(size), features(frames, clips))
+    assert_parity(random_network(size), build_twin("v5", size), features(frames, clips))
 
 
 def test_gradients_of_the_whole_network_in_single_precision() -> None:
     ours = random_network("base", torch.float32)
-    assert_parity(ours, build_twin("base"), features(20, 2, torch.float32))
+    assert_parity(ours, build_twin("v5", "base"), features(20, 2, torch.float32))
 
 
 def test_the_whole_network_against_finite_differences() -> None:
@@ -77,7 +76,7 @@ def test_the_whole_network_against_finite_differences() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_weights_go_both_ways(size: str) -> None:
-    ours, theirs = random_network(size, torch.float32), build_twin(size)
+    ours, theirs = random_network(size, torch.float32), build_twin("v5", size)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (ours, theirs)]
     assert shapes[0] == shapes[1]
@@ -183,7 +182,7 @@ def real_batches() -> list[tuple[Tensor, Tensor]]:
 
 def test_gradients_of_the_loss_at_every_weight() -> None:
     """Sound in, gradients out: features, network and loss together, on real audio."""
-    ours, theirs = random_network(), build_twin("small").double()
+    ours, theirs = random_network(), build_twin("v5", "small").double()
     theirs.load_state_dict(ours.state_dict())
     noisy, clean = (wave.double() for wave in real_batches()[0])
     transform = HalfOverlap(dtype=torch.float64)
@@ -227,7 +226,7 @@ def losses_of_ours(trains: bool = True) -> list[float]:
 def losses_of_torch() -> list[float]:
     """The loss before each step of the twin with autograd and torch.optim."""
     torch.manual_seed(2)
-    twin, transform = build_twin("small"), HalfOverlap()
+    twin, transform = build_twin("v5", "small"), HalfOverlap()
     matrices, others = ([p for p in twin.parameters() if (p.dim() > 1) == w] for w in (True, False))
     groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, RATE, weight_decay=DECAY)

@@ -30,7 +30,7 @@ from audio_denoising.models.checkpoint import (
     shipped,
 )
 from audio_denoising.models.shipped import has_weights
-from audio_denoising.models.unet_torch import build_twin
+from audio_denoising.models.twin import build_twin
 from tests.training.conftest import Trained
 from tests.training.runs import content, differences, quickly
 

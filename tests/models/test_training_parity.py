@@ -22,7 +22,7 @@ from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.mixing.dataset import MixtureDataset, batches
 from audio_denoising.mixing.mixing import mix_batch
-from audio_denoising.models.unet_torch import build_twin
+from audio_denoising.models.twin import build_twin
 
 CORPUS = Path(__file__).parents[1] / "data"
 STEPS = 20

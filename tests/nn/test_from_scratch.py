@@ -23,7 +23,7 @@ from audio_denoising import models, nn
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear, sound
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.models.causal_frames import FrameNetwork
-from audio_denoising.nn.batch_norm import folded
+from audio_denoising.nn import folded
 from audio_denoising.training.learner import build_learner
 from audio_denoising.training.options import TrainingOptions
 from tests.nn.parity import KERNELS, random_tensor
@@ -180,7 +180,7 @@ class LibraryConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T')."""
-        self.input = x
+        self.keep(x)
         assert self.bias is not None
         return torch.nn.functional.conv2d(
             x, self.weight.data, self.bias.data, self.stride, self.padding
@@ -205,7 +205,7 @@ F = torch.nn.functional
 
 class LibrarySiLU(nn.SiLU):
     def forward(self, x: Tensor) -> Tensor:
-        self.input = x
+        self.keep(x)
         return F.silu(x)
 
 

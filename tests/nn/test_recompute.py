@@ -8,7 +8,7 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.models import VERSIONS, build
-from audio_denoising.models.unet_torch import build_twin, recompute_levels
+from audio_denoising.models.twin import build_twin, recompute_levels
 
 
 def kept(module: nn.Module) -> int:
@@ -16,7 +16,7 @@ def kept(module: nn.Module) -> int:
     storages = {
         value.data_ptr(): value.numel() * value.element_size()
         for part in module.modules()
-        for value in vars(part).values()
+        for value in part.kept or ()
         if isinstance(value, Tensor)
     }
     return sum(storages.values())

@@ -31,8 +31,7 @@ from audio_denoising.media.reading import read_audio
 from audio_denoising.models.checkpoint import build_model, load_checkpoint
 from audio_denoising.models.shipped import DEFAULT, locate
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
-from audio_denoising.nn import Module
-from audio_denoising.nn.batch_norm import folded
+from audio_denoising.nn import Module, folded
 
 Content = str | os.PathLike[str] | BinaryIO
 """The name of a file, or an open one."""

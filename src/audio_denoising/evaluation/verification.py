@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,7 +23,8 @@ from torch import Tensor
 from audio_denoising import nn
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
-from audio_denoising.models import build, build_twin, causal_torch, unet_torch
+from audio_denoising.models import build
+from audio_denoising.models.twin import LAYERS, build_twin, spectrum_loss
 
 FORMULA_LIMIT = 1e-9  # relative error against autograd; rounding leaves 1e-14
 DIFFERENCE_LIMIT = 1e-4  # against finite differences; rounding leaves 1e-8, 1e-5 where a deep
@@ -97,7 +97,7 @@ def _of_images() -> list[Subject]:
 
     def layer(name: str, make: Callable[[Any], Any], channels: int, size: int) -> Subject:
         shape, small = (2, channels, size, size), (1, channels, 6, 6)
-        return _layer(name, make, unet_torch.LAYERS, shape, small)
+        return _layer(name, make, shape, small)
 
     def level(layers: Any) -> Any:
         inner = (layers.Conv2d(8, 16, 3, 2, 1), layers.ReLU(), layers.ConvTranspose2d(16, 8, 2, 2))
@@ -132,7 +132,7 @@ def _of_rows() -> list[Subject]:
 
     def layer(name: str, make: Callable[[Any], Any], bands: int, channels: int) -> Subject:
         shape, small = (20, 2, bands, channels), (4, 2, bands, channels)
-        return _layer(name, make, causal_torch.LAYERS, shape, small)
+        return _layer(name, make, shape, small)
 
     def recurrence(layers: Any) -> Any:
         inner = (layers.GRU(36, 36), layers.Linear(36, 36, False), layers.BatchNorm(36))
@@ -152,11 +152,9 @@ def _of_rows() -> list[Subject]:
     ]
 
 
-def _layer(
-    name: str, make: Callable[[Any], Any], twins: SimpleNamespace, shape: Shape, small: Shape
-) -> Subject:
+def _layer(name: str, make: Callable[[Any], Any], shape: Shape, small: Shape) -> Subject:
     """`make` builds it from the layers of one side."""
-    return Subject(name, lambda: make(nn), lambda: make(twins), shape, small)
+    return Subject(name, lambda: make(nn), lambda: make(LAYERS), shape, small)
 
 
 def _network(version: str, name: str, shape: Shape, small: Shape) -> Subject:
@@ -198,7 +196,7 @@ class _TwinLoss(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, N, 64, 8) -> (1,)."""
-        return causal_torch.spectrum_loss(x, *_mixture(x)).view(1)
+        return spectrum_loss(x, *_mixture(x)).view(1)
 
 
 def verify(chosen: list[Subject] | None = None, seed: int = 1) -> Iterator[Verdict]:

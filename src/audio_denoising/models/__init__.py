@@ -1,6 +1,7 @@
 """Networks, built from the layers of `nn` (and, for the baselines, of torch.nn).
 
-Read ``versions.py`` (which there are, and how each is trained), then ``unet.py`` and ``causal.py``.
+Read ``versions.py`` (which there are, and how each is trained), then ``unet.py`` and ``causal.py``;
+``twin.py`` has the same in torch.nn.
 """
 
 from audio_denoising.models.versions import (
@@ -11,7 +12,6 @@ from audio_denoising.models.versions import (
     Version,
     blueprint,
     build,
-    build_twin,
 )
 
 __all__ = [
@@ -22,5 +22,4 @@ __all__ = [
     "Version",
     "blueprint",
     "build",
-    "build_twin",
 ]

@@ -19,7 +19,7 @@ from torch import Tensor
 from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
-from audio_denoising.models import VERSIONS, blueprint, build_twin
+from audio_denoising.models import VERSIONS, blueprint
 from audio_denoising.models.archive import require_plain
 from audio_denoising.models.shipped import shipped as shipped
 
@@ -193,6 +193,8 @@ def build_model(checkpoint: Checkpoint, device: str | torch.device) -> Callable[
     """
     state = {name: value.float() for name, value in checkpoint.model_state.items()}
     if VERSIONS[checkpoint.version].engine == "torch.nn":
+        from audio_denoising.models.twin import build_twin
+
         with torch.device("meta"):
             twin: torch.nn.Module = build_twin(checkpoint.version, checkpoint.size)
         twin.load_state_dict(state, assign=True)

@@ -99,6 +99,19 @@ VERSIONS = {
 }
 
 
+def assemble(layers: Any, version: str, size: str | None = None) -> Any:
+    """The network of a version from the layers of one library: our `nn`, or `twin.LAYERS`.
+
+    Raises:
+        KeyError: unknown version or size.
+    """
+    row = VERSIONS[version]
+    size = size or row.size
+    if row.plan:
+        return unet.assemble(layers, row.plan, WIDTHS[size])
+    return causal.assemble(layers, causal.SIZES[size])
+
+
 def build(version: str, size: str | None = None, kernels: str = "fast") -> nn.Module:
     """The from-scratch network of a version ("torch" gives the shape of v4).
 
@@ -127,18 +140,3 @@ def blueprint(version: str, size: str | None = None) -> nn.Module:
 
     with torch.device("meta"):
         return build(version, size)
-
-
-def build_twin(version: str, size: str | None = None) -> Any:
-    """The torch.nn network of a version, with the keys, shapes and first weights of `build`.
-
-    Raises:
-        KeyError: unknown version or size.
-    """
-    if VERSIONS[version].plan:
-        from audio_denoising.models import unet_torch
-
-        return unet_torch.build_twin(version, size)
-    from audio_denoising.models import causal_torch
-
-    return causal_torch.build_twin(size or VERSIONS[version].size)

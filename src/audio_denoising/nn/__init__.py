@@ -10,35 +10,49 @@ Shapes are written with one legend everywhere:
     K kernel     S stride       P padding            ' (prime) the size after the layer
 
 Images are (N, C, F, T). In memory they are channels-last between the fast layers. Recurrent
-features are (T, N, F, C); H is their hidden size.
+features are (T, N, F, C); H is their hidden size; R stands for all axes in front together.
+
+Read `module` (what a layer is), `activations` (the simplest ones), `convolution` (with its readable
+im2col), `containers`, `losses` and `optimisers`: that is all that v2 to v4 are made of, but for
+`pooling`. Then `linear`, `batch_norm` and `gru`, which v5 adds, and `gradient_check`, which proves
+them. `memory` and `fast/` make it fast and change no result.
 """
 
 from audio_denoising.nn.activations import LeakyReLU, RadialTanh, ReLU, Sigmoid, SiLU
-from audio_denoising.nn.averaging import MovingAverage
-from audio_denoising.nn.batch_norm import BatchNorm, BatchNormSiLU
-from audio_denoising.nn.clipping import clip_gradient_norm, gradient_norm
-from audio_denoising.nn.containers import Mask, Residual, Sequential, UNetLevel
+from audio_denoising.nn.batch_norm import BatchNorm, BatchNormSiLU, folded, take_statistics
+from audio_denoising.nn.containers import (
+    Mask,
+    Recompute,
+    Residual,
+    Sequential,
+    UNetLevel,
+    recompute_levels,
+)
 from audio_denoising.nn.convolution import Conv2d, ConvTranspose2d
-from audio_denoising.nn.frequency_convolution import FrequencyConv
 from audio_denoising.nn.gradient_check import gradient_check
 from audio_denoising.nn.gru import GRU
-from audio_denoising.nn.linear import BandMatrix, ChannelBandMatrix, Linear
+from audio_denoising.nn.linear import BandMatrix, ChannelBandMatrix, FrequencyConv, Linear
 from audio_denoising.nn.losses import L1Loss, Loss, MSELoss
 from audio_denoising.nn.module import Buffer, Module, Parameter
-from audio_denoising.nn.optimisers import SGD, Adam, Optimiser
+from audio_denoising.nn.optimisers import (
+    SGD,
+    Adam,
+    MovingAverage,
+    Optimiser,
+    Schedule,
+    clip_gradient_norm,
+    gradient_norm,
+)
 from audio_denoising.nn.pooling import MaxPool2d
-from audio_denoising.nn.recompute import Recompute, recompute_levels
-from audio_denoising.nn.schedules import Schedule
-from audio_denoising.nn.statistics import take_statistics
 
 __all__ = [
     "GRU",
     "SGD",
     "Adam",
-    "Buffer",
     "BandMatrix",
     "BatchNorm",
     "BatchNormSiLU",
+    "Buffer",
     "ChannelBandMatrix",
     "Conv2d",
     "ConvTranspose2d",
@@ -64,6 +78,7 @@ __all__ = [
     "Sigmoid",
     "UNetLevel",
     "clip_gradient_norm",
+    "folded",
     "gradient_check",
     "gradient_norm",
     "recompute_levels",

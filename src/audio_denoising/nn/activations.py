@@ -10,12 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audio_denoising.nn.memory import empty_like, scratch
+from audio_denoising.nn.memory import blocks, empty_like, scratch
 from audio_denoising.nn.module import Module
-from audio_denoising.nn.tiles import blocks
 
 BLOCK = 1 << 16  # values: a block and its temporaries stay in the second-level cache
-SMALLEST = 1e-6  # modulus below which tanh(r) / r is 1 in every precision
+SMALLEST = 1e-6  # modulus below which tanh(r) / r is 1 in float32
 
 
 class LeakyReLU(Module):
@@ -30,7 +29,6 @@ class LeakyReLU(Module):
         if not 0 <= slope <= 1:
             raise ValueError(f"the slope of a LeakyReLU lies in [0, 1], and {slope} does not")
         self.slope = slope
-        self.output: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns a new tensor."""
@@ -44,7 +42,7 @@ class LeakyReLU(Module):
         for part, out in blocks(BLOCK, x, y):
             leaked = torch.mul(part, self.slope, out=scratch(tuple(part.shape), part, "activation"))
             torch.maximum(part, leaked, out=out)
-        self.output = y if self.training else None
+        self.keep(y)
         return y
 
     # dy/dx = 1 where y > 0, slope elsewhere: a step function, made by clamping a very steep line.
@@ -58,12 +56,11 @@ class LeakyReLU(Module):
         return self._differentiate(grad_output, grad_output)
 
     def _differentiate(self, grad_output: Tensor, grad_input: Tensor) -> Tensor:
-        assert self.output is not None, "backward needs a forward pass in training mode"
+        (output,) = self.take()
         steep = torch.finfo(grad_output.dtype).max
-        for y, grad, out in blocks(BLOCK, self.output, grad_output, grad_input):
+        for y, grad, out in blocks(BLOCK, output, grad_output, grad_input):
             slopes = torch.mul(y, steep, out=scratch(tuple(y.shape), y, "activation"))
             torch.mul(grad, slopes.clamp_(self.slope, 1.0), out=out)
-        self.output = None
         return grad_input
 
 
@@ -77,21 +74,17 @@ class ReLU(LeakyReLU):
 class Sigmoid(Module):
     """y = 1 / (1 + exp(-x)). Shapes: any -> the same."""
 
-    def __init__(self) -> None:
-        self.output: Tensor | None = None
-
     def forward(self, x: Tensor) -> Tensor:
         """Returns a new tensor in (0, 1)."""
         y = torch.sigmoid(x)
-        self.output = y if self.training else None
+        self.keep(y)
         return y
 
     # dy/dx = y (1 - y).
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at the input."""
-        assert self.output is not None, "backward needs a forward pass in training mode"
-        y, self.output = self.output, None
+        (y,) = self.take()
         return grad_output * y * (1 - y)
 
 
@@ -100,20 +93,24 @@ class SiLU(Module):
 
     fresh_output = True
 
-    def __init__(self) -> None:
-        self.input: Tensor | None = None
-
     def forward(self, x: Tensor) -> Tensor:
         """Returns a new tensor."""
-        self.input = x if self.training else None
+        self.keep(x)
         return x * torch.sigmoid(x)
+
+    def overwrite(self, x: Tensor) -> Tensor:
+        """`forward`, in evaluation mode in place."""
+        if self.training:
+            return self.forward(x)
+        for (part,) in blocks(BLOCK, x):
+            part.mul_(torch.sigmoid(part))
+        return x
 
     # With s = sigmoid(x): dy/dx = s + x s (1 - s) = s (1 + x (1 - s)).
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at the input."""
-        assert self.input is not None, "backward needs a forward pass in training mode"
-        x, self.input = self.input, None
+        (x,) = self.take()
         s = torch.sigmoid(x)
         return (1 - s).mul_(x).add_(1).mul_(s).mul_(grad_output)
 
@@ -127,9 +124,6 @@ class RadialTanh(Module):
 
     fresh_output = True
 
-    def __init__(self) -> None:
-        self.kept: tuple[Tensor, Tensor, Tensor] | None = None
-
     def forward(self, x: Tensor) -> Tensor:
         """Returns a new tensor.
 
@@ -141,7 +135,7 @@ class RadialTanh(Module):
         m = x.unflatten(-1, (-1, 2))
         r = m.square().sum(-1, keepdim=True).clamp_(min=SMALLEST**2).sqrt_()
         tanh = torch.tanh(r)
-        self.kept = (m, r, tanh) if self.training else None
+        self.keep(m, r, tanh)
         return (m * (tanh / r)).view(x.shape)
 
     # y = q m with q = tanh(r) / r, and dq/dm = q'(r) m / r with q' = (1 - tanh^2 r - q) / r:
@@ -149,8 +143,7 @@ class RadialTanh(Module):
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at the input."""
-        assert self.kept is not None, "backward needs a forward pass in training mode"
-        (m, r, tanh), self.kept = self.kept, None
+        m, r, tanh = self.take()
         g = grad_output.view(m.shape)
         q = tanh / r
         along = (g * m).sum(-1, keepdim=True) * (1 - tanh * tanh - q) / (r * r)

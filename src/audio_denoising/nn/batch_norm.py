@@ -10,14 +10,16 @@ is y = a z + k and folds into the linear layer before it. Ioffe and Szegedy, ICM
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from audio_denoising.nn.activations import SiLU
 from audio_denoising.nn.containers import Sequential
-from audio_denoising.nn.frequency_convolution import FrequencyConv
-from audio_denoising.nn.linear import Linear, require_channels
+from audio_denoising.nn.geometry import require_channels
+from audio_denoising.nn.linear import FrequencyConv, Linear
 from audio_denoising.nn.memory import empty
 from audio_denoising.nn.module import Buffer, Module, Parameter
 
@@ -46,8 +48,6 @@ class BatchNorm(Module):
         self.running_var = Buffer(torch.ones(channels))
         self.epsilon = epsilon
         self.momentum = momentum
-        self.input: Tensor | None = None
-        self.kept: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> the same shape.
@@ -55,38 +55,25 @@ class BatchNorm(Module):
         Raises:
             ValueError: x does not have C channels, or too few rows to take moments of.
         """
-        require_channels(type(self).__name__, x, len(self.weight.data))
+        name = type(self).__name__
+        require_channels(name, x, len(self.weight.data))
         rows = x.reshape(-1, x.shape[-1])
-        if not self.training:
-            return self._evaluate(rows, empty(tuple(rows.shape), rows)).view(x.shape)
-        if len(rows) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs 2 rows or more to train, got {len(rows)}"
-            )
-        mean, variance = _moments(rows)
-        self._average(mean, variance, len(rows))
-        inverse = (variance + self.epsilon).rsqrt()
-        scale = self.weight.data * inverse
-        shift = self._shift(mean, scale)
+        if self.training:
+            if len(rows) < 2:
+                raise ValueError(f"{name} needs 2 rows or more to train, got {len(rows)}")
+            mean, variance = _moments(rows)
+            unbiased = variance * (len(rows) / (len(rows) - 1))
+            self.running_mean.data.lerp_(mean, self.momentum)
+            self.running_var.data.lerp_(unbiased, self.momentum)
+            inverse = (variance + self.epsilon).rsqrt()
+            scale, shift = self._affine(mean, inverse)
+            self.keep(rows, mean, inverse, scale, shift)
+        else:
+            scale, shift = self.affine()
         y = empty(tuple(rows.shape), rows)
         for part, out in _blocks(rows, y):
             self._finish(torch.addcmul(shift, part, scale, out=out))
-        self.input, self.kept = rows, (mean, inverse, scale, shift)
         return y.view(x.shape)
-
-    def overwrite(self, x: Tensor) -> Tensor:
-        """`forward`, in evaluation mode in place."""
-        if self.training:
-            return self.forward(x)
-        require_channels(type(self).__name__, x, len(self.weight.data))
-        rows = x.reshape(-1, x.shape[-1])
-        return self._evaluate(rows, rows).view(x.shape)
-
-    def _evaluate(self, rows: Tensor, y: Tensor) -> Tensor:
-        scale, shift = self.affine()
-        for part, out in _blocks(rows, y):
-            self._finish(torch.addcmul(shift, part, scale, out=out))
-        return y
 
     # With p = a z + k, a = gain / sigma, and sums over the M rows of a batch:
     #   doffset = sum dp,   dgain = sum dp z^ = (sum dp z - mean sum dp) / sigma.
@@ -101,10 +88,7 @@ class BatchNorm(Module):
 
     def overwrite_gradient(self, grad_output: Tensor) -> Tensor:
         """`backward` in place."""
-        assert self.input is not None, "backward needs a forward pass in training mode"
-        assert self.kept is not None
-        rows, (mean, inverse, scale, shift) = self.input, self.kept
-        self.input = self.kept = None
+        rows, mean, inverse, scale, shift = self.take()
         grad = grad_output.reshape(rows.shape)
         offset, product = torch.zeros_like(mean), torch.zeros_like(mean)
         for part, dp in _blocks(rows, grad):
@@ -123,15 +107,11 @@ class BatchNorm(Module):
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """a and k (C) of y = a z + k in evaluation mode."""
-        scale = self.weight.data * (self.running_var.data + self.epsilon).rsqrt()
-        return scale, self._shift(self.running_mean.data, scale)
+        return self._affine(self.running_mean.data, (self.running_var.data + self.epsilon).rsqrt())
 
-    def _shift(self, mean: Tensor, scale: Tensor) -> Tensor:
-        return (0 if self.bias is None else self.bias.data) - mean * scale
-
-    def _average(self, mean: Tensor, variance: Tensor, rows: int) -> None:
-        self.running_mean.data.lerp_(mean, self.momentum)
-        self.running_var.data.lerp_(variance * (rows / (rows - 1)), self.momentum)
+    def _affine(self, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+        scale = self.weight.data * inverse
+        return scale, (0 if self.bias is None else self.bias.data) - mean * scale
 
     def _finish(self, y: Tensor) -> None:
         """What follows the normalisation, in place: nothing here."""
@@ -158,47 +138,6 @@ class BatchNormSiLU(BatchNorm):
         grad.mul_(p.mul_(1 - s).add_(1).mul_(s))
 
 
-class _SiLUInPlace(Module):
-    """SiLU of a tensor that the layer before has just made; for inference."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Overwrites x."""
-        for (part,) in _blocks(x.view(-1, x.shape[-1])):
-            part.mul_(torch.sigmoid(part))
-        return x
-
-
-def folded(network: Module) -> Module:
-    """A copy of a network for inference, in which linear layers do what normalisations did.
-
-    W x + b normalised is (a W) x + (a b + k): where a chain has a `Linear` or `FrequencyConv`
-    followed by a normalisation, the copy has one layer, with SiLU behind it where it was.
-    """
-    twin = copy.deepcopy(network).eval()
-    for module in twin.modules():
-        if isinstance(module, Sequential):
-            module.layers = tuple(_folded(module.layers))
-    return twin
-
-
-def _folded(layers: tuple[Module, ...]) -> Iterator[Module]:
-    before: Module | None = None
-    for layer, following in zip(layers, [*layers[1:], None], strict=True):
-        if isinstance(layer, Linear | FrequencyConv) and isinstance(following, BatchNorm):
-            scale, shift = following.affine()
-            bias = shift if layer.bias is None else layer.bias.data * scale + shift
-            layer.weight = Parameter(
-                layer.weight.data * scale.view(-1, *[1] * (layer.weight.data.dim() - 1))
-            )
-            layer.bias = Parameter(bias)
-            yield layer
-            if isinstance(following, BatchNormSiLU):
-                yield _SiLUInPlace()
-        elif not (isinstance(layer, BatchNorm) and isinstance(before, Linear | FrequencyConv)):
-            yield layer
-        before = layer
-
-
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance (C) over the rows (M, C)."""
     if rows.device.type != "cpu":
@@ -220,3 +159,58 @@ def _blocks(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
     count, channels = rows[0].shape
     size = max(1, BLOCK // channels) if rows[0].device.type == "cpu" else max(1, count)
     yield from zip(*(r.split(size) for r in rows), strict=True)
+
+
+def folded(network: Module) -> Module:
+    """A copy of a network for inference, in which linear layers do what normalisations did.
+
+    W x + b normalised is (a W) x + (a b + k): where a chain has a `Linear` or `FrequencyConv`
+    followed by a normalisation, the copy has one layer, with SiLU behind it where it was.
+    """
+    twin = copy.deepcopy(network).eval()
+    for module in twin.modules():
+        if isinstance(module, Sequential):
+            module.layers = tuple(_folded(module.layers))
+    return twin
+
+
+def _folded(layers: tuple[Module, ...]) -> Iterator[Module]:
+    before: Module | None = None
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
+        if isinstance(layer, Linear | FrequencyConv) and isinstance(following, BatchNorm):
+            scale, shift = following.affine()
+            weight = layer.weight.data
+            bias = shift if layer.bias is None else layer.bias.data * scale + shift
+            layer.weight = Parameter(weight * scale.view(-1, *[1] * (weight.dim() - 1)))
+            layer.bias = Parameter(bias)
+            yield layer
+            if isinstance(following, BatchNormSiLU):
+                yield SiLU().eval()
+        elif not (isinstance(layer, BatchNorm) and isinstance(before, Linear | FrequencyConv)):
+            yield layer
+        before = layer
+
+
+def take_statistics(model: Any, batches: Iterable[Tensor]) -> None:
+    """Sets the running moments of a network to their means over some batches of input.
+
+    While one trains they follow the weights of every step. An average of weights is another
+    network, whose moments are other ones (Izmailov et al., "Averaging weights", UAI 2018,
+    section 3.2). A network that does not normalise stays as it is, and no batch is asked for.
+
+    Args:
+        model: left in evaluation mode.
+        batches: of any number, each as in training.
+    """
+    norms = [layer for layer in model.modules() if isinstance(layer, BatchNorm)]
+    if not norms:
+        return
+    usual = [norm.momentum for norm in norms]
+    model.train()
+    for count, batch in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1 / count
+        model(batch)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+    model.eval()

@@ -1,4 +1,4 @@
-"""Modules made of modules: a chain, one level of a U-Net, and a mask on the input.
+"""Modules made of modules: a chain, one level of a U-Net, a residue, a mask, a second computation.
 
 The containers compose the backward passes of what they hold, so no model ever has to spell its
 own backward pass out.
@@ -72,7 +72,6 @@ class UNetLevel(Module):
         self.inner = inner
         self.decode = decode
         self.axis = axis
-        self.skip_channels = 0
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T'), or with the channels last throughout.
@@ -81,7 +80,6 @@ class UNetLevel(Module):
             ValueError: `inner` returns another size than that of `skip`.
         """
         skip = self.encode(x)
-        self.skip_channels = skip.shape[self.axis]
         up = self.inner(skip)
         sizes = [[n for i, n in enumerate(y.shape) if i != self.axis % y.dim()] for y in (skip, up)]
         if sizes[0] != sizes[1]:
@@ -89,6 +87,7 @@ class UNetLevel(Module):
                 f"UNetLevel cannot join {tuple(skip.shape)} with {tuple(up.shape)} from below: the "
                 "sides of an image must be even at every level"
             )
+        self.keep(skip.shape[self.axis])
         return self.decode.overwrite(torch.cat((skip, up), dim=self.axis))
 
     # The concatenation hands each half of its gradient back to where it came from. `skip` was used
@@ -96,8 +95,8 @@ class UNetLevel(Module):
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x."""
+        (first,), axis = self.take(), self.axis
         grad = self.decode.backward(grad_output)
-        axis, first = self.axis, self.skip_channels
         grad_skip, grad_up = grad.split((first, grad.shape[axis] - first), axis)
         in_memory = torch.channels_last if axis == 1 else torch.contiguous_format
         grad_up = grad_up.contiguous(memory_format=in_memory)
@@ -132,26 +131,20 @@ class Mask(Module):
 
     def __init__(self, inner: Module) -> None:
         self.inner = inner
-        self.input: Tensor | None = None
-        self.mask: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> the same shape; ValueError if `inner` returns another one."""
         mask = _alike("Mask", self.inner(x), x)
-        self.input, self.mask = (x, mask) if self.training else (None, None)
+        self.keep(x, mask)
         return x * mask
 
     # y = x m(x):  dL/dm = x dL/dy, which goes on through `inner`;  dL/dx = m dL/dy + inner's.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x; empty if `inner` does not compute one."""
-        assert self.input is not None, "backward needs a forward pass in training mode"
-        assert self.mask is not None
-        grad = self.inner.overwrite_gradient(grad_output * self.input)
-        if grad.numel():
-            grad = grad + grad_output * self.mask
-        self.input = self.mask = None
-        return grad
+        x, mask = self.take()
+        grad = self.inner.overwrite_gradient(grad_output * x)
+        return grad + grad_output * mask if grad.numel() else grad
 
 
 def _alike(layer: str, y: Tensor, x: Tensor) -> Tensor:
@@ -159,3 +152,47 @@ def _alike(layer: str, y: Tensor, x: Tensor) -> Tensor:
     if y.shape != x.shape:
         raise ValueError(f"{layer} needs {tuple(x.shape)} from inside and got {tuple(y.shape)}")
     return y
+
+
+class Recompute(Module):
+    """Stands in for a module: keeps its input alone, and runs it once more when `backward` comes.
+
+    Chen et al., "Training deep nets with sublinear memory cost", 2016 (arXiv:1604.06174). The
+    second pass does the same arithmetic as the first, so gradients are the same to the last bit.
+    The parameters keep their names: this module does not appear in them.
+
+    Raises:
+        ValueError: the module has buffers; running it twice would change them twice.
+    """
+
+    def __init__(self, inner: Module) -> None:
+        if buffers := [name for name, _ in inner.named_buffers()]:
+            raise ValueError(f"a module with buffers ({buffers[0]}) cannot be run twice a step")
+        self.inner = inner
+
+    def members(self) -> Iterator[tuple[str, Module | Parameter | Buffer]]:
+        """Those of the module inside, a container or a single layer."""
+        yield from self.inner.members()
+
+    def _named_modules(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+        yield prefix, self
+        yield from self.inner._named_modules(prefix, seen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the module inside makes of x."""
+        self.keep(x)
+        return self.inner.eval()(x)
+
+    # y = f(x) is forgotten but for x; backward makes f's activations anew and then is f's own.
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Gradient at x."""
+        (x,) = self.take()
+        self.inner.train()(x)
+        return self.inner.backward(grad_output)
+
+
+def recompute_levels(model: Module) -> None:
+    """Makes every encoder and decoder of a U-Net keep its input alone."""
+    for level in [m for m in model.modules() if isinstance(m, UNetLevel)]:
+        level.encode, level.decode = Recompute(level.encode), Recompute(level.decode)

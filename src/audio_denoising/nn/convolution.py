@@ -1,27 +1,133 @@
-"""Convolution layers: local, shift-invariant linear maps of an image.
+"""Convolution layers: local, shift-invariant linear maps of an image, and their readable form.
 
 Both layers are made of the same three operations: `correlate`, its `weight_gradient` and its
-`input_gradient` (and the pairs of them that a backward pass needs). `im2col.py` has the readable
-form of all three. The fast ones are chosen by the layer's shape: `winograd.py` for 3x3 kernels and
-many channels, `row_lowering.py` for everything else. A transposed convolution is the adjoint of a
-convolution, so it runs the convolution's backward pass forwards and its forward pass backwards.
+`input_gradient`. Here they stand as im2col: every K x K patch of the padded image is copied into a
+column of a matrix, a convolution is a product of that matrix with the kernels written as rows, and
+its two derivatives are two more products. Chellapilla, Puri and Simard, "High performance
+convolutional neural networks for document processing", 2006; derivation in docs/backprop.md. The
+layers use the fast form of the same operations (`fast`), which is tested and timed against this.
+
+A transposed convolution is the adjoint of a convolution, so it runs the convolution's backward pass
+forwards and its forward pass backwards.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
+import math
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from audio_denoising.nn import im2col, row_lowering, winograd
-from audio_denoising.nn.geometry import Pair, pair, require_image, transposed_size
-from audio_denoising.nn.initialisation import he_normal
+from audio_denoising.nn import fast
+from audio_denoising.nn.geometry import Pair, output_size, pair, require_image
 from audio_denoising.nn.module import Module, Parameter
 
 KERNELS = ("fast", "reference")
+
+
+def im2col(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
+    """(N, C, F, T) -> (N, C K_f K_t, F' T'): every patch as a column.
+
+    The patches are a strided *view* of the padded image, so no loop runs over positions.
+    """
+    (kf, kt), (sf, st), (pf, pt) = kernel, stride, padding
+    n, c, f, t = x.shape
+    fo, to = output_size((f, t), kernel, stride, padding)
+    padded = x.new_zeros(n, c, f + 2 * pf, t + 2 * pt)
+    padded[:, :, pf : pf + f, pt : pt + t] = x
+    by_n, by_c, by_f, by_t = padded.stride()
+    patches = padded.as_strided(
+        (n, c, kf, kt, fo, to), (by_n, by_c, by_f, by_t, sf * by_f, st * by_t)
+    )
+    return patches.reshape(n, c * kf * kt, fo * to)
+
+
+def col2im(columns: Tensor, size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
+    """(N, C K_f K_t, F' T') -> (N, C, F, T): adds every column back to the patch it came from.
+
+    The adjoint of `im2col`: K_f K_t additions of whole shifted images.
+    """
+    (kf, kt), (sf, st), (pf, pt) = kernel, stride, padding
+    fo, to = output_size(size, kernel, stride, padding)
+    n, c = columns.shape[0], columns.shape[1] // (kf * kt)
+    columns = columns.reshape(n, c, kf, kt, fo, to)
+    x = columns.new_zeros(n, c, size[0] + 2 * pf, size[1] + 2 * pt)
+    for i in range(kf):
+        for j in range(kt):
+            x[:, :, i : i + sf * fo : sf, j : j + st * to : st] += columns[:, :, i, j]
+    return x[:, :, pf : pf + size[0], pt : pt + size[1]]
+
+
+def correlate(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair
+) -> Tensor:
+    """Convolution as the field calls it: y = W . im2col(x) + b.
+
+    x (N, C, F, T), weight (C', C, K_f, K_t), bias (C',) -> (N, C', F', T').
+    """
+    kernel = (weight.shape[2], weight.shape[3])
+    fo, to = output_size((x.shape[2], x.shape[3]), kernel, stride, padding)
+    y = weight.flatten(1) @ im2col(x, kernel, stride, padding)
+    if bias is not None:
+        y += bias[:, None]
+    return y.view(x.shape[0], weight.shape[0], fo, to)
+
+
+def weight_gradient(
+    x: Tensor, grad_output: Tensor, kernel: Pair, stride: Pair, padding: Pair
+) -> Tensor:
+    """dL/dW = sum over n of dL/dy . im2col(x)^T, shape (C', C, K_f, K_t)."""
+    columns = im2col(x, kernel, stride, padding)
+    grad = (grad_output.flatten(2) @ columns.transpose(1, 2)).sum(0)
+    return grad.view(grad_output.shape[1], x.shape[1], *kernel)
+
+
+def input_gradient(
+    grad_output: Tensor,
+    weight: Tensor,
+    size: Pair,
+    stride: Pair,
+    padding: Pair,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """dL/dx = col2im(W^T . dL/dy), shape (N, C, F, T) with (F, T) = `size`.
+
+    A bias (C,) is added when this serves as the forward pass of a transposed convolution.
+    """
+    columns = weight.flatten(1).T @ grad_output.flatten(2)
+    x = col2im(columns, size, (weight.shape[2], weight.shape[3]), stride, padding)
+    return x if bias is None else x + bias[:, None, None]
+
+
+def gradients(
+    x: Tensor, grad_output: Tensor, weight: Tensor, stride: Pair, padding: Pair
+) -> tuple[Tensor, Tensor]:
+    """dL/dx and dL/dW of a convolution."""
+    kernel, size = (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3])
+    return (
+        input_gradient(grad_output, weight, size, stride, padding),
+        weight_gradient(x, grad_output, kernel, stride, padding),
+    )
+
+
+REFERENCE = SimpleNamespace(
+    correlate=correlate,
+    weight_gradient=weight_gradient,
+    input_gradient=input_gradient,
+    gradients=gradients,
+)
+
+
+def he_normal(shape: tuple[int, ...], fan_in: float, slope: float = 0.0) -> Tensor:
+    """Normal weights of standard deviation sqrt(2 / ((1 + slope^2) fan_in)).
+
+    It keeps the variance of a signal through layers that are followed by a (leaky) ReLU of that
+    negative slope. `fan_in` is the number of inputs that feed one output. He et al., "Delving deep
+    into rectifiers", ICCV 2015, eq. 10, 15.
+    """
+    return torch.randn(shape) * math.sqrt(2.0 / ((1.0 + slope**2) * fan_in))
 
 
 class Convolution(Module):
@@ -44,7 +150,6 @@ class Convolution(Module):
         self.kernel: Pair = (weight.shape[2], weight.shape[3])
         self.stride = pair(stride)
         self.padding = pair(padding)
-        self.input: Tensor | None = None
         self.use_kernels(kernels)
 
     def use_kernels(self, name: str) -> None:
@@ -55,29 +160,15 @@ class Convolution(Module):
         """
         if name not in KERNELS:
             raise ValueError(f"unknown kernels {name!r}: choose {' or '.join(KERNELS)}")
-        self.operations = im2col if name == "reference" else self._fast_operations()
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Pickle takes no modules, only their names.
-        return {**vars(self), "operations": self.operations.__name__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, operations=import_module(state["operations"]))
-
-    def _fast_operations(self) -> ModuleType:
-        """The fastest way for this layer's shape."""
-        return row_lowering
-
-    def _take_input(self, grad_output: Tensor) -> Tensor:
-        """The stored input; adds up the bias gradient, dL/db = sum of dL/dy over N, F, T."""
-        assert self.input is not None, "backward needs a forward pass in training mode"
-        x, self.input = self.input, None
-        if self.bias is not None:
-            self.bias.add_gradient(grad_output.sum((0, 2, 3)))
-        return x
+        self.kernels = name
 
     def _bias(self) -> Tensor | None:
         return None if self.bias is None else self.bias.data
+
+    def _add_bias_gradient(self, grad_output: Tensor) -> None:
+        """dL/db = sum of dL/dy over N, F, T."""
+        if self.bias is not None:
+            self.bias.add_gradient(grad_output.sum((0, 2, 3)))
 
 
 class Conv2d(Convolution):
@@ -111,11 +202,11 @@ class Conv2d(Convolution):
         super().__init__(weight, out_channels, stride, padding, bias, kernels)
         self.input_gradient = input_gradient
 
-    def _fast_operations(self) -> ModuleType:
-        channels_out, channels_in = self.weight.data.shape[:2]
-        if winograd.suits(self.kernel, self.stride, channels_in, channels_out):
-            return winograd
-        return row_lowering
+    def operations(self, x: Tensor) -> Any:
+        """Where `correlate` and its gradients come from for an image of such a shape."""
+        if self.kernels == "reference":
+            return REFERENCE
+        return fast.choose(x, self.weight.data, self.stride, self.padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T').
@@ -124,26 +215,27 @@ class Conv2d(Convolution):
             ValueError: x is no image, of other channels, or smaller than the kernel.
         """
         require_image("Conv2d", x, self.weight.data.shape[1])
-        self.input = x if self.training else None
-        y: Tensor = self.operations.correlate(
-            x, self.weight.data, self._bias(), self.stride, self.padding
-        )
+        self.keep(x)
+        weight, bias = self.weight.data, self._bias()
+        y: Tensor = self.operations(x).correlate(x, weight, bias, self.stride, self.padding)
         return y
 
     # dL/dW = sum over positions of dL/dy (outer) patch;  dL/dx = W transposed, spread over patches.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, C', F', T') -> (N, C, F, T)."""
-        x = self._take_input(grad_output)
+        (x,) = self.take()
+        self._add_bias_gradient(grad_output)
+        operations, weight, place = (
+            self.operations(x),
+            self.weight.data,
+            (self.stride, self.padding),
+        )
         dx = x.new_empty(0)
         if self.input_gradient:
-            dx, dw = self.operations.gradients(
-                x, grad_output, self.weight.data, self.stride, self.padding
-            )
+            dx, dw = operations.gradients(x, grad_output, weight, *place)
         else:
-            dw = self.operations.weight_gradient(
-                x, grad_output, self.kernel, self.stride, self.padding
-            )
+            dw = operations.weight_gradient(x, grad_output, self.kernel, *place)
         self.weight.add_gradient(dw)
         return dx
 
@@ -172,8 +264,7 @@ class ConvTranspose2d(Convolution):
         slope: float = 0.0,
         kernels: str = "fast",
     ) -> None:
-        kf, kt = pair(kernel)
-        sf, st = pair(stride)
+        (kf, kt), (sf, st) = pair(kernel), pair(stride)
         # An output pixel is fed by K/S taps of every input channel, on average.
         fan_in = in_channels * (kf / sf) * (kt / st)
         weight = he_normal((in_channels, out_channels, kf, kt), fan_in, slope)
@@ -182,6 +273,10 @@ class ConvTranspose2d(Convolution):
         if self.output_padding[0] >= sf or self.output_padding[1] >= st:
             raise ValueError("output_padding must be smaller than the stride")
 
+    def operations(self) -> Any:
+        """Where `input_gradient`, `correlate` and `weight_gradient` come from."""
+        return REFERENCE if self.kernels == "reference" else fast.rows
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T').
 
@@ -189,12 +284,21 @@ class ConvTranspose2d(Convolution):
             ValueError: x is no image, or of other channels.
         """
         require_image("ConvTranspose2d", x, len(self.weight.data))
-        self.input = x if self.training else None
-        size = transposed_size(
-            (x.shape[2], x.shape[3]), self.kernel, self.stride, self.padding, self.output_padding
+        self.keep(x)
+        f, t = (
+            (n - 1) * s - 2 * p + k + extra
+            for n, s, p, k, extra in zip(
+                x.shape[2:],
+                self.stride,
+                self.padding,
+                self.kernel,
+                self.output_padding,
+                strict=True,
+            )
         )
-        y: Tensor = self.operations.input_gradient(
-            x, self.weight.data, size, self.stride, self.padding, self._bias()
+        weight, bias = self.weight.data, self._bias()
+        y: Tensor = self.operations().input_gradient(
+            x, weight, (f, t), self.stride, self.padding, bias
         )
         return y
 
@@ -203,10 +307,10 @@ class ConvTranspose2d(Convolution):
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, C', F', T') -> (N, C, F, T)."""
-        x = self._take_input(grad_output)
-        dx: Tensor
-        dx, dw = self.operations.transposed_gradients(
-            x, grad_output, self.weight.data, self.stride, self.padding
-        )
+        (x,) = self.take()
+        self._add_bias_gradient(grad_output)
+        operations, place = self.operations(), (self.stride, self.padding)
+        dw = operations.weight_gradient(grad_output, x, self.kernel, *place)
         self.weight.add_gradient(dw)
+        dx: Tensor = operations.correlate(grad_output, self.weight.data, None, *place)
         return dx

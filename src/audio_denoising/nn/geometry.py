@@ -1,17 +1,10 @@
-"""The arithmetic of sizes that convolution and pooling share."""
+"""Sizes and shapes: what convolution and pooling work out, and what every layer insists on."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 Pair = tuple[int, int]
-
-
-def require_image(layer: str, x: Tensor, channels: int | None = None) -> None:
-    """Raises ValueError, naming the layer, unless x is (N, C, F, T), with so many channels."""
-    if x.dim() != 4 or (channels is not None and x.shape[1] != channels):
-        wanted = "C" if channels is None else channels
-        raise ValueError(f"{layer} takes images (N, {wanted}, F, T) and got {tuple(x.shape)}")
 
 
 def pair(value: int | Pair) -> Pair:
@@ -32,11 +25,23 @@ def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
     return fo, to
 
 
-def transposed_size(
-    size: Pair, kernel: Pair, stride: Pair, padding: Pair, output_padding: Pair
-) -> Pair:
-    """(F, T) of a transposed convolution's output: (F - 1) S - 2 P + K + output padding."""
-    (f, t), (kf, kt), (sf, st), (pf, pt) = size, kernel, stride, padding
-    return (f - 1) * sf - 2 * pf + kf + output_padding[0], (
-        t - 1
-    ) * st - 2 * pt + kt + output_padding[1]
+def require_image(layer: str, x: Tensor, channels: int | None = None) -> None:
+    """Raises ValueError, naming the layer, unless x is (N, C, F, T), with so many channels."""
+    if x.dim() != 4 or (channels is not None and x.shape[1] != channels):
+        wanted = "C" if channels is None else channels
+        raise ValueError(f"{layer} takes images (N, {wanted}, F, T) and got {tuple(x.shape)}")
+
+
+def require_channels(layer: str, x: Tensor, channels: int, before: str = "...") -> None:
+    """Raises ValueError, naming the layer, unless the last axis of x has `channels` values.
+
+    `before` names the axes in front, with a comma between two; "..." may stand for none.
+    """
+    if x.dim() < 1 + before.count(",") or x.shape[-1:] != (channels,):
+        raise ValueError(f"{layer} takes ({before}, {channels}) and got {tuple(x.shape)}")
+
+
+def require_bands(layer: str, x: Tensor, bands: int) -> None:
+    """Raises ValueError, naming the layer, unless the last axis but one of x has `bands` values."""
+    if x.dim() < 2 or x.shape[-2] != bands:
+        raise ValueError(f"{layer} takes (..., {bands}, C) and got {tuple(x.shape)}")

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from audio_denoising.nn.linear import require_channels, uniform
+from audio_denoising.nn.geometry import require_channels
+from audio_denoising.nn.linear import uniform
 from audio_denoising.nn.memory import empty
 from audio_denoising.nn.module import Module, Parameter
 
@@ -42,7 +43,6 @@ class GRU(Module):
         self.hidden = hidden
         self.first_state: Tensor | None = None
         self.last_state: Tensor | None = None
-        self.kept: tuple[Tensor, ...] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, ..., C) -> (T, ..., H).
@@ -98,7 +98,7 @@ class GRU(Module):
             torch.addcmul(input_n, r, state_n, out=n).tanh_()
             h = torch.lerp(n, h, z, out=after)
         self.last_state = states[count].clone()
-        self.kept = (frames, states, from_state, gates, candidates) if self.training else None
+        self.keep(frames, states, from_state, gates, candidates)
         return states[1:].view(*x.shape[:-1], hidden)
 
     # Backwards in time, dh the gradient at h', a_n, a_r, a_z the arguments of tanh and sigmoid:
@@ -108,9 +108,7 @@ class GRU(Module):
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x. The state before the first frame is a constant."""
-        assert self.kept is not None, "backward needs a forward pass in training mode"
-        frames, states, from_state, gates, candidates = self.kept
-        self.kept = None
+        frames, states, from_state, gates, candidates = self.take()
         count, rows, hidden = states[1:].shape
         grad = grad_output.reshape(count, rows, hidden)
         at_input, at_state = self._backward(grad, states, from_state, gates, candidates)

@@ -1,22 +1,21 @@
-"""Linear layers over the last axis, and matrices over the frequency axis.
+"""Linear layers of rows (..., F, C): over the channels, over the frequencies, or over neighbours.
 
-All of them see a signal as rows that lie contiguously in memory, (..., F, C) with any axes in
-front, so that a layer is one matrix product. At inference a batch normalisation that follows a
-linear layer is folded into it (`batch_norm.folded`).
+All of them see a signal as rows that lie contiguously in memory, with any axes in front, so that a
+layer is one matrix product. At inference a batch normalisation that follows a linear layer is
+folded into it (`batch_norm.folded`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from audio_denoising.nn.fast import rows as lowering
+from audio_denoising.nn.geometry import require_bands, require_channels
 from audio_denoising.nn.memory import empty
 from audio_denoising.nn.module import Module, Parameter
-
-BLOCK = 1 << 18  # values that are worked on at once: 1 MiB in float32
 
 
 def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
@@ -32,7 +31,6 @@ class Linear(Module):
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         self.weight = Parameter(uniform((outputs, inputs), inputs))
         self.bias = Parameter(uniform((outputs,), inputs)) if bias else None
-        self.input: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C').
@@ -43,32 +41,77 @@ class Linear(Module):
         outputs, inputs = self.weight.data.shape
         require_channels("Linear", x, inputs)
         rows = x.reshape(-1, inputs)
+        self.keep(rows)
         y = empty((len(rows), outputs), rows)
-        across = self.weight.data.t()
-        for part, out in row_blocks(rows, y):
-            if self.bias is None:
-                torch.mm(part, across, out=out)
-            else:
-                torch.addmm(self.bias.data, part, across, out=out)
-        self.input = rows if self.training else None
+        if self.bias is None:
+            torch.mm(rows, self.weight.data.t(), out=y)
+        else:
+            torch.addmm(self.bias.data, rows, self.weight.data.t(), out=y)
         return y.view(*x.shape[:-1], outputs)
 
     # y_i = sum_j W_ij x_j + b_i:  dL/dW = (dL/dy)^T x,  dL/db = sum of dL/dy,  dL/dx = dL/dy W.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x."""
-        assert self.input is not None, "backward needs a forward pass in training mode"
-        rows, self.input = self.input, None
+        (rows,) = self.take()
         grad = grad_output.reshape(-1, grad_output.shape[-1])
-        grad_input = empty(tuple(rows.shape), rows)
-        total = torch.zeros_like(self.weight.data)
-        for part, dy, dx in row_blocks(rows, grad, grad_input):
-            total.addmm_(dy.t(), part)
-            torch.mm(dy, self.weight.data, out=dx)
-        self.weight.add_gradient(total)
+        self.weight.add_gradient(grad.t() @ rows)
         if self.bias is not None:
             self.bias.add_gradient(grad.sum(0))
+        grad_input = torch.mm(grad, self.weight.data, out=empty(tuple(rows.shape), rows))
         return grad_input.view(*grad_output.shape[:-1], -1)
+
+
+class FrequencyConv(Module):
+    """y_f = b + sum_k W_k x_(f + k - P), zeros beyond both ends, P = (K - 1) / 2.
+
+    (..., F, C) -> (..., F, C'); weight (C', C, K) and bias (C') as in torch.nn.Conv1d. It is a
+    convolution of images of one row, (R, C, 1, F), R the product of all axes in front.
+
+    Raises:
+        ValueError: the kernel is not odd.
+    """
+
+    fresh_output = True
+    input_gradient = True  # False for a first layer: nothing is trained before it
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, bias: bool = True) -> None:
+        if kernel % 2 == 0:
+            raise ValueError(f"FrequencyConv needs an odd kernel, got {kernel}")
+        self.weight = Parameter(uniform((outputs, inputs, kernel), inputs * kernel))
+        self.bias = Parameter(uniform((outputs,), inputs * kernel)) if bias else None
+        self.place = (1, 1), (0, kernel // 2)  # stride and padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., F, C) -> (..., F, C').
+
+        Raises:
+            ValueError: x does not have C channels.
+        """
+        outputs, inputs, _ = self.weight.data.shape
+        require_channels("FrequencyConv", x, inputs, "..., F")
+        images = _one_row(x)
+        self.keep(images)
+        bias = None if self.bias is None else self.bias.data
+        y = lowering.correlate(images, self.weight.data.unsqueeze(2), bias, *self.place)
+        return y.permute(0, 2, 3, 1).view(*x.shape[:-1], outputs)
+
+    # dL/dW_k = sum over f of g_f x_(f + k - P)^T,   dL/dx_f = sum over k of W_k^T g_(f - k + P).
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        """Gradient at x; empty where `input_gradient` is False."""
+        (images,) = self.take()
+        weight, grad = self.weight.data.unsqueeze(2), _one_row(grad_output)
+        dx = images.new_empty(0)
+        if self.input_gradient:
+            dx, dw = lowering.gradients(images, grad, weight, *self.place)
+            dx = dx.permute(0, 2, 3, 1).view(*grad_output.shape[:-1], -1)
+        else:
+            dw = lowering.weight_gradient(images, grad, (1, weight.shape[3]), *self.place)
+        self.weight.add_gradient(dw.squeeze(2))
+        if self.bias is not None:
+            self.bias.add_gradient(grad.sum((0, 2, 3)))
+        return dx
 
 
 class BandMatrix(Module):
@@ -82,7 +125,6 @@ class BandMatrix(Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         self.weight = Parameter(uniform((outputs, inputs), inputs))
-        self.input: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., F, C) -> (..., F', C).
@@ -93,7 +135,7 @@ class BandMatrix(Module):
         outputs, inputs = self.weight.data.shape
         require_bands("BandMatrix", x, inputs)
         pictures = x.reshape(-1, inputs, x.shape[-1])
-        self.input = pictures if self.training else None
+        self.keep(pictures)
         y = torch.matmul(self.weight.data, pictures)
         return y.view(*x.shape[:-2], outputs, x.shape[-1])
 
@@ -101,8 +143,7 @@ class BandMatrix(Module):
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x."""
-        assert self.input is not None, "backward needs a forward pass in training mode"
-        pictures, self.input = self.input, None
+        (pictures,) = self.take()
         grad = grad_output.reshape(len(pictures), -1, grad_output.shape[-1])
         self.weight.add_gradient(torch.bmm(grad, pictures.transpose(1, 2)).sum(0))
         grad_input = torch.matmul(self.weight.data.t(), grad)
@@ -120,7 +161,6 @@ class ChannelBandMatrix(Module):
 
     def __init__(self, channels: int, inputs: int, outputs: int) -> None:
         self.weight = Parameter(uniform((channels, outputs, inputs), inputs))
-        self.input: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., F, C) -> (..., F', C).
@@ -132,7 +172,7 @@ class ChannelBandMatrix(Module):
         require_channels("ChannelBandMatrix", x, channels, "..., F")
         require_bands("ChannelBandMatrix", x, inputs)
         rows = _channels_first(x)
-        self.input = rows if self.training else None
+        self.keep(rows)
         y = torch.bmm(rows, self.weight.data.transpose(1, 2))
         return y.permute(1, 2, 0).contiguous().view(*x.shape[:-2], outputs, channels)
 
@@ -140,34 +180,16 @@ class ChannelBandMatrix(Module):
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x."""
-        assert self.input is not None, "backward needs a forward pass in training mode"
-        rows, self.input = self.input, None
+        (rows,) = self.take()
         grad = _channels_first(grad_output)
         self.weight.add_gradient(torch.bmm(grad.transpose(1, 2), rows))
         grad_input = torch.bmm(grad, self.weight.data).permute(1, 2, 0).contiguous()
         return grad_input.view(*grad_output.shape[:-2], rows.shape[2], rows.shape[0])
 
 
-def require_channels(layer: str, x: Tensor, channels: int, before: str = "...") -> None:
-    """Raises ValueError, naming the layer, unless the last axis of x has `channels` values.
-
-    `before` names the axes in front, with a comma between two; "..." may stand for none.
-    """
-    if x.dim() < 1 + before.count(",") or x.shape[-1:] != (channels,):
-        raise ValueError(f"{layer} takes ({before}, {channels}) and got {tuple(x.shape)}")
-
-
-def require_bands(layer: str, x: Tensor, bands: int) -> None:
-    """Raises ValueError, naming the layer, unless the last axis but one of x has `bands` values."""
-    if x.dim() < 2 or x.shape[-2] != bands:
-        raise ValueError(f"{layer} takes (..., {bands}, C) and got {tuple(x.shape)}")
-
-
-def row_blocks(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Matrices (M, ...) a stretch of rows at a time, so that a CPU keeps them in its cache."""
-    count, values = len(rows[0]), sum(r.shape[1] for r in rows)
-    size = max(1, BLOCK // values) if rows[0].device.type == "cpu" else max(1, count)
-    yield from zip(*(r.split(size) for r in rows), strict=True)
+def _one_row(x: Tensor) -> Tensor:
+    """(..., F, C) -> (R, C, 1, F), channels last in memory."""
+    return x.reshape(-1, 1, *x.shape[-2:]).permute(0, 3, 1, 2)
 
 
 def _channels_first(x: Tensor) -> Tensor:

@@ -6,13 +6,12 @@ from torch import Tensor
 
 
 class Loss:
-    """`forward(prediction, target)` returns the loss, `backward()` its gradient at the prediction.
+    """Of a prediction and a target, both of any one shape: the mean over all elements."""
 
-    Both tensors have the same shape, any; the loss is the mean over all elements.
-    """
+    difference: Tensor | None = None  # prediction - target, of the last forward pass
 
-    def __init__(self) -> None:
-        self.difference: Tensor | None = None
+    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return self.forward(prediction, target)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The loss, a scalar tensor.
@@ -27,47 +26,36 @@ class Loss:
         self.difference = prediction - target
         return self.of(self.difference)
 
-    def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return self.forward(prediction, target)
-
-    def of(self, difference: Tensor) -> Tensor:
-        """The loss of d = prediction - target."""
-        raise NotImplementedError
-
-    def slope(self, difference: Tensor) -> Tensor:
-        """dL/dd; may overwrite d."""
-        raise NotImplementedError
-
     def backward(self) -> Tensor:
         """dL/dprediction after the last forward, in the prediction's shape."""
         assert self.difference is not None, "backward needs a forward pass"
         d, self.difference = self.difference, None
         return self.slope(d)
 
+    def of(self, d: Tensor) -> Tensor:
+        """The loss of d = prediction - target."""
+        raise NotImplementedError
+
+    def slope(self, d: Tensor) -> Tensor:
+        """dL/dd; may overwrite d."""
+        raise NotImplementedError
+
 
 class MSELoss(Loss):
-    """Mean squared error: L = 1/n sum d^2, with d = prediction - target."""
+    """Mean squared error: L = 1/n sum d^2, so dL/dprediction = 2 d / n."""
 
-    def of(self, difference: Tensor) -> Tensor:
-        """1/n sum d^2."""
-        return difference.square().mean()
+    def of(self, d: Tensor) -> Tensor:
+        return d.square().mean()
 
-    # dL/dprediction = 2 d / n.
-
-    def slope(self, difference: Tensor) -> Tensor:
-        """2 d / n."""
-        return difference.mul_(2 / difference.numel())
+    def slope(self, d: Tensor) -> Tensor:
+        return d.mul_(2 / d.numel())
 
 
 class L1Loss(Loss):
-    """Mean absolute error: L = 1/n sum |d|, with d = prediction - target."""
+    """Mean absolute error: L = 1/n sum |d|, so dL/dprediction = sign(d) / n (0 at the kink)."""
 
-    def of(self, difference: Tensor) -> Tensor:
-        """1/n sum |d|."""
-        return difference.abs().mean()
+    def of(self, d: Tensor) -> Tensor:
+        return d.abs().mean()
 
-    # dL/dprediction = sign(d) / n, taking 0 at the kink d = 0 (a subgradient).
-
-    def slope(self, difference: Tensor) -> Tensor:
-        """sign(d) / n."""
-        return difference.sign_().div_(difference.numel())
+    def slope(self, d: Tensor) -> Tensor:
+        return d.sign_().div_(d.numel())

@@ -1,4 +1,4 @@
-"""Large buffers, used again instead of asked for again.
+"""Large buffers, used again instead of asked for again, and stretches that stay in the caches.
 
 On a CPU a fresh 60 MB tensor costs more time in page faults than the arithmetic that fills it.
 `empty` therefore keeps the buffers it gave out and gives one out again as soon as nobody holds a
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -21,18 +22,14 @@ FADING = 0.9  # of the peak, at every new buffer
 _local = threading.local()
 
 
-def _references(storage: torch.UntypedStorage) -> int:
-    """How many tensors stand on a storage, the storage object asked counting as one."""
-    return int(torch._C._storage_Use_Count(storage._cdata))
-
-
 def empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """An uninitialised contiguous tensor with the dtype and device of `like`."""
     size = math.prod(shape) * like.element_size()
     if size < SMALL or like.device.type != "cpu":
         return torch.empty(shape, dtype=like.dtype, device=like.device)
     pool: list[torch.UntypedStorage] = _local.__dict__.setdefault("pool", [])
-    free = [s for s in pool if _references(s) == 1]
+    # Free are those that no tensor stands on: the storage object asked counts as one.
+    free = [s for s in pool if torch._C._storage_Use_Count(s._cdata) == 1]
     fitting = [s for s in free if size <= s.nbytes() <= 2 * size]
     with torch.inference_mode(False):  # a buffer must serve inside and outside of inference mode
         if fitting:
@@ -72,11 +69,6 @@ def release() -> None:
     _local.__dict__.clear()
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """(N, C, F, T) -> a contiguous (N, F, T, C) view, copied only if x lies otherwise."""
-    return x.permute(0, 2, 3, 1).contiguous()
-
-
 def scratch(shape: tuple[int, ...], like: Tensor, use: str = "rows") -> Tensor:
     """A contiguous work area with undefined content, valid until the next one of the same use.
 
@@ -91,3 +83,23 @@ def scratch(shape: tuple[int, ...], like: Tensor, use: str = "rows") -> Tensor:
         with torch.inference_mode(False):
             areas[key] = torch.empty(count, dtype=like.dtype, device=like.device)
     return areas[key][:count].view(shape)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(N, C, F, T) -> a contiguous (N, F, T, C) view, copied only if x lies otherwise."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def blocks(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Flat stretches of tensors that lie alike in memory, so that several passes cost one.
+
+    Tensors that do not lie alike, or not densely, and tensors on a GPU come whole.
+    """
+    first = tensors[0]
+    extent = 1 + sum((n - 1) * step for n, step in zip(first.shape, first.stride(), strict=True))
+    alike = all(t.stride() == first.stride() for t in tensors)
+    if not (extent == first.numel() and alike and first.device.type == "cpu"):
+        yield tensors
+        return
+    flat = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]
+    yield from zip(*(t.split(size) for t in flat), strict=True)

@@ -85,6 +85,7 @@ class Module:
 
     training: bool = True
     fresh_output: bool = False  # the layer keeps nothing of what forward and backward return
+    kept: tuple[Any, ...] | None = None  # from the last forward pass, for `backward`
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the layer's output."""
@@ -99,6 +100,16 @@ class Module:
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(x)
+
+    def keep(self, *values: Any) -> None:
+        """Keeps in training mode what `backward` needs of a forward pass."""
+        self.kept = values if self.training else None
+
+    def take(self) -> tuple[Any, ...]:
+        """What the last forward pass kept, once."""
+        assert self.kept is not None, "backward needs a forward pass in training mode"
+        kept, self.kept = self.kept, None
+        return kept
 
     def overwrite(self, x: Tensor) -> Tensor:
         """`forward`, which may overwrite x: for a container that knows that nobody else reads x."""
@@ -131,26 +142,22 @@ class Module:
             for name, child in self.children():
                 yield from child._named_modules(f"{prefix}{name}.", seen)
 
-    def _named_state(self, prefix: str = "") -> Iterator[tuple[str, Parameter | Buffer]]:
+    def _named_state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
         """Parameters and buffers with their dotted names, in a fixed order, each once."""
         seen: set[int] = set()
-        for path, module in self._named_modules(prefix, set()):
+        for path, module in self._named_modules("", set()):
             for name, held in module.members():
                 if not isinstance(held, Module) and id(held) not in seen:
                     seen.add(id(held))
                     yield path + name, held
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters below this module with their dotted names, in a fixed order, each once."""
-        for name, held in self._named_state(prefix):
-            if isinstance(held, Parameter):
-                yield name, held
+        yield from ((name, p) for name, p in self._named_state() if isinstance(p, Parameter))
 
-    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
         """All buffers below this module with their dotted names, in a fixed order, each once."""
-        for name, held in self._named_state(prefix):
-            if isinstance(held, Buffer):
-                yield name, held
+        yield from ((name, b) for name, b in self._named_state() if isinstance(b, Buffer))
 
     def parameters(self) -> list[Parameter]:
         """All parameters below this module."""

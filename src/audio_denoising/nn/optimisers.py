@@ -7,15 +7,20 @@ operators (`torch._foreach_*`) do the same arithmetic on a whole list of tensors
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from audio_denoising.nn.memory import blocks
 from audio_denoising.nn.module import Parameter
-from audio_denoising.nn.tiles import blocks
 
+SCHEDULES = ("constant", "linear-end", "cosine")
+_END = 0.25  # of all steps
 GROUP = 1 << 18  # values that are updated together: with all their state they fit the caches
 
 
@@ -176,3 +181,102 @@ class Adam(Optimiser):
         for name in ("mean", "square"):
             for own, saved in zip(getattr(self, name), state[name], strict=True):
                 own.copy_(saved)
+
+
+def gradient_norm(parameters: Sequence[Parameter]) -> Tensor:
+    """The joint L2 norm of all gradients; not a number where one of them is not."""
+    return torch.stack(torch._foreach_norm([p.grad for p in parameters])).square().sum().sqrt()
+
+
+def clip_gradient_norm(parameters: Sequence[Parameter], maximum: float) -> Tensor:
+    """Scales all gradients so that their joint L2 norm is at most `maximum`; returns the old norm.
+
+    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks",
+    ICML 2013, algorithm 1.
+    """
+    norm = gradient_norm(parameters)
+    torch._foreach_mul_([p.grad for p in parameters], (maximum / (norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A linear warm-up, then a constant rate, one that ends, or half a cosine down to `floor`.
+
+    Attributes:
+        kind: "constant"; "linear-end", constant and in the last quarter straight down to 0; or
+            "cosine" (Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, no restart).
+        total_steps: the step at which the rate has come down.
+        warmup_steps: steps over which the factor rises linearly from near 0 to 1.
+        floor: the factor at the end of the cosine.
+    """
+
+    kind: str = "constant"
+    total_steps: int = 1
+    warmup_steps: int = 0
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.kind!r}: use {', '.join(SCHEDULES)}")
+
+    def factor(self, step: int) -> float:
+        """The factor for step 0, 1, 2, ..."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.kind == "constant":
+            return 1.0
+        if self.kind == "linear-end":
+            return max(0.0, min(1.0, (self.total_steps - step) / (_END * self.total_steps)))
+        span = max(1, self.total_steps - self.warmup_steps)
+        progress = min(1.0, (step - self.warmup_steps) / span)
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class MovingAverage:
+    """a <- decay a + (1 - decay) w after every step, and a = w before the first.
+
+    Young averages follow faster, decay_t = min(decay, (1 + t) / (10 + t)), so that the random
+    first weights are soon forgotten. Polyak and Juditsky, SIAM J. Control Optim. 30 (1992), for
+    why it helps; the form with a decay is Tarvainen and Valpola's, NeurIPS 2017
+    (arXiv:1703.01780).
+
+    Args:
+        weights: the tensors that an optimiser changes in place.
+        decay: in [0, 1).
+    """
+
+    def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1), got {decay}")
+        self.weights = list(weights)
+        self.decay = decay
+        self.steps = 0
+        self.means = [weight.clone() for weight in self.weights]
+
+    def update(self) -> None:
+        """One step of the formula above."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(self.means, self.weights, 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside the `with` block the weights are the average; afterwards what they were."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def resume(self, steps: int) -> None:
+        """Goes on as after `steps` updates: what the weights are now is the average."""
+        self.steps = steps
+        for mean, weight in zip(self.means, self.weights, strict=True):
+            mean.copy_(weight)
+
+    def _exchange(self) -> None:
+        for weight, mean in zip(self.weights, self.means, strict=True):
+            kept = weight.clone()
+            weight.copy_(mean)
+            mean.copy_(kept)

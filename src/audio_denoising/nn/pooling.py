@@ -21,8 +21,6 @@ class MaxPool2d(Module):
     def __init__(self, kernel: int | Pair, stride: int | Pair | None = None) -> None:
         self.kernel = pair(kernel)
         self.stride = self.kernel if stride is None else pair(stride)
-        self.winner: Tensor | None = None
-        self.size: Pair = (0, 0)
 
     def _taps(self, x: Tensor, size: Pair) -> list[Tensor]:
         """One view of x per position (i, j) inside the window, each (N, C, F', T')."""
@@ -40,8 +38,8 @@ class MaxPool2d(Module):
             ValueError: x is no image, or smaller than the window.
         """
         require_image("MaxPool2d", x)
-        self.size = (x.shape[2], x.shape[3])
-        taps = self._taps(x, output_size(self.size, self.kernel, self.stride, (0, 0)))
+        size = (x.shape[2], x.shape[3])
+        taps = self._taps(x, output_size(size, self.kernel, self.stride, (0, 0)))
         best = taps[0].clone()
         if not self.training:
             for tap in taps[1:]:
@@ -53,17 +51,16 @@ class MaxPool2d(Module):
         for k, tap in enumerate(taps[1:], start=1):
             winner.masked_fill_(tap > best, k)
             torch.maximum(best, tap, out=best)
-        self.winner = winner
+        self.keep(winner, size)
         return best
 
     # y = x[winner], so dL/dx is dL/dy at the winner of each window and zero elsewhere.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """(N, C, F', T') -> (N, C, F, T)."""
-        assert self.winner is not None, "backward needs a forward pass in training mode"
-        winner, self.winner = self.winner, None
+        winner, size = self.take()
         n, c = grad_output.shape[:2]
-        last = grad_output.new_zeros(n, *self.size, c).permute(0, 3, 1, 2)  # channels last
+        last = grad_output.new_zeros(n, *size, c).permute(0, 3, 1, 2)  # channels last
         for k, tap in enumerate(self._taps(last, (winner.shape[2], winner.shape[3]))):
             tap += grad_output * (winner == k)
         return last

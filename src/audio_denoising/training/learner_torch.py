@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audio_denoising.models import VERSIONS, build_twin
+from audio_denoising.models import VERSIONS
+from audio_denoising.models.twin import build_twin, recompute_levels
 from audio_denoising.training.learner import WEIGHT_DECAY, Learner, Step, in_parts, one
 from audio_denoising.training.options import ALONE, Processes, TrainingOptions
 
@@ -29,8 +30,6 @@ class TorchLearner(Learner):
         processes: Processes = ALONE,
     ) -> None:
         from torch.nn.parallel import DistributedDataParallel
-
-        from audio_denoising.models.unet_torch import recompute_levels
 
         torch.backends.cudnn.allow_tf32 = False
         model = build_twin(options.version, options.size)

@@ -1,15 +1,59 @@
-"""The twin of v5's network in torch.nn, assembled by the same function, with the same keys, and the
-twin of its loss."""
+"""The twin: the same networks and losses in torch.nn, the baseline for the from-scratch engine.
+
+A network of the twin is assembled by the same function as ours, from `LAYERS` in place of `nn`, and
+has the same keys and shapes.
+"""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from audio_denoising.models.causal import SIZES, assemble, build
+from audio_denoising.models.versions import assemble, build
+
+
+class UNetLevel(torch.nn.Module):
+    """`decode(concat(skip, inner(skip)))` with `skip = encode(x)`, as in our engine."""
+
+    def __init__(
+        self,
+        encode: torch.nn.Module,
+        inner: torch.nn.Module,
+        decode: torch.nn.Module,
+        axis: int = 1,
+    ) -> None:
+        super().__init__()
+        self.encode = encode
+        self.inner = inner
+        self.decode = decode
+        self.axis = axis
+        self.recompute = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, F, T) -> (N, C', F', T'), or with the channels last throughout."""
+        skip = self._run(self.encode, x)
+        return self._run(self.decode, torch.cat((skip, self.inner(skip)), dim=self.axis))
+
+    def _run(self, block: torch.nn.Module, x: Tensor) -> Tensor:
+        if self.recompute and self.training:
+            return cast(Tensor, checkpoint(block, x, use_reentrant=False))
+        return cast(Tensor, block(x))
+
+
+class Mask(torch.nn.Module):
+    """`x * inner(x)`, as in our engine."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, F, T) -> the same shape."""
+        return cast(Tensor, x * self.inner(x))
 
 
 class FrequencyConv(torch.nn.Conv1d):
@@ -102,24 +146,6 @@ class Residual(torch.nn.Module):
         return cast(Tensor, x + self.inner(x))
 
 
-class UNetLevel(torch.nn.Module):
-    """`decode(concat(skip, inner(skip)))` with `skip = encode(x)`."""
-
-    def __init__(
-        self, encode: torch.nn.Module, inner: torch.nn.Module, decode: torch.nn.Module, axis: int
-    ) -> None:
-        super().__init__()
-        self.encode = encode
-        self.inner = inner
-        self.decode = decode
-        self.axis = axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(T, N, F, C) -> (T, N, F, C')."""
-        skip = self.encode(x)
-        return cast(Tensor, self.decode(torch.cat((skip, self.inner(skip)), self.axis)))
-
-
 class RadialTanh(torch.nn.Module):
     """m tanh(r) / r on pairs along the last axis."""
 
@@ -130,32 +156,51 @@ class RadialTanh(torch.nn.Module):
         return (m * (torch.tanh(r) / r)).flatten(-2)
 
 
+def _activation_in_place(slope: float = 0.0) -> torch.nn.Module:
+    """The fastest form of the library's activation: what a user who cares for speed would write."""
+    return torch.nn.LeakyReLU(slope, inplace=True) if slope else torch.nn.ReLU(inplace=True)
+
+
 LAYERS = SimpleNamespace(
     BandMatrix=BandMatrix,
     BatchNorm=BatchNorm,
     BatchNormSiLU=BatchNormSiLU,
     ChannelBandMatrix=ChannelBandMatrix,
+    Conv2d=torch.nn.Conv2d,
+    ConvTranspose2d=torch.nn.ConvTranspose2d,
     FrequencyConv=FrequencyConv,
     GRU=GRU,
+    LeakyReLU=_activation_in_place,
     Linear=torch.nn.Linear,
+    Mask=Mask,
+    MaxPool2d=torch.nn.MaxPool2d,
     RadialTanh=RadialTanh,
+    ReLU=_activation_in_place,
     Residual=Residual,
     Sequential=torch.nn.Sequential,
     SiLU=torch.nn.SiLU,
+    Sigmoid=torch.nn.Sigmoid,
     UNetLevel=UNetLevel,
 )
 
 
-def build_twin(size: str = "base") -> torch.nn.Module:
-    """The torch.nn network with the keys, shapes and first weights of `causal.build`.
+def build_twin(version: str = "torch", size: str | None = None) -> Any:
+    """The torch.nn network of a version, with the keys, shapes and first weights of `build`.
 
     Raises:
-        KeyError: unknown size.
+        KeyError: unknown version or size.
     """
-    first_weights = build(size).state_dict()
-    twin = cast(torch.nn.Module, assemble(LAYERS, SIZES[size]))
+    first_weights = build(version, size).state_dict()  # before torch.nn draws its own
+    twin: torch.nn.Module = assemble(LAYERS, version, size)
     twin.load_state_dict(first_weights)
     return twin
+
+
+def recompute_levels(twin: torch.nn.Module) -> None:
+    """Makes every encoder and decoder keep its input alone, as `nn.recompute_levels` does."""
+    for level in twin.modules():
+        if isinstance(level, UNetLevel):
+            level.recompute = True
 
 
 def spectrum_loss(mask: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:

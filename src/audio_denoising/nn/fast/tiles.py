@@ -1,4 +1,4 @@
-"""Pieces of a batch that stay in the caches, and matrix products over them.
+"""Pieces of a batch that stay in the caches, lowered to rows, and matrix products over them.
 
 A layer is computed tile by tile: a few rows of one image, or a few whole images where they are
 small. Everything a tile needs and makes fits the second-level caches, which are several times
@@ -43,19 +43,47 @@ def tiles(samples: int, rows: int, values: int, device: torch.device) -> Iterato
             yield slice(n, n + 1), slice(row, min(rows, row + high))
 
 
-def blocks(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Flat stretches of tensors that lie alike in memory, so that several passes cost one.
+def lower(
+    x: Tensor, area: Tensor, kernel: int, rows: tuple[int, int], frames: tuple[int, int]
+) -> None:
+    """Fills an area with windows of x along time: the `kernel` neighbours of a frame side by side.
 
-    Tensors that do not lie alike, or not densely, and tensors on a GPU come whole.
+    area[n, r, q, k] = x[n, row + row_step r, frame + frame_step q + k], zero outside of x.
+
+    Inside the image the neighbours lie side by side already: they are one overlapping view,
+    gathered by a single copy. Only the first and last windows reach beyond the image.
+
+    Args:
+        x: (n, F, T, C), any strides over n and F.
+        area: (n, R, Q, kernel C).
+        rows: row, row_step. frames: frame, frame_step.
     """
-    first = tensors[0]
-    extent = 1 + sum((n - 1) * step for n, step in zip(first.shape, first.stride(), strict=True))
-    alike = all(t.stride() == first.stride() for t in tensors)
-    if not (extent == first.numel() and alike and first.device.type == "cpu"):
-        yield tensors
+    (row, row_step), (frame, frame_step) = rows, frames
+    (_, count, windows, _), (_, f, t, c) = area.shape, x.shape
+    low = min(count, max(0, -(row // row_step)))  # the first r whose row is inside x
+    high = max(low, min(count, (f - 1 - row) // row_step + 1))  # behind the last that is
+    area[:, :low] = 0
+    area[:, high:] = 0
+    if high == low:
         return
-    flat = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]
-    yield from zip(*(t.split(size) for t in flat), strict=True)
+    first = min(windows, max(0, -(frame // frame_step)))  # the first window inside x
+    last = max(first, min(windows, (t - kernel - frame) // frame_step + 1))  # behind the last one
+    by_n, by_f, by_t, _ = x.stride()
+    strides = (by_n, row_step * by_f, frame_step * by_t, 1)
+    start = x.storage_offset() + (row + row_step * low) * by_f
+    area = area[:, low:high]
+    if last > first:
+        inside = area[:, :, first:last]
+        at = frame + frame_step * first
+        inside.copy_(x.as_strided(inside.shape, strides, start + at * by_t))
+    for q in (*range(first), *range(last, windows)):
+        at = frame + frame_step * q
+        begin, end = min(kernel, max(0, -at)), max(0, min(kernel, t - at))
+        window = area[:, :, q : q + 1]
+        window.zero_()
+        if end > begin:
+            inside = window[..., begin * c : end * c]
+            inside.copy_(x.as_strided(inside.shape, strides, start + (at + begin) * by_t))
 
 
 def parts(x: Tensor) -> Tensor:
