@@ -47,7 +47,7 @@ def assemble(layers: Any, widths: Widths) -> Any:
     """The whole network, features (T, N, 64, 12) -> masks (T, N, 64, 8).
 
     Args:
-        layers: our `nn`, or the namespace of its torch.nn twin (`causal_torch`).
+        layers: our `nn`, or the namespace of its torch.nn twin (`twin.LAYERS`).
         widths: how large.
     """
     wide, bands, narrow = widths.channels, widths.bands, widths.features

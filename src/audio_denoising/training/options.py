@@ -12,7 +12,7 @@ from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS
 
 AUGMENTATIONS = ("original", "wide", "varied")  # see `mixing.augment`, which takes time to load
 RICH = "rich"  # see `mixing.recipe`
-SCHEDULES = ("constant", "linear-end", "cosine")  # see `nn.schedules`, likewise
+SCHEDULES = ("constant", "linear-end", "cosine")  # see `nn.optimisers`, likewise
 OPTIONS = {  # whose names on the command line are other ones
     "learning_rate": "--lr",
     "warmup_steps": "--warmup",
