@@ -38,7 +38,6 @@ class Request:
 
     path: str
     range: str | None
-    if_range: str | None
     sent: int = 0
 
 
@@ -69,16 +68,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: MisbehavingServer
 
     def do_GET(self) -> None:
-        request = Request(self.path, self.headers.get("Range"), self.headers.get("If-Range"))
+        request = Request(self.path, self.headers.get("Range"))
         self.server.requests.append(request)
         page = self.server.pages.get(self.path)
-        if page is None:
-            self.send_error(404)
+        if page is None or page.status:
+            self._head(page.status.pop(0) if page else 404, page, {"Content-Length": "0"})
             return
-        if page.status:
-            self._head(page.status.pop(0), page, {"Content-Length": "0"})
-            return
-        start, size = self._first_byte(request, page), len(page.content)
+        asked = re.fullmatch(r"bytes=(\d+)-", request.range or "")
+        same = self.headers.get("If-Range") in (None, page.etag)
+        start, size = int(asked[1]) if asked and page.ranges and same else 0, len(page.content)
         if start >= size:
             self._head(416, page, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
             return
@@ -88,21 +86,15 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start + page.lie}-{size - 1}/{size}"
         self._head(206 if start else 200, page, headers)
         body = page.content[start : max(start, end)]
-        self.wfile.write(body)
         request.sent = len(body)
+        self.wfile.write(body)
 
-    def _first_byte(self, request: Request, page: Page) -> int:
-        match = re.fullmatch(r"bytes=(\d+)-", request.range or "")
-        if match is None or not page.ranges:
-            return 0
-        return int(match[1]) if request.if_range in (None, page.etag) else 0
-
-    def _head(self, status: int, page: Page, headers: dict[str, str]) -> None:
+    def _head(self, status: int, page: Page | None, headers: dict[str, str]) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", page.kind)
-        if page.etag:
-            self.send_header("ETag", page.etag)
-        for name, value in {**page.headers, **headers}.items():
+        if page is not None:
+            tag = {"ETag": page.etag} if page.etag else {}
+            headers = {"Content-Type": page.kind, **tag, **page.headers, **headers}
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -69,7 +69,7 @@ def download(
     """
     from audio_denoising.corpora.download import choose
     from audio_denoising.corpora.download import download as fetch
-    from audio_denoising.corpora.transfer_display import TransferDisplay
+    from audio_denoising.corpora.transfer import TransferDisplay
 
     corpora, archives = choose(corpus, subset or ())
     for each in corpora:

@@ -59,8 +59,8 @@ class Corpus:
     usual: tuple[str, ...]
 
 
-def _librispeech(name: str, size: int, md5: str, recordings: int) -> Archive:
-    return Archive(
+_LIBRISPEECH = {
+    name: Archive(
         name=name,
         urls=tuple(f"{server}/{name}.tar.gz" for server in _OPENSLR),
         size=size,
@@ -70,17 +70,16 @@ def _librispeech(name: str, size: int, md5: str, recordings: int) -> Archive:
         folder=f"LibriSpeech/{name}",
         recordings=recordings,
     )
-
-
-_LIBRISPEECH = (
-    _librispeech("train-clean-100", 6387309499, "2a93770f6d5c6c964bc36631d331a522", 28539),
-    _librispeech("train-clean-360", 23049477885, "c0e676e450a7ff2f54aeade5171606fa", 104014),
-    _librispeech("train-other-500", 30593501606, "d1a0fd59409feb2c614ce4d30c387708", 148688),
-    _librispeech("dev-clean", 337926286, "42e2234ba48799c1f50f24a7926300a1", 2703),
-    _librispeech("dev-other", 314305928, "c8d0bcc9cca99d4f8b62fcc847357931", 2864),
-    _librispeech("test-clean", 346663984, "32fa31d27d2e1cad72775fee3f4849a9", 2620),
-    _librispeech("test-other", 328757843, "fb5a50374b501bb3bac4815ee91d3135", 2939),
-)
+    for name, size, md5, recordings in (
+        ("train-clean-100", 6387309499, "2a93770f6d5c6c964bc36631d331a522", 28539),
+        ("train-clean-360", 23049477885, "c0e676e450a7ff2f54aeade5171606fa", 104014),
+        ("train-other-500", 30593501606, "d1a0fd59409feb2c614ce4d30c387708", 148688),
+        ("dev-clean", 337926286, "42e2234ba48799c1f50f24a7926300a1", 2703),
+        ("dev-other", 314305928, "c8d0bcc9cca99d4f8b62fcc847357931", 2864),
+        ("test-clean", 346663984, "32fa31d27d2e1cad72775fee3f4849a9", 2620),
+        ("test-other", 328757843, "fb5a50374b501bb3bac4815ee91d3135", 2939),
+    )
+}
 _URBANSOUND8K = Archive(
     name="UrbanSound8K",
     # Zenodo serves one record under both addresses; no independent mirror is published.
@@ -103,7 +102,7 @@ CORPORA: dict[str, Corpus] = {
             "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/: any use, also commercial, "
             "as long as the authors are named."
         ),
-        archives={archive.name: archive for archive in _LIBRISPEECH},
+        archives=_LIBRISPEECH,
         usual=("train-clean-100", "dev-clean", "test-clean"),
     ),
     "urbansound8k": Corpus(

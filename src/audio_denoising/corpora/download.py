@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
+import tarfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audio_denoising.corpora.archives import unpack_folder
 from audio_denoising.corpora.catalogue import CORPORA, Archive, Corpus
-from audio_denoising.corpora.transfer import Transfer
-from audio_denoising.corpora.watching import Watcher
+from audio_denoising.corpora.transfer import Transfer, TransferDisplay
 from audio_denoising.errors import UserError
 from audio_denoising.files import single_run
 
@@ -55,7 +53,7 @@ def choose(corpus: str, subsets: Sequence[str] = ()) -> tuple[list[Corpus], list
 def download(
     archives: Sequence[Archive],
     root: Path,
-    watcher: Watcher | None = None,
+    display: TransferDisplay | None = None,
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[Path]:
@@ -68,26 +66,25 @@ def download(
             in ``root``, no server could deliver an archive, or an archive is not what its
             publisher describes.
     """
-    watcher = watcher or Watcher()
+    display = display or TransferDisplay()
     missing = []
     for archive in archives:
         if is_complete(archive, root):
-            watcher.say(f"{root / archive.folder} was complete already, nothing to fetch")
+            display.say(f"{root / archive.folder} was complete already, nothing to fetch")
         else:
             missing.append(archive)
     if missing:
         _check_room(missing, root)
         names = ", ".join(archive.name for archive in missing)
         size = sum(archive.size for archive in missing)
-        watcher.say(f"To fetch: {names}, {size / 1e9:.2f} GB in all")
+        display.say(f"To fetch: {names}, {size / 1e9:.2f} GB in all")
         transit = root / "archives"
         with single_run(transit):
             for archive in missing:
-                packed = _fetch(archive, transit, watcher, sleep)
-                destination = root / archive.folder
-                unpack_folder(packed, archive.inside, destination, watcher)
+                packed = _fetch(archive, transit, display, sleep)
+                unpack(packed, archive.inside, root / archive.folder, display)
                 packed.unlink()
-                watcher.say(f"{destination} is complete")
+                display.say(f"{root / archive.folder} is complete")
         with contextlib.suppress(OSError):  # other archives are still in it
             transit.rmdir()
     return [root / archive.folder for archive in archives]
@@ -106,11 +103,10 @@ def is_complete(archive: Archive, root: Path) -> bool:
         raise UserError(f"{folder} should be a folder; move it away and run again.")
     from audio_denoising.corpora.corpus import EXTENSIONS  # here: it loads what decodes audio
 
-    found = 0
-    for _, _, names in os.walk(folder):
-        found += sum(
-            Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".") for name in names
-        )
+    found = sum(
+        path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
+        for path in folder.rglob("*")
+    )
     if found < archive.recordings and any(folder.iterdir()):
         raise UserError(
             f"{folder} holds {found} of the {archive.recordings} recordings of {archive.name}; "
@@ -126,11 +122,10 @@ def room_needed(archives: Sequence[Archive], root: Path) -> int:
     """
     peak, unpacked = 0, 0
     for archive in archives:
-        whole = root / "archives" / archive.file_name
         arrived = 0
-        for path in (whole, whole.with_name(f"{whole.name}.part")):
+        for name in (archive.file_name, f"{archive.file_name}.part"):
             with contextlib.suppress(OSError):
-                arrived += path.stat().st_size
+                arrived += (root / "archives" / name).stat().st_size
         peak = max(peak, unpacked + max(0, archive.size - arrived) + archive.unpacked)
         unpacked += archive.unpacked
     return peak
@@ -150,7 +145,7 @@ def _check_room(archives: Sequence[Archive], root: Path) -> None:
 
 
 def _fetch(
-    archive: Archive, folder: Path, watcher: Watcher, sleep: Callable[[float], None]
+    archive: Archive, folder: Path, display: TransferDisplay, sleep: Callable[[float], None]
 ) -> Path:
     """The verified archive on disk. A wrong one is removed and fetched once more."""
     target = folder / archive.file_name
@@ -158,25 +153,79 @@ def _fetch(
     found = ""
     for _ in range(2):
         if not target.exists():
-            Transfer(urls, target, archive.size, watcher, sleep=sleep).run()
-        found = _md5(target, watcher)
+            Transfer(urls, target, archive.size, display, sleep=sleep).run()
+        found = _md5(target, display)
         if found == archive.md5:
             return target
         target.unlink()
         urls = [*urls[1:], urls[0]]  # the second time the bytes come from another server first
-        watcher.say(f"{target.name} has the wrong checksum {found} and was removed")
+        display.say(f"{target.name} has the wrong checksum {found} and was removed")
     raise UserError(
         f"{target.name} arrived with the wrong checksum ({found} instead of {archive.md5}) and "
         "nothing was unpacked; try again later or from another network."
     )
 
 
-def _md5(path: Path, watcher: Watcher) -> str:
+def _md5(path: Path, display: TransferDisplay) -> str:
     """MD5 in hex: what the publishers state. It finds accidents, it does not stop an attacker."""
     digest = hashlib.md5(usedforsecurity=False)
-    watcher.begin(f"Verifying {path.name}", path.stat().st_size)
+    display.begin(f"Verifying {path.name}", path.stat().st_size)
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
-            watcher.advance(file.tell())
+            display.reach(file.tell())
     return digest.hexdigest()
+
+
+def unpack(archive: Path, inside: str, destination: Path, display: TransferDisplay) -> None:
+    """Unpacks a .tar.gz so that its folder ``inside`` appears as ``destination``, whole or not.
+
+    Python's own filter for data (PEP 706) lets nothing be written outside, refuses devices and
+    pipes, and ignores owners and dangerous permissions. Everything goes to a temporary folder
+    beside ``destination`` first. Files next to ``inside`` in the archive (a README, a table of
+    speakers) are kept next to ``destination``.
+
+    Raises:
+        UserError: the archive is damaged, holds what that filter refuses or no folder ``inside``,
+            the disk is full, or this Python is too old to have the filter.
+    """
+    if not hasattr(tarfile, "data_filter"):
+        raise UserError(
+            "this Python cannot unpack archives safely: update it to 3.10.12, 3.11.4 or newer"
+        )
+    display.begin(f"Unpacking {archive.name}", archive.stat().st_size)
+    workshop = destination.parent / f".{destination.name}.unpacking"
+    shutil.rmtree(workshop, ignore_errors=True)  # left by a run that was killed
+    try:
+        workshop.mkdir(parents=True)
+        with archive.open("rb") as packed, tarfile.open(fileobj=packed, mode="r|gz") as members:
+            for member in members:
+                members.extract(member, workshop, filter="data")
+                display.reach(packed.tell())
+        folder = workshop / inside
+        if not folder.is_dir():
+            raise UserError(f"{archive} holds no folder {inside}; delete it and run again.")
+        if folder.parent != workshop:
+            for path in folder.parent.iterdir():
+                if path.is_file() and not (destination.parent / path.name).exists():
+                    path.replace(destination.parent / path.name)
+        if destination.is_dir():  # the caller made sure that it is empty; else this fails
+            destination.rmdir()
+        folder.rename(destination)
+    except tarfile.FilterError as error:
+        raise UserError(
+            f"{archive} holds what no audio corpus needs ({error}); it was not unpacked, delete it "
+            "and fetch it from a source you trust."
+        ) from error
+    except (tarfile.TarError, EOFError) as error:
+        raise UserError(
+            f"{archive} is not a sound .tar.gz archive ({error}); delete it and run again."
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"Unpacking {archive} into {destination.parent} failed ({error.strerror or error}); "
+            "make room on the disk or choose another folder and run again, nothing is fetched "
+            "twice."
+        ) from error
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
