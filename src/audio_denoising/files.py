@@ -13,10 +13,10 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from audio_denoising.errors import UserError
 
@@ -26,7 +26,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/{1,2}[^/]")  # pathlib makes one slash of two
-_MARK = ".part"  # in every temporary name, so that leftovers are told from other hidden files
+_MARK = ".part"  # in every temporary name
 
 
 def require_file(path: str | Path) -> None:
@@ -37,23 +37,21 @@ def require_file(path: str | Path) -> None:
     """
     try:
         about = os.stat(path)  # noqa: PTH116 - of a text, which may be an address
-        if stat.S_ISDIR(about.st_mode):
-            raise UserError(f"{path} is a folder: give one audio file inside it")
-        if not stat.S_ISREG(about.st_mode):
-            raise UserError(f"{path} is not a regular file: save the audio to a file first")
-        if about.st_size == 0:
-            raise UserError(f"{path} is empty (0 bytes): record, copy or download it again")
-        with Path(path).open("rb"):
-            pass
+        if stat.S_ISREG(about.st_mode):
+            Path(path).open("rb").close()
     except (FileNotFoundError, NotADirectoryError) as error:
         refuse_address(path)
         raise UserError(f"{path} does not exist: check the name and the folder") from error
-    except UserError:
-        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         raise UserError(
             f"{path} cannot be read ({_reason(error)}): check its name and your permissions"
         ) from error
+    if stat.S_ISDIR(about.st_mode):
+        raise UserError(f"{path} is a folder: give one audio file inside it")
+    if not stat.S_ISREG(about.st_mode):
+        raise UserError(f"{path} is not a regular file: save the audio to a file first")
+    if about.st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes): record, copy or download it again")
 
 
 def require_free(path: Path, *, force: bool = False) -> None:
@@ -70,24 +68,20 @@ def require_free(path: Path, *, force: bool = False) -> None:
     refuse_address(path)
     try:
         mode = path.stat().st_mode if path.exists() else None
-        if mode is not None and stat.S_ISDIR(mode):
-            raise UserError(f"{path} is a folder: give the name of a file in it")
-        if mode is not None and not stat.S_ISREG(mode):
-            raise UserError(f"{path} is not a regular file: choose another output name")
-        if mode is not None and not force:
-            raise UserError(
-                f"{path} exists already: choose another name, or replace it by force=True"
-            )
         folder = path.resolve().parent
         while not folder.exists():
             folder = folder.parent
-    except UserError:
-        raise
     except (OSError, ValueError, RuntimeError) as error:
         # ValueError: a NUL character in the name. RuntimeError: links in a circle.
         raise UserError(
             f"{path} cannot be written ({_reason(error)}): choose another output name"
         ) from error
+    if mode is not None and stat.S_ISDIR(mode):
+        raise UserError(f"{path} is a folder: give the name of a file in it")
+    if mode is not None and not stat.S_ISREG(mode):
+        raise UserError(f"{path} is not a regular file: choose another output name")
+    if mode is not None and not force:
+        raise UserError(f"{path} exists already: choose another name, or replace it by force=True")
     if not folder.is_dir():
         raise UserError(f"{path} cannot be written, {folder} is a file: choose another folder")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -156,16 +150,19 @@ def whole_file(path: Path, former: Path | None = None) -> Iterator[Path]:
     mode = 0o600 if exists(target) else 0o666
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f".{glob.escape(stem)}.????????{_MARK}{glob.escape(ending)}"):
-            _remove_unless_locked(left)
-        with _locked(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)):
+        for left in folder.glob(f".{glob.escape(stem)}.????????{_MARK}{glob.escape(ending)}*"):
+            with contextlib.suppress(OSError), left.open("rb") as old:
+                if locked(old):
+                    left.unlink()
+        with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as new:
+            locked(new)
             yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            hand_on_permissions(target, temporary)
-            if former is not None and target.is_file():
-                _hand_over(target, former, temporary.with_name(f"{temporary.name}.old"))
-            temporary.replace(target)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        hand_on_permissions(target, temporary)
+        if former is not None and target.is_file():
+            _hand_over(target, former, temporary.with_name(f"{temporary.name}.old"))
+        temporary.replace(target)
         with contextlib.suppress(OSError):  # Windows cannot force the new name onto the disk
             handle = os.open(folder, os.O_RDONLY)
             try:
@@ -200,31 +197,6 @@ def save_whole(path: Path, write: Callable[[Path], object], former: Path | None 
         ) from error
 
 
-@contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of ``path`` when the block ends well.
-
-    Raises:
-        OSError: the folder cannot be written; what was there is still there.
-    """
-    target = real(path)  # a link stays a link
-    target.parent.mkdir(parents=True, exist_ok=True)
-    workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        fresh = workshop / "new"
-        fresh.mkdir()
-        yield fresh
-        old = target.rename(workshop / "old") if target.exists() else None
-        try:
-            fresh.rename(target)
-        except OSError:
-            if old is not None:
-                old.rename(target)
-            raise
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
-
-
 def hand_on_permissions(former: Path, new: Path) -> None:
     """Gives `new` the mode, the access list and, where the system lets us, the owner of `former`.
 
@@ -240,84 +212,17 @@ def hand_on_permissions(former: Path, new: Path) -> None:
         os.utime(new)  # the times are its own
 
 
-def require_writable(folder: Path) -> None:
-    """Makes the folder where need be, so that work fails before it begins, not after hours.
+def locked(file: IO[Any]) -> bool:
+    """Locks an open file; not where another process holds its lock, or the system has no locks.
 
-    Raises:
-        UserError: results could not be saved there.
+    The lock ends with the process, however that does, and so tells what is being written from what
+    was left behind.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error}): choose another --out") from error
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Removes what writes to `folder` left behind that were killed; nobody may be writing there."""
-    for path in folder.glob(f".*{_MARK}*"):
-        path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def single_run(folder: Path) -> Iterator[None]:
-    """Holds `folder`, made where absent, so that two runs do not overwrite each other's work.
-
-    The system lets go of it in any case; folders made for it go again where nothing came into them.
-
-    Raises:
-        UserError: another run holds it (Windows does not tell), or it cannot be written.
-    """
-    path = folder / ".lock"
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror}); name another folder."
-        ) from error
-    with lock:
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"Another run is at work in {folder}; wait for it or stop it."
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # not empty
-                for each in made:
-                    each.rmdir()
-
-
-@contextlib.contextmanager
-def _locked(handle: int) -> Iterator[None]:
-    """Locks an open file, where the system can do that (Windows cannot), and closes it in the end.
-
-    The lock ends with the process, however that does, and so tells a file in the making from one
-    that was left behind.
-    """
-    try:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _remove_unless_locked(path: Path) -> None:
-    if fcntl is not None:
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (OSError, AttributeError):  # AttributeError: Windows has none
+        return False
+    return True
 
 
 def _hand_over(path: Path, former: Path, second_name: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from audio_denoising.errors import UserError, UserNotice
-from audio_denoising.files import single_run
+from audio_denoising.folders import single_run
 from audio_denoising.models import build
 from audio_denoising.models.checkpoint import describe, load_checkpoint
 from audio_denoising.training.options import RunPlace
@@ -64,10 +64,9 @@ def test_the_last_two_are_kept(folder: RunFolder) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert folder.newest().steps == 2
+    (folder.path / ".last.pth.k3_x9abc.part.pth").write_bytes(b"half")  # left by a killed write
     folder.save(_at(3))
     assert _steps(folder) == (2, 3)
-    (folder.path / ".last.pth.k3_x9abc.part.pth").write_bytes(b"half")  # left by a killed write
-    folder.prepare()
     assert {path.name for path in folder.path.iterdir()} == {"last.pth", "previous.pth"}
 
 

@@ -84,7 +84,7 @@ def evaluate(
       denoise evaluate --model v5 --json scores.json --update
     """
     from audio_denoising.corpora.sources import require_folder
-    from audio_denoising.files import require_writable
+    from audio_denoising.folders import require_writable
     from audio_denoising.models.shipped import locate
 
     if jobs is not None and jobs < 1:

@@ -25,7 +25,7 @@ from torch import Tensor
 from audio_denoising.corpora.corpus import Recording
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.files import whole_folder
+from audio_denoising.folders import whole_folder
 from audio_denoising.mixing.mixing import DamagedRecording, read_segment
 
 Array = npt.NDArray[Any]

@@ -15,7 +15,7 @@ import soundfile
 
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.files import whole_folder
+from audio_denoising.folders import whole_folder
 from audio_denoising.mixing.frozen_set import Choice, render
 from audio_denoising.mixing.mix_options import SUBTYPES, MixOptions
 

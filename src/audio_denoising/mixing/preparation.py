@@ -24,7 +24,8 @@ import numpy.typing as npt
 from audio_denoising.corpora.corpus import Recording
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.files import single_run, whole_file
+from audio_denoising.files import whole_file
+from audio_denoising.folders import single_run
 from audio_denoising.mixing.mixing import DamagedRecording, Waveform, read_segment
 from audio_denoising.mixing.prepared import (
     END,

@@ -28,7 +28,8 @@ import soundfile
 from audio_denoising.corpora.corpus import Recording
 from audio_denoising.dsp.spectrum import SAMPLE_RATE, SEGMENT
 from audio_denoising.errors import UserError
-from audio_denoising.files import save_whole, single_run, whole_file
+from audio_denoising.files import save_whole, whole_file
+from audio_denoising.folders import single_run
 from audio_denoising.mixing.mixing import SILENCE, DamagedRecording, Waveform, power, read_segment
 from audio_denoising.mixing.shard_plan import Piece, plan
 from audio_denoising.mixing.shards import INSTALL, Shard, ShardIndex

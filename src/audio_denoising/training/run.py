@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from audio_denoising.files import single_run
+from audio_denoising.folders import single_run
 from audio_denoising.training.options import ALONE, RunPlace, TrainingOptions
 from audio_denoising.training.progress import TrainingDisplay, Watcher
 from audio_denoising.training.trainer import Trainer

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_denoising.errors import UserError, UserNotice
-from audio_denoising.files import remove_leftovers, require_writable, save_whole
+from audio_denoising.files import save_whole
+from audio_denoising.folders import require_writable
 
 if TYPE_CHECKING:  # with torch behind the one, which a wrong --out need not wait for
     from matplotlib.figure import Figure
@@ -65,13 +66,12 @@ class RunFolder:
         return self.holds_a_run
 
     def prepare(self) -> None:
-        """Makes the folder where need be and clears away what a killed run was writing.
+        """Makes the folder where need be.
 
         Raises:
             UserError: results could not be saved there; better said before the first step.
         """
         require_writable(self.path)
-        remove_leftovers(self.path)
 
     def save(self, content: dict[str, Any]) -> None:
         """Writes `last.pth`; the one before it stays as `previous.pth`.

@@ -1,0 +1,93 @@
+"""Folders: filled whole or not at all, tried out before the work, held by one run at a time."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from audio_denoising.errors import UserError
+from audio_denoising.files import real
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of ``path`` when the block ends well.
+
+    Raises:
+        OSError: the folder cannot be written; what was there is still there.
+    """
+    target = real(path)  # a link stays a link
+    target.parent.mkdir(parents=True, exist_ok=True)
+    workshop = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        fresh = workshop / "new"
+        fresh.mkdir()
+        yield fresh
+        old = target.rename(workshop / "old") if target.exists() else None
+        try:
+            fresh.rename(target)
+        except OSError:
+            if old is not None:
+                old.rename(target)
+            raise
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Makes the folder where need be, so that work fails before it begins, not after hours.
+
+    Raises:
+        UserError: results could not be saved there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error}): choose another --out") from error
+
+
+@contextmanager
+def single_run(folder: Path) -> Iterator[None]:
+    """Holds `folder`, made where absent, so that two runs do not overwrite each other's work.
+
+    The system lets go of it in any case; folders made for it go again where nothing came into them.
+
+    Raises:
+        UserError: another run holds it (Windows does not tell), or it cannot be written.
+    """
+    path = folder / ".lock"
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}); name another folder."
+        ) from error
+    with lock:
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another run is at work in {folder}; wait for it or stop it."
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty
+                for each in made:
+                    each.rmdir()
