@@ -44,7 +44,7 @@ def test_a_failure_does_not_stop_the_others(workers: int) -> None:
         return report(job, "d.wav ends early" if job == JOBS[3] else "")
 
     outcomes = {outcome.job: outcome for outcome in run(JOBS, clean, workers=workers)}
-    assert [outcomes[job].failed for job in JOBS] == [False, True, True, True, False, False]
+    assert [bool(outcomes[job].sentence) for job in JOBS] == [False, True, True, True, False, False]
     sentences = [outcomes[job].sentence for job in JOBS]
     assert sentences[1] == "b.wav is no recording" and sentences[3] == "d.wav ends early"
     assert "c.wav: ZeroDivisionError: oops" in sentences[2]
@@ -57,7 +57,7 @@ def test_several_at_a_time() -> None:
         meeting.wait()  # raises unless three are at work
         return report(job)
 
-    assert not any(outcome.failed for outcome in run(JOBS, clean, workers=3))
+    assert not any(outcome.sentence for outcome in run(JOBS, clean, workers=3))
 
 
 def test_an_early_end_stops_the_threads_at_their_next_progress() -> None:
@@ -80,14 +80,13 @@ def test_an_early_end_stops_the_threads_at_their_next_progress() -> None:
 def test_threads_share_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What two threads make at once with the same weights is what one makes alone, bars or not."""
     denoiser = Denoiser(build("v4", "small").eval(), name="v4-small")
-    monkeypatch.setattr(Settings, "load", lambda self: denoiser)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     jobs = jobs_in(tmp_path, 4, 0.1 * np.random.default_rng(0).standard_normal(20_000))
     results = []
     for workers in (1, 2):
         screen = Console(file=io.StringIO(), force_terminal=workers == 2)
-        outcomes = list(clean_all(jobs, Settings(force=True), workers, screen))
-        assert {outcome.job for outcome in outcomes if not outcome.failed} == set(jobs)
+        outcomes = list(clean_all(jobs, Settings(force=True), lambda: denoiser, workers, screen))
+        assert {outcome.job for outcome in outcomes if not outcome.sentence} == set(jobs)
         results.append([soundfile.read(job.output)[0] for job in jobs])
     for first, second in zip(*results, strict=True):
         assert np.allclose(first, second, atol=1e-5)
@@ -108,7 +107,7 @@ def test_an_early_end_leaves_nothing_half_written(tmp_path: Path) -> None:
         if job == jobs[0]:
             started.wait(20)  # the second is at work
             raise UserError("ends the loop below")
-        return Settings().clean(denoiser, job, progress)
+        return denoiser.clean(job, Settings(), progress)
 
     for _outcome in run(jobs, clean, workers=2):
         break

@@ -108,16 +108,15 @@ def halving(image: Tensor) -> Tensor:
 def test_a_killed_worker_loses_nothing(tmp_path: Path, temporary: Path, model: Path) -> None:
     """Eight recordings, two workers, one killed: the files are those of the plain command."""
     folder = recordings(tmp_path / "in", 8)
-    settings = Settings(str(model))
     planned = cluster.plan([str(folder)], str(tmp_path / "out"))[0]
-    killed = Killed(cluster.loader(settings), tmp_path / "killed")
-    results = list(cluster.run(planned, settings, at_once=2, load=killed))
+    killed = Killed(cluster.loader(str(model), "auto"), tmp_path / "killed")
+    results = list(cluster.run(planned, Settings(), killed, at_once=2))
     assert (tmp_path / "killed").exists()
     assert [result.sentence for result in results] == [""] * 8
     assert {result.job for result in results} == set(planned)
 
     before = torch.get_num_threads()
-    torch.set_num_threads(cluster._cores_each(2))
+    torch.set_num_threads(max(1, int(ray.cluster_resources()["CPU"]) // 2))
     try:
         assert denoise(folder, "-o", tmp_path / "alone", "--model", model) == 0
     finally:
@@ -222,7 +221,7 @@ def test_addresses_are_fetched_and_published_whole(tmp_path: Path) -> None:
     (folder / "b.wav").write_text("no recording")
     results = on_bucket(root, ["bucket://talks"], "bucket://clean")
     assert (tmp_path / "bucket.got").exists() and (tmp_path / "bucket.put").exists()
-    assert [result.job.input for result in results if result.failed] == ["bucket://talks/b.wav"]
+    assert [result.job.input for result in results if result.sentence] == ["bucket://talks/b.wav"]
     assert "bucket://talks/b.wav is not an audio file" in max(r.sentence for r in results)
     files = sorted(path.relative_to(root).as_posix() for path in root.glob("clean/**/*.*"))
     assert files == ["clean/00.wav", "clean/01.wav", "clean/deep/c.wav"]
@@ -235,7 +234,7 @@ def test_addresses_are_fetched_and_published_whole(tmp_path: Path) -> None:
     (root / "clean" / "00.wav").unlink()
     (folder / "b.wav").unlink()
     (result,) = on_bucket(root, ["bucket://talks"], "bucket://clean")
-    assert result.job.output == "bucket://clean/00.wav" and not result.failed
+    assert result.job.output == "bucket://clean/00.wav" and not result.sentence
 
 
 class Fatal:
@@ -261,18 +260,18 @@ def test_a_recording_that_kills_every_worker_is_given_up(
 ) -> None:
     monkeypatch.setattr(cluster, "_RETRIES", 0)
     planned = cluster.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))[0]
-    (result,) = cluster.run(planned, Settings(), load=Fatal())
-    assert result.failed and "00.wav: its worker was lost 1 times" in result.sentence
+    (result,) = cluster.run(planned, Settings(), Fatal())
+    assert "00.wav: its worker was lost 1 times" in result.sentence
 
 
 @pytest.mark.usefixtures("temporary")
 def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
     planned = cluster.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))[0]
     with pytest.raises(UserError, match="^there is no device here$"):
-        list(cluster.run(planned, Settings(), load=Fatal("there is no device here")))
+        list(cluster.run(planned, Settings(), Fatal("there is no device here")))
     if not ray.cluster_resources().get("GPU"):
         with pytest.raises(UserError, match="the cluster has no GPU, and --device cuda needs one"):
-            list(cluster.run(planned, Settings(device="cuda"), load=Fatal()))
+            list(cluster.run(planned, Settings(), Fatal(), device="cuda"))
 
 
 @pytest.mark.parametrize(

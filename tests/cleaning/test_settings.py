@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audio_denoising.cleaning.settings import Strength
+from audio_denoising.cleaning.settings import Settings
 from audio_denoising.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -20,27 +20,27 @@ def test_the_documented_formulas(percent: float, limit: float | None) -> None:
     f = 0.0 if limit is None else 10 ** (-limit / 20)
     limited = f * NOISY + (1 - f) * CLEAN
     expected = s * limited + (1 - s) * NOISY
-    assert np.allclose(Strength(percent, limit).mix(NOISY, CLEAN), expected, atol=1e-5)
+    assert np.allclose(Settings(percent, limit).mix(NOISY, CLEAN), expected, atol=1e-5)
 
 
 def test_the_ends_are_exact() -> None:
-    assert np.array_equal(Strength().mix(NOISY, CLEAN), CLEAN)
-    assert np.array_equal(Strength(percent=0).mix(NOISY, CLEAN), NOISY)
-    assert np.array_equal(Strength(limit_db=0).mix(NOISY, CLEAN), NOISY)
+    assert np.array_equal(Settings().mix(NOISY, CLEAN), CLEAN)
+    assert np.array_equal(Settings(strength=0).mix(NOISY, CLEAN), NOISY)
+    assert np.array_equal(Settings(limit=0).mix(NOISY, CLEAN), NOISY)
 
 
 def test_what_is_removed_goes_down_by_the_limit() -> None:
-    out = Strength(limit_db=12).mix(NOISY, np.zeros_like(NOISY))
+    out = Settings(limit=12).mix(NOISY, np.zeros_like(NOISY))
     assert 20 * np.log10(out.std() / NOISY.std()) == pytest.approx(-12, abs=0.01)
 
 
 @pytest.mark.parametrize("percent", [-1, 101, float("nan")])
 def test_a_percentage_out_of_range(percent: float) -> None:
     with pytest.raises(UserError, match="from 0 to 100"):
-        Strength(percent)
+        Settings(percent)
 
 
 @pytest.mark.parametrize("limit", [-1, float("nan")])
 def test_a_limit_below_zero(limit: float) -> None:
     with pytest.raises(UserError, match="0 or above"):
-        Strength(limit_db=limit)
+        Settings(limit=limit)

@@ -16,17 +16,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress as Bars
-from rich.progress import TaskID
 
 from audio_denoising.cleaning.settings import Job, Settings
 from audio_denoising.errors import UserError, told
 from audio_denoising.files import require_file
 
 if TYPE_CHECKING:
+    from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.cleaning.recording import Progress, Report
-
-CleanJob = Callable[[Job, "Progress"], "Report"]
-"""Cleans one recording."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +47,15 @@ class Outcome:
         named = any(path in sentence for path in (job.input, *job.outputs))
         return cls(job, sentence=sentence if named else f"{job.input}: {sentence}")
 
-    @property
-    def failed(self) -> bool:
-        """Whether there is no output, or one of a damaged input."""
-        return bool(self.sentence)
-
 
 def clean_all(
-    jobs: Sequence[Job], settings: Settings, workers: int, console: Console
+    jobs: Sequence[Job],
+    settings: Settings,
+    load: Callable[[], Denoiser],
+    workers: int,
+    console: Console,
 ) -> Iterator[Outcome]:
-    """Cleans the recordings, ``workers`` at a time, under a live display on the console.
+    """Cleans the recordings, ``workers`` at a time, under bars on the console.
 
     Yields:
         The outcomes, as they come; first those of names that cannot be used.
@@ -68,7 +64,7 @@ def clean_all(
     for job in jobs:  # before torch and the network are loaded
         try:
             require_file(job.input)
-            job.check(force=settings.force, in_place=settings.in_place)
+            job.check(settings)
             ready.append(job)
         except UserError as error:
             yield Outcome.of_error(job, error)
@@ -76,32 +72,38 @@ def clean_all(
         return
     import torch
 
-    denoiser = settings.load()
+    denoiser = load()
     workers = min(workers, len(ready))
     if workers > 1:  # or the files would fight for the cores
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
-        display = _Display(bars, len(ready))
+        every = bars.add_task("All files", total=len(ready))
 
         def clean(job: Job, progress: Progress) -> Report:
-            def seen(done: float, total: float) -> None:
-                progress(done, total)  # which raises once the run is over
-                display.move(job, done, total)
+            bar = bars.add_task(f"Cleaning {escape(Path(job.input).name)}", total=None)
+
+            def show(done: float, total: float) -> None:
+                progress(done, total)
+                bars.update(bar, completed=done, total=total)
 
             try:
-                return settings.clean(denoiser, job, seen)
+                return denoiser.clean(job, settings, show)
             finally:
-                display.end(job)
+                bars.remove_task(bar)
 
-        yield from run(ready, clean, workers=workers)
+        for outcome in run(ready, clean, workers=workers):
+            bars.advance(every)
+            yield outcome
 
 
 class _Stopped(Exception):
     """Raised in a thread at its next progress, once the run is over before its time."""
 
 
-def run(jobs: Sequence[Job], clean: CleanJob, *, workers: int = 1) -> Iterator[Outcome]:
-    """Cleans the recordings, ``workers`` at a time.
+def run(
+    jobs: Sequence[Job], clean: Callable[[Job, Progress], Report], *, workers: int = 1
+) -> Iterator[Outcome]:
+    """Cleans the recordings, ``workers`` at a time; ``clean`` is to call the progress it is given.
 
     Whatever ends the iteration early (Ctrl-C, or nobody asking on) lets no thread outlive it, and
     leaves nothing half-written: the outputs begun are removed.
@@ -132,34 +134,3 @@ def run(jobs: Sequence[Job], clean: CleanJob, *, workers: int = 1) -> Iterator[O
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-
-
-class _Display:
-    """A bar for every recording at work, and one for all of them."""
-
-    def __init__(self, bars: Bars, files: int) -> None:
-        self._bars = bars
-        self._all = bars.add_task("All files", total=files)
-        self._at_work: dict[Job, tuple[TaskID, float]] = {}  # bar, and the share that is done
-        self._finished = 0
-
-    def move(self, job: Job, done: float, total: float) -> None:
-        """Shows how far a recording is, from whatever thread."""
-        bar, _ = self._at_work.get(job) or (
-            self._bars.add_task(f"Cleaning {escape(Path(job.input).name)}"),
-            0.0,
-        )
-        self._at_work[job] = bar, done / total
-        self._bars.update(bar, completed=done, total=total)
-        self._move_all()
-
-    def end(self, job: Job) -> None:
-        """Takes the bar of a recording away, whatever became of it."""
-        if job in self._at_work:
-            self._bars.remove_task(self._at_work.pop(job)[0])
-        self._finished += 1
-        self._move_all()
-
-    def _move_all(self) -> None:
-        shares = sum(share for _, share in list(self._at_work.values()))
-        self._bars.update(self._all, completed=self._finished + shares)

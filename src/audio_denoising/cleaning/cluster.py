@@ -135,7 +135,12 @@ def connected(address: str) -> Iterator[None]:
 
 
 def run(
-    jobs: Sequence[Job], settings: Settings, *, at_once: int | None = None, load: Load | None = None
+    jobs: Sequence[Job],
+    settings: Settings,
+    load: Load,
+    *,
+    device: str = "auto",
+    at_once: int | None = None,
 ) -> Generator[Outcome, None, None]:
     """Cleans recordings on the connected Ray; existing outputs are replaced.
 
@@ -143,33 +148,37 @@ def run(
 
     Args:
         jobs: the recordings.
-        settings: how to clean; with a CUDA device, or with ``auto`` where the cluster has GPUs,
-            every task takes one.
+        settings: how to clean.
+        load: makes the network of a worker, see `loader`.
+        device: where it computes; on CUDA, or with ``auto`` where the cluster has GPUs, every task
+            takes one.
         at_once: recordings; they share the cores. Left out, each core has one.
-        load: makes the network of a worker, if not the settings do.
 
     Yields:
         The outcomes, as they come.
 
     Raises:
-        UserError: the model or the device is not to be had.
+        UserError: the network or the device is not to be had.
     """
     import ray
 
     gpus = ray.cluster_resources().get("GPU")
-    on_gpu = settings.device.startswith("cuda")
+    on_gpu = device.startswith("cuda")
     if on_gpu and not gpus:
         raise UserError(
-            f"the cluster has no GPU, and --device {settings.device} needs one: leave --device out"
+            f"the cluster has no GPU, and --device {device} needs one: leave --device out"
         )
-    cores = _cores_each(at_once)
+    machines = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    machines = [cores for cores in machines if cores] or [1]
+    # All cores of a recording are on one machine.
+    cores = max(1, int(min(sum(machines) // at_once, *machines))) if at_once else 1
     work = ray.remote(_work).options(
         num_cpus=cores,
-        num_gpus=int(on_gpu or (settings.device == "auto" and bool(gpus))),
+        num_gpus=int(on_gpu or (device == "auto" and bool(gpus))),
         max_retries=_RETRIES,
         retry_exceptions=[TransferError],
     )
-    network = ray.put(load or loader(settings))
+    network = ray.put(load)
     tag = uuid.uuid4().hex
     waiting = enumerate(jobs)
     running: dict[Any, Job] = {}
@@ -190,23 +199,25 @@ def run(
             ray.wait(list(running), num_returns=len(running), timeout=_FAREWELL)
 
 
-def loader(settings: Settings) -> Load:
-    """Loads the network on a worker, which may lack the file of the weights: they travel along.
+def loader(model: str, device: str) -> Load:
+    """Loads a network on a worker, which may lack the file of its weights: they travel along.
 
     Raises:
         UserError: unknown model, or a damaged checkpoint.
     """
-    replace(settings, device="cpu").load()  # they are known to be good; the device is the workers'
-    path = Path(settings.model)
+    from audio_denoising.cleaning.denoiser import Denoiser
+
+    Denoiser(model, device="cpu")  # they are known to be good; the device is the workers' own
+    path = Path(model)
     weights = path.read_bytes() if path.is_file() else None  # else they come with the package
 
     def load() -> Denoiser:
         if weights is None:
-            return settings.load()
+            return Denoiser(model, device=device)
         with tempfile.TemporaryDirectory(prefix="denoise-") as temporary:
             copy = Path(temporary) / "weights.pth"
             copy.write_bytes(weights)
-            return replace(settings, model=str(copy)).load()
+            return Denoiser(copy, device=device)
 
     return load
 
@@ -214,17 +225,6 @@ def loader(settings: Settings) -> Load:
 def _absolute(name: str) -> str:
     """A name that holds on a worker, wherever it was started."""
     return name if is_address(name) else str(Path(name).absolute())
-
-
-def _cores_each(at_once: int | None) -> int:
-    """Cores for each of so many recordings at once, all on one machine."""
-    import ray
-
-    machines = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    machines = [cores for cores in machines if cores]
-    if at_once is None or not machines:
-        return 1
-    return max(1, int(min(sum(machines) // at_once, *machines)))
 
 
 def _outcome(job: Job, reference: Any) -> Outcome:
@@ -283,7 +283,7 @@ def _work(load: list[Any], settings: Settings, job: Job, cores: int, tag: str) -
     try:
         if copies[0] != job.input:
             storage.fetch(job.input, Path(copies[0]))
-        report = replace(settings, force=True).clean(denoiser, Job(*copies))
+        report = denoiser.clean(Job(*copies), replace(settings, force=True))
         # The noise first: where the output is, the noise is too.
         for number in reversed(range(1, len(names))):
             if copies[number] != names[number]:

@@ -18,7 +18,7 @@ import torch
 
 from audio_denoising.cleaning.causal import CausalCleaner
 from audio_denoising.cleaning.recording import Progress, Report, advancing, clean_recording
-from audio_denoising.cleaning.settings import Job, Strength, checked_rate
+from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cleaning.windows import Model, WindowedCleaner
 from audio_denoising.device import pick_device, usual_defaults
 from audio_denoising.dsp.level import ActiveLevel
@@ -153,17 +153,17 @@ class Denoiser:
             UserError: the array is not such a waveform (one that lies the other way round is told
                 to be), the file cannot be read, or an option is out of range.
         """
-        chosen = Strength(strength, limit)
+        settings = Settings(strength, limit)
         given = None if sample_rate is None else checked_rate(sample_rate)
         if isinstance(x, str | os.PathLike) or hasattr(x, "read"):
             samples, rate = _read(cast(Content, x))
             if given not in (None, rate):
                 raise UserError(f"the file has {rate} Hz, not {given}: leave the sample rate out")
-            return self._clean(samples, checked_rate(rate), chosen, progress), rate
+            return self._clean(samples, checked_rate(rate), settings, progress), rate
         samples = to_samples(x)
         if given is None:
             raise UserError("give the sample rate of the array, for example denoiser(x, 16000)")
-        return from_samples(self._clean(samples, given, chosen, progress), like=x)
+        return from_samples(self._clean(samples, given, settings, progress), like=x)
 
     def denoise_file(
         self,
@@ -213,19 +213,20 @@ class Denoiser:
             raise UserError("replacing the input and writing another output exclude each other")
         path = Path(output) if output is not None else input if in_place else default_output(input)
         noise = None if save_noise is None else str(Path(save_noise))
+        settings = Settings(strength, limit, force, in_place, salvage)
+        return self.clean(Job(str(input), str(path), noise), settings, progress)
+
+    def clean(self, job: Job, settings: Settings, progress: Progress | None = None) -> Report:
+        """Does what `denoise_file` does, for a job and settings that were made before.
+
+        Raises:
+            UserError: the input cannot be read, or an output cannot be written.
+        """
         with usual_defaults():
-            return clean_recording(
-                self._cleaner,
-                Job(str(input), str(path), noise),
-                Strength(strength, limit),
-                force=force,
-                in_place=in_place,
-                salvage=salvage,
-                progress=progress,
-            )
+            return clean_recording(self._cleaner, job, settings, progress)
 
     def _clean(
-        self, samples: Samples, rate: int, strength: Strength, progress: Progress | None
+        self, samples: Samples, rate: int, settings: Settings, progress: Progress | None
     ) -> Samples:
         """Denoise samples ``(C, L)``, as many as there are."""
         if not samples.size:
@@ -237,7 +238,7 @@ class Denoiser:
         advance = advancing(progress, samples.shape[1] / rate)
         with usual_defaults():
             parts = self._cleaner.clean([samples], rate, level, advance)
-            return np.concatenate([strength.mix(noisy, clean) for noisy, clean in parts], axis=1)
+            return np.concatenate([settings.mix(noisy, clean) for noisy, clean in parts], axis=1)
 
 
 @overload

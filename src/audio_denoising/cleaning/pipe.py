@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO
 
-from audio_denoising.cleaning.settings import Job, checked_rate
+from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ class Raw:
 
 
 def clean_pipe(
-    input: str, output: str | None, raw: Raw | None, force: bool, clean: Callable[[Job], Report]
+    input: str,
+    output: str | None,
+    raw: Raw | None,
+    settings: Settings,
+    clean: Callable[[Job], Report],
 ) -> Report:
     """Cleans what comes through a pipe, or into one; one of the two ends may be a file.
 
@@ -60,7 +64,7 @@ def clean_pipe(
         input: a file, or `PIPE`.
         output: a file, `PIPE`, or None for that.
         raw: pipes carry bare samples of this kind; otherwise files of any format.
-        force: replace an output that is a file.
+        settings: how to clean.
         clean: cleans one file into another.
 
     Raises:
@@ -70,7 +74,7 @@ def clean_pipe(
     if (input == PIPE and sys.stdin.isatty()) or (into_pipe and sys.stdout.isatty()):
         raise UserError("- is for pipes, not for a terminal: denoise clean - < in.wav > out.wav")
     if output is not None and not into_pipe:  # before all that comes is read
-        Job(input, output).check(force=force)
+        Job(input, output).check(settings)
     with TemporaryDirectory(prefix="denoise-") as folder:
         hidden = f"{folder}{os.sep}"  # messages speak of the pipe, not of where it is kept
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audio_denoising.cleaning.settings import Job, Strength, checked_rate
+from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cleaning.windows import Advance, WindowedCleaner
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.media.reading import AudioReader
@@ -61,22 +61,18 @@ class Report:
 def clean_recording(
     cleaner: WindowedCleaner | CausalCleaner,
     job: Job,
-    strength: Strength,
-    *,
-    force: bool,
-    in_place: bool,
-    salvage: bool,
+    settings: Settings,
     progress: Progress | None,
 ) -> Report:
-    """Cleans a recording; `Denoiser.denoise_file` says what the arguments are.
+    """Cleans a recording into its outputs; the progress is called now and then.
 
     Raises:
         UserError: the input cannot be read, or an output cannot be written.
     """
     started = time.perf_counter()
-    with AudioReader(job.input, salvage=salvage) as reader:
+    with AudioReader(job.input, salvage=settings.salvage) as reader:
         rate, samples = checked_rate(reader.rate), reader.frames
-        job.check(force=force, in_place=in_place)
+        job.check(settings)
         level = ActiveLevel(rate) if cleaner.needs_level else None
         if level is not None:
             for block in reader.blocks(_BLOCK_SECONDS * rate):
@@ -84,7 +80,7 @@ def clean_recording(
                 if progress is not None:
                     progress(0.0, max(level.samples, reader.frames) / rate)
             samples = level.samples
-    with AudioReader(job.input, salvage=salvage) as reader, ExitStack() as outputs:
+    with AudioReader(job.input, salvage=settings.salvage) as reader, ExitStack() as outputs:
 
         def writer(name: str, force: bool, source: AudioReader | None) -> AudioWriter:
             return outputs.enter_context(
@@ -99,13 +95,13 @@ def clean_recording(
                 )
             )
 
-        cleaned_file = writer(job.output, force or in_place, reader)
+        cleaned_file = writer(job.output, settings.force or settings.in_place, reader)
         # Completed first, as it was opened last: where the output is, the noise is too.
-        noise_file = writer(job.noise, force, None) if job.noise is not None else None
+        noise_file = writer(job.noise, settings.force, None) if job.noise is not None else None
         written = beyond = 0
         blocks = reader.blocks(_BLOCK_SECONDS * rate)
         for noisy, clean in cleaner.clean(blocks, rate, level, advancing(progress, samples / rate)):
-            mixed = strength.mix(noisy, clean)
+            mixed = settings.mix(noisy, clean)
             cleaned_file.write(mixed)
             if cleaned_file.clips:
                 beyond += int(np.count_nonzero(np.abs(mixed) > 1.0))

@@ -141,12 +141,11 @@ def _plainly(name: str) -> Iterator[None]:
             f"{name} needs a package that is missing here ({error}): install it, on every machine "
             f"of the cluster"
         ) from error
-    except FileNotFoundError as error:
-        raise UserError(f"{name} does not exist: check the address") from error
-    except PermissionError as error:
-        raise UserError(f"{name} is not yours to use: check your access to it") from error
-    except ValueError as error:
-        raise UserError(f"{name} cannot be opened ({error}): check the address") from error
+    except (FileNotFoundError, PermissionError, ValueError) as error:
+        raise UserError(
+            f"{name} cannot be used ({type(error).__name__}: {error}): check the address, and your "
+            f"access to it"
+        ) from error
     except Exception as error:
         raise TransferError(
             f"{name} cannot be reached ({type(error).__name__}: {error}): check the connection, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,14 @@ from audio_denoising.cli.options import device_option
 from audio_denoising.counting import counted
 from audio_denoising.errors import UserError, as_typed
 from audio_denoising.files import require_file
-from audio_denoising.models.shipped import DEFAULT
+from audio_denoising.models.shipped import DEFAULT, locate
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.batch import Outcome
+    from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.cleaning.recording import Report
+
+    Load = Callable[[], Denoiser]
 
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
@@ -127,40 +130,60 @@ def clean(
     """
     percent = _number(strength, "%", "--strength")
     decibels = None if limit is None else _number(limit, "dB", "--limit")
-    settings = Settings(model, device, percent, decibels, force, in_place)
+    settings = Settings(percent, decibels, force, in_place, salvage=not in_place)
+    locate(model)
+
+    def load() -> Denoiser:
+        from audio_denoising.cleaning.denoiser import Denoiser
+
+        return Denoiser(model, device=device)
+
     if jobs is not None and jobs < 1:
         raise UserError("--jobs must be above 0")
     if in_place and skip_existing:
         raise UserError("--skip-existing would skip all that --in-place is to replace")
     pipe = _PIPE in (*inputs, output)
-    if ray is not None:
-        if pipe or raw or in_place:
-            raise UserError("--ray goes without pipes, --raw and --in-place: name files and -o")
-        raise typer.Exit(_clean_on_ray(inputs, output, recursive, save_noise, settings, ray, jobs))
+    if ray is not None and (pipe or raw or in_place):
+        raise UserError("--ray goes without pipes, --raw and --in-place: name files and -o")
+    if pipe and (len(inputs) > 1 or save_noise or in_place or skip_existing):
+        raise UserError(
+            "- is one pipe: it goes without other inputs, and without --save-noise, --in-place and "
+            "--skip-existing"
+        )
     if pipe:
-        if len(inputs) > 1 or save_noise or in_place or skip_existing:
-            raise UserError(
-                "- is one pipe: it goes without other inputs, and without --save-noise, "
-                "--in-place and --skip-existing"
-            )
-        raise typer.Exit(_clean_pipe(inputs[0], output, raw, settings))
+        raise typer.Exit(_clean_pipe(inputs[0], output, raw, settings, load))
     if raw:
         raise UserError("--raw tells what comes through a pipe: it goes with - as the input")
-    planned, left_out = folder.plan(
-        inputs, output, recursive=recursive, in_place=in_place, save_noise=save_noise
-    )
-    waiting = folder.pending(planned, force=force, skip_existing=skip_existing)
-    _print_left_out(left_out, len(planned), len(waiting))
-    if len(planned) == 1 and waiting:
-        report = _clean_one(waiting[0], settings, console)
-        _print_outputs(waiting[0], style="bold")
-        _print_sum([report], console, report.elapsed)
-        _print_troubles(report, report.damage)
-        raise typer.Exit(int(bool(report.damage)))
-    if waiting:
-        from audio_denoising.cleaning.batch import clean_all
+    if ray is not None:
+        from audio_denoising.cleaning import cluster
 
-        raise typer.Exit(_print_many(clean_all(waiting, settings, jobs or 1, console)))
+        planned, left_out = cluster.plan(inputs, output, recursive=recursive, save_noise=save_noise)
+        waiting = planned if force else cluster.pending(planned, output)
+    else:
+        planned, left_out = folder.plan(
+            inputs, output, recursive=recursive, in_place=in_place, save_noise=save_noise
+        )
+        waiting = folder.pending(planned, force=force, skip_existing=skip_existing)
+    for sentence in left_out:
+        console.print(sentence, markup=False, soft_wrap=True)
+    if len(waiting) < len(planned):
+        there = len(planned) - len(waiting)
+        console.print(f"{there} of {counted(len(planned), 'file')} left out: the output exists")
+    if not waiting:
+        return
+    if ray is not None:
+        travels = cluster.loader(model, device)
+        with (
+            cluster.connected(ray),
+            closing(cluster.run(waiting, settings, travels, device=device, at_once=jobs)) as done,
+        ):
+            raise typer.Exit(_finish_many(track(done, "All files", len(waiting), console=console)))
+    if len(planned) == 1:
+        report = _clean_one(waiting[0], settings, load, console)
+        raise typer.Exit(_finish_one(report, waiting[0].outputs, console))
+    from audio_denoising.cleaning.batch import clean_all
+
+    raise typer.Exit(_finish_many(clean_all(waiting, settings, load, jobs or 1, console)))
 
 
 def _number(text: str, unit: str, option: str) -> float:
@@ -171,107 +194,68 @@ def _number(text: str, unit: str, option: str) -> float:
         raise UserError(f"{option} {text} is not a number: give one, such as 12 or 80") from error
 
 
-def _clean_one(job: Job, settings: Settings, console: Console) -> Report:
+def _clean_one(job: Job, settings: Settings, load: Load, screen: Console) -> Report:
     """Cleans one recording under a bar; its errors are those of the command."""
     require_file(job.input)  # before torch and the network are loaded: a wrong name is told at once
-    job.check(force=settings.force, in_place=settings.in_place)
-    denoiser = settings.load()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+    job.check(settings)
+    denoiser = load()
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bars:
         bar = bars.add_task(f"Cleaning {escape(Path(job.input).name)}", total=None)
-        return settings.clean(
-            denoiser, job, lambda done, total: bars.update(bar, completed=done, total=total)
+        return denoiser.clean(
+            job, settings, lambda done, total: bars.update(bar, completed=done, total=total)
         )
 
 
-def _clean_pipe(input: str, output: str | None, raw: str | None, settings: Settings) -> int:
+def _clean_pipe(
+    input: str, output: str | None, raw: str | None, settings: Settings, load: Load
+) -> int:
     """Cleans what comes through a pipe, or into one; standard output carries nothing else then."""
     from audio_denoising.cleaning.pipe import Raw, clean_pipe
 
-    screen = errors if output in (None, _PIPE) else console
     bare = Raw.parse(raw) if raw else None
+    written = () if output is None or output == _PIPE else (output,)
+    screen = console if written else errors
     report = clean_pipe(
-        input, output, bare, settings.force, lambda job: _clean_one(job, settings, screen)
+        input, output, bare, settings, lambda job: _clean_one(job, settings, load, screen)
     )
-    if output is not None and screen is console:
-        _print_outputs(Job(input, output), style="bold")
-    _print_sum([report], screen, report.elapsed)
+    return _finish_one(report, written, screen)
+
+
+def _finish_one(report: Report, written: Sequence[str], screen: Console) -> int:
+    """Tells what was written, how long it took and what was wrong; the exit code says so, too."""
+    for path in written:
+        screen.print(path, style="bold", markup=False, soft_wrap=True)
+    screen.print(_sum([report], report.elapsed), soft_wrap=True)
     _print_troubles(report, report.damage)
     return int(bool(report.damage))
 
 
-def _clean_on_ray(
-    inputs: Sequence[str],
-    output: str | None,
-    recursive: bool,
-    save_noise: bool,
-    settings: Settings,
-    address: str,
-    jobs: int | None,
-) -> int:
-    """Cleans recordings on a cluster, but for those whose outputs exist."""
-    from audio_denoising.cleaning import cluster
-
-    planned, left_out = cluster.plan(inputs, output, recursive=recursive, save_noise=save_noise)
-    waiting = planned if settings.force else cluster.pending(planned, output)
-    _print_left_out(left_out, len(planned), len(waiting))
-    if not waiting:
-        return 0
-    with cluster.connected(address), closing(cluster.run(waiting, settings, at_once=jobs)) as done:
-        return _print_many(
-            track(
-                done,
-                "All files",
-                len(waiting),
-                console=console,
-                transient=True,
-                disable=not console.is_terminal,
-            )
-        )
-
-
-def _print_many(outcomes: Iterable[Outcome]) -> int:
-    """The outputs as they come, the sum, what failed, and the exit code that says so."""
+def _finish_many(outcomes: Iterable[Outcome]) -> int:
+    """Tells the outputs as they come, the sum, and what failed; the exit code says so, too."""
     started = time.perf_counter()
     ended = []
     for outcome in outcomes:
         ended.append(outcome)
-        if outcome.report is not None:
-            _print_outputs(outcome.job)
+        for path in outcome.job.outputs if outcome.report is not None else ():
+            console.print(path, markup=False, soft_wrap=True)
     reports = [outcome.report for outcome in ended if outcome.report is not None]
-    _print_sum(reports, console, time.perf_counter() - started, len(ended))
+    if reports:
+        told = _sum(reports, time.perf_counter() - started)
+        console.print(f"{counted(len(reports), 'file')}, {told}", soft_wrap=True)
     for outcome in ended:
         _print_troubles(outcome.report, outcome.sentence)
-    failed = sum(outcome.failed for outcome in ended)
+    failed = sum(bool(outcome.sentence) for outcome in ended)
     if failed:
         errors.print(f"{failed} of {counted(len(ended), 'file')} failed or came out incomplete")
     return int(failed > 0)
 
 
-def _print_outputs(job: Job, style: str | None = None) -> None:
-    """The files that were written."""
-    for output in job.outputs:
-        console.print(output, style=style, markup=False, soft_wrap=True)
-
-
-def _print_left_out(told: Sequence[str], planned: int, waiting: int) -> None:
-    """What is not cleaned: the sentences told, and how many inputs have their outputs already."""
-    for sentence in told:
-        console.print(sentence, markup=False, soft_wrap=True)
-    if waiting < planned:
-        there = planned - waiting
-        console.print(f"{there} of {counted(planned, 'file')} left out: the output exists")
-
-
-def _print_sum(reports: Sequence[Report], screen: Console, elapsed: float, files: int = 1) -> None:
+def _sum(reports: Sequence[Report], elapsed: float) -> str:
     """How much sound was cleaned, how fast and by what."""
-    if not reports:
-        return
-    many = f"{counted(len(reports), 'file')}, " if files > 1 else ""
     seconds = sum(report.seconds for report in reports)
-    screen.print(
-        f"{many}{seconds:.1f} s of audio in {elapsed:.1f} s (real-time factor "
-        f"{elapsed / seconds:.3f}), model {reports[0].model}, device {reports[0].device}",
-        soft_wrap=True,
+    return (
+        f"{seconds:.1f} s of audio in {elapsed:.1f} s (real-time factor {elapsed / seconds:.3f}), "
+        f"model {reports[0].model}, device {reports[0].device}"
     )
 
 

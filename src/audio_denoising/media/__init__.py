@@ -3,9 +3,3 @@
 libsndfile reads what is not compressed, and writes plain WAV; FFmpeg, through PyAV, does the rest,
 and keeps what a file holds beside its sound.
 """
-
-import numpy as np
-import numpy.typing as npt
-
-Samples = npt.NDArray[np.float32]
-"""Sound as ``(channels, samples)`` with full scale at 1; of one channel also ``(samples,)``."""

@@ -17,7 +17,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
-from audio_denoising.media import Samples
+from audio_denoising.media.sndfile import Samples
 from audio_denoising.media.timeline import BREAKS, Mark, steady_packets, with_gaps
 
 if TYPE_CHECKING:

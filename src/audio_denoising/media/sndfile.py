@@ -9,9 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
-from audio_denoising.media import Samples
+Samples = npt.NDArray[np.float32]
+"""Sound as ``(channels, samples)`` with full scale at 1; of one channel also ``(samples,)``."""
 
 ERRORS = (soundfile.SoundFileError, OSError, TypeError, ValueError)
 """What opening a file raises. TypeError: headerless .raw, which soundfile opens only with its rate
