@@ -64,7 +64,7 @@ def test_the_last_two_are_kept(folder: RunFolder) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert folder.newest().steps == 2
-    (folder.path / ".last.pth.k3_x9abc.part.pth").write_bytes(b"half")  # left by a killed write
+    (folder.path / ".last.k3_x9abc.part.pth").write_bytes(b"half")  # left by a killed write
     folder.save(_at(3))
     assert _steps(folder) == (2, 3)
     assert {path.name for path in folder.path.iterdir()} == {"last.pth", "previous.pth"}
