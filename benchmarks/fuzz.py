@@ -1,12 +1,12 @@
-"""Feeds hostile checkpoints and media files to the program; none may harm it.
+"""Feeds hostile media files to the program; none may harm it.
 
-python -m benchmarks.fuzz [--inputs 24000] [--seed 0] [--kind KIND ...] [--json FILE] [--keep DIR]
+python -m benchmarks.fuzz [--inputs 20000] [--seed 0] [--kind KIND ...] [--json FILE] [--keep DIR]
 
-Every input is a file of tests/fuzz/corpus (or a small checkpoint made here) with a few damages
-drawn at random, always the same for a seed. It is read as the commands read it, in a process that
-is watched (`fuzz_worker`). It may be accepted, or refused with a sentence. All else is a fault: an
-exception that would reach the user as a traceback, a process that dies, that takes more than 10 s
-of processor time or more than 2 GiB of memory, or that executes what the file says.
+Every input is a file of tests/fuzz/corpus with a few damages drawn at random, always the same for a
+seed. It is read as the commands read it, in a process that is watched (`fuzz_worker`). It may be
+accepted, or refused with a sentence. All else is a fault: an exception that would reach the user as
+a traceback, a process that dies, that takes more than 10 s of processor time or more than 2 GiB of
+memory, or that executes what the file says.
 """
 
 from __future__ import annotations
@@ -28,15 +28,14 @@ from rich.markdown import Markdown
 from rich.progress import track
 
 from benchmarks import measuring
-from benchmarks.fuzz_checkpoints import hostile
 from benchmarks.fuzz_mutators import mutated
-from benchmarks.fuzz_targets import clean_media, use_checkpoint
+from benchmarks.fuzz_targets import clean_media
 from benchmarks.fuzz_worker import FAULTS, Limits, Outcome, Watched
 from benchmarks.measuring import describe_machine, markdown_table
 
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "fuzz" / "corpus"
-CHECKPOINT, OTHERS = "checkpoint", "others"
-KINDS = (CHECKPOINT, "wav", "flac", "mp3", "mp4", OTHERS)
+OTHERS = "others"
+KINDS = ("wav", "flac", "mp3", "mp4", OTHERS)
 
 
 @cache
@@ -49,26 +48,22 @@ def seeds(kind: str) -> dict[str, bytes]:
     return {name: data for name, data in files.items() if name.endswith(f".{kind}")}
 
 
-def make(kind: str, index: int, seed: int, canary: Path) -> tuple[str, bytes]:
+def make(kind: str, index: int, seed: int) -> tuple[str, bytes]:
     """The ending and the content of an input; always the same for the same arguments."""
     drawn = random.Random(f"{seed} {kind} {index}")
-    if kind == CHECKPOINT:
-        return ".pth", hostile(drawn, canary)
     name = drawn.choice(list(seeds(kind)))
-    others = seeds(kind if drawn.random() < 0.8 else drawn.choice(KINDS[1:]))
+    others = seeds(kind if drawn.random() < 0.8 else drawn.choice(KINDS))
     data = mutated(seeds(kind)[name], drawn, list(others.values()))
     return Path(name).suffix, data
 
 
 def fuzz(kind: str, inputs: int, seed: int) -> Iterator[tuple[int, str, bytes, Outcome]]:
     """Index, ending, content and outcome of every input."""
-    target = use_checkpoint if kind == CHECKPOINT else clean_media
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         canary = Path(name) / "canary"
-        with Watched(target, canary) as watched:
+        with Watched(clean_media, canary) as watched:
             for index in range(inputs):
-                # The canary's name is part of the input, so that must not depend on the folder.
-                suffix, data = make(kind, index, seed, Path("canary"))
+                suffix, data = make(kind, index, seed)
                 path = Path(name) / f"input{suffix}"
                 path.write_bytes(data)
                 yield index, suffix, data, watched.feed(path)
@@ -132,7 +127,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Feeds the inputs, prints the table, keeps the counts; 1 where there was a fault."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=24_000, help="in all, shared by the kinds")
+    parser.add_argument("--inputs", type=int, default=20_000, help="in all, shared by the kinds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=KINDS, action="append", help="default: all")
     parser.add_argument("--json", type=Path, help="file for the counts")

@@ -1,10 +1,8 @@
-"""What hostile files are given to: the ways by which the commands read them."""
+"""What hostile files are given to: the way by which the commands read them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import torch
 
 # Here, so that a process has loaded them before the first file, whose limits they would count in.
 import audio_denoising.media.ffmpeg_writing  # noqa: F401
@@ -12,8 +10,6 @@ from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.media.about import read_about
 from audio_denoising.media.formats import CONTAINERS, default_output
 from audio_denoising.media.reading import AudioReader
-from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, twin  # noqa: F401
-from audio_denoising.models.checkpoint import build_model, export, load_checkpoint
 
 _BLOCK = 1 << 18  # samples
 
@@ -37,17 +33,3 @@ def clean_media(path: Path) -> None:
         assert isinstance(read_about(reader.path).tags, dict)
         for _ in reader.blocks(_BLOCK):
             pass
-
-
-def use_checkpoint(path: Path) -> None:
-    """Loads a checkpoint, builds its network, lets it hear silence, and exports it."""
-    checkpoint = load_checkpoint(path)
-    is_image = VERSIONS[checkpoint.version].hears == DECIBEL_IMAGE
-    silence = torch.zeros(1, 1, 32, 32) if is_image else torch.zeros(2, 1, 64, 12)
-    with torch.inference_mode():
-        assert build_model(checkpoint, "cpu")(silence).shape[:3] == silence.shape[:3]
-    output = path.with_name("exported.pth")
-    try:
-        export(checkpoint, output)
-    finally:
-        output.unlink(missing_ok=True)

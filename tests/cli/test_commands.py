@@ -660,7 +660,7 @@ def test_models_lists_versions_sizes_parameters_and_weights(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("audio_denoising.models.shipped.SHIPPED", tmp_path)
-    (tmp_path / "v4-small.pth").symlink_to(model)
+    (tmp_path / "v4-small.safetensors").symlink_to(model)
     monkeypatch.setattr(cli_models.console, "width", 200)
     told = denoise("models")
     assert (told.code, told.err) == (0, "")

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from audio_denoising.models import VERSIONS
-from audio_denoising.models.checkpoint import export, load_checkpoint, shipped
+from audio_denoising.models.checkpoint import export, load_checkpoint
+from audio_denoising.models.shipped import shipped
 from audio_denoising.training import run_folder
 from tests.cli.test_commands import content, denoise
 from tests.training.runs import NOISE, SPEECH, options, train
@@ -67,9 +68,9 @@ def test_of_a_run_that_started_from_another_one(runs: Path) -> None:
 
 def test_of_v5_the_licence_is_told_and_travels(tmp_path: Path) -> None:
     train(tmp_path / "run", "v5", narrow=False, epochs=1)
-    export(load_checkpoint(tmp_path / "run" / "best.pth"), tmp_path / "small.pth")
-    assert (tmp_path / "small.pth").stat().st_size < 1e6
-    for path in (tmp_path / "run" / "best.pth", tmp_path / "small.pth"):
+    export(load_checkpoint(tmp_path / "run" / "best.pth"), tmp_path / "small.safetensors")
+    assert (tmp_path / "small.safetensors").stat().st_size < 1e6
+    for path in (tmp_path / "run" / "best.pth", tmp_path / "small.safetensors"):
         facts = described(path)
         assert facts["licence"].startswith("non-commercial use: UrbanSound8K")
         assert facts["network"].startswith("v5-small, 82,024 parameters")
@@ -78,13 +79,13 @@ def test_of_v5_the_licence_is_told_and_travels(tmp_path: Path) -> None:
 
 def test_an_export_keeps_the_figures_and_no_folder(runs: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(runs / "second" / "best.pth")
-    export(checkpoint, tmp_path / "small.pth")
-    facts, before = described(tmp_path / "small.pth"), described(checkpoint.path)
+    export(checkpoint, tmp_path / "small.safetensors")
+    facts, before = described(tmp_path / "small.safetensors"), described(checkpoint.path)
     assert "in float16, to clean with" in facts["file"]
     assert not {"computed", "speech", "noise"} & facts.keys()
     assert facts["validation"] == before["validation"]
     assert re.fullmatch(r"\* --start-from +best.pth", facts["--start-from"])
-    assert str(runs).encode() not in (tmp_path / "small.pth").read_bytes()
+    assert str(runs).encode() not in (tmp_path / "small.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -42,9 +42,9 @@ class Denoiser:
 
     Args:
         model: a version whose weights ship with the package (``v4``), a checkpoint file (a name
-            that ends in ``.pth`` or has a folder), or a network of your own, which takes noisy
-            images ``(N, 1, 256, 256)`` and returns predicted clean ones. Of a module a copy is
-            used, in evaluation mode and on the device; yours stays as it is.
+            that ends in ``.safetensors`` or ``.pth``, or has a folder), or a network of your own,
+            which takes noisy images ``(N, 1, 256, 256)`` and returns predicted clean ones. Of a
+            module a copy is used, in evaluation mode and on the device; yours stays as it is.
         name: what to call the model in reports.
         device: where to compute: ``auto``, ``cpu``, ``cuda`` ...; ``auto`` takes a GPU where there
             is one.

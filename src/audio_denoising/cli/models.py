@@ -98,7 +98,9 @@ def export(
             metavar="VERSION|FILE",
         ),
     ],
-    output: Annotated[Path, typer.Argument(help="The .pth file to write.", metavar="OUTPUT")],
+    output: Annotated[
+        Path, typer.Argument(help="The .safetensors or .pth file to write.", metavar="OUTPUT")
+    ],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
 ) -> None:
     """Write a checkpoint's weights and history in half precision: small, to clean with and share.
@@ -106,7 +108,7 @@ def export(
     Names of folders on this machine are left out.
 
     Example:
-      denoise export runs/v4-small/best.pth v4.pth
+      denoise export runs/v4-small/best.pth v4.safetensors
     """
     from audio_denoising.models.shipped import locate
 

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS
-from audio_denoising.models.checkpoint import load_checkpoint, shipped
+from audio_denoising.models.checkpoint import load_checkpoint
+from audio_denoising.models.shipped import shipped
 
 _PANELS = (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)"))
 _AXES = (("steps", "optimiser steps"), ("hours", "hours of training"))
@@ -130,7 +131,7 @@ def _runs(source: str) -> tuple[list[dict[str, Any]], str]:
     path = Path(source)
     if source in VERSIONS:
         content, title = _checkpoint(shipped(source)), shipped(source).stem
-    elif path.suffix == ".pth":
+    elif path.suffix in (".pth", ".safetensors"):
         content, title = _checkpoint(path), "/".join(path.parts[-2:])
     else:
         file = path / "history.json" if path.is_dir() else path

@@ -1,27 +1,32 @@
 """Checkpoints: a file that says all about itself, written whole or not at all, read without trust.
 
-A checkpoint is one dictionary of tensors and plain values. It is read with `weights_only=True`, so
-a hostile file cannot run code, and checked before use, so a wrong one gets a sentence.
+There are two forms. The state of a training is one dictionary of tensors and plain values in
+torch's own (`.pth`). What is shared and shipped is the weights alone as safetensors, with the
+description and the history as JSON in the same file, in which there is nothing that could run.
+Which one a file is its first bytes tell. Either is checked before use, so a wrong one gets a
+sentence.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import warnings
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
-from audio_denoising.models.archive import require_plain
-from audio_denoising.models.shipped import shipped as shipped
 
 FORMAT = 1
 # What something of another type leads to, in a place where this program writes something.
@@ -58,7 +63,11 @@ def describe(version: str, size: str) -> dict[str, Any]:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any], former: Path | None = None) -> None:
-    """Writes a checkpoint; see `save_whole`. Raises UserError where that is not possible."""
+    """Writes the state of a training; see `save_whole`.
+
+    Raises:
+        UserError: that is not possible.
+    """
 
     def write(temporary: Path) -> None:
         # Through a file of Python's: in torch's own, the system's reason for a failure is lost.
@@ -69,10 +78,6 @@ def save_checkpoint(path: Path, content: dict[str, Any], former: Path | None = N
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from error
                 raise
-        try:
-            require_plain(temporary, just_written=True)
-        except ValueError as error:
-            raise UserError(f"{path} would be refused when it is read again ({error})") from error
 
     save_whole(path, write, former)
 
@@ -88,10 +93,9 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not path.is_file():
         raise UnreadableCheckpoint(f"no checkpoint at {path}: check the name, or train one first")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of odd pickles; they are refused below
-            require_plain(path)
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        content = _read_pth(path) if is_zip else _read_safetensors(path)
     except Exception as error:  # torch raises half a dozen types for a bad file
         raise UnreadableCheckpoint(
             f"{path} is not a readable checkpoint (damaged, or it holds code, which is never run): "
@@ -103,6 +107,35 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         raise
     except _ODD as error:
         raise _foreign(path) from error
+
+
+def _read_pth(path: Path) -> Any:
+    """What `torch.save` has written; `weights_only` runs nothing that the file may hold."""
+    with zipfile.ZipFile(path) as archive:
+        # It is stored as it is, so that a small file cannot become a large one; and torch does not
+        # look at the checksums.
+        if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
+            raise ValueError("compressed records")
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} is damaged")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_safetensors(path: Path) -> Any:
+    """What `export` has written."""
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+        model = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    if about["checksum"] != _checksum(model):
+        raise ValueError("its weights are damaged")
+    return {**json.loads(about["description"]), "model": model}
+
+
+def _checksum(model: dict[str, Tensor]) -> str:
+    total = 0
+    for name in sorted(model):
+        total = zlib.crc32(model[name].flatten().view(torch.uint8).numpy().data, total)
+    return f"{total:08x}"
 
 
 def _checked(path: Path, content: Any) -> Checkpoint:
@@ -148,31 +181,38 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
 
     Of paths only the last name stays, and nothing of where the run computed: folders are private.
 
+    Args:
+        path: becomes a file of torch's where the name ends in `.pth`, else one of safetensors.
+
     Raises:
         UserError: the checkpoint is not one of this program, or the file cannot be written.
     """
-    earlier = checkpoint.content.get("earlier", [])
+    content = checkpoint.content
     try:
-        options = _without_folders(checkpoint.content.get("options", {}))
-        before = [{**run, "options": _without_folders(run["options"])} for run in earlier]
+        earlier = content.get("earlier", [])
+        description = {
+            **describe(checkpoint.version, checkpoint.size),
+            "licence": content.get("licence", ""),
+            "options": _without_folders(content.get("options", {})),
+            "position": content.get("position", {}),
+            "history": checkpoint.history,
+            "earlier": [{**run, "options": _without_folders(run["options"])} for run in earlier],
+        }
+        text = json.dumps(description)
     except _ODD as error:
         raise _foreign(checkpoint.path) from error
     # Running moments are few and may be tiny: in half precision a variance could round to nothing.
     network = blueprint(checkpoint.version, checkpoint.size)
     moments = {name for name, _ in network.named_buffers()}
-    content = {
-        **describe(checkpoint.version, checkpoint.size),
-        "licence": checkpoint.content.get("licence", ""),
-        "model": {
-            name: value if name in moments else value.half()
-            for name, value in checkpoint.model_state.items()
-        },
-        "options": options,
-        "position": checkpoint.content.get("position", {}),
-        "history": checkpoint.history,
-        "earlier": before,
+    model = {
+        name: value.contiguous() if name in moments else value.half().contiguous()
+        for name, value in checkpoint.model_state.items()
     }
-    save_checkpoint(path, content)
+    if path.suffix == ".pth":
+        save_checkpoint(path, {**description, "model": model})
+        return
+    data = to_safetensors(model, {"description": text, "checksum": _checksum(model)})
+    save_whole(path, lambda temporary: temporary.write_bytes(data))
 
 
 def _without_folders(options: dict[str, Any]) -> dict[str, Any]:

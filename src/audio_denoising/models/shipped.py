@@ -17,7 +17,7 @@ SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 
 def shipped(version: str) -> Path:
     """Where the weights of a version lie that come with the package, if there are any."""
-    return _all_shipped().get(version, SHIPPED / f"{version}.pth")
+    return _all_shipped().get(version, SHIPPED / f"{version}.safetensors")
 
 
 def has_weights(version: str) -> bool:
@@ -30,25 +30,27 @@ def locate(name_or_path: str | Path) -> Path:
 
     Args:
         name_or_path: a version whose weights ship (``v4``), or a checkpoint file: anything that
-            ends in ``.pth`` or names a folder.
+            ends in ``.safetensors`` or ``.pth``, or names a folder.
 
     Raises:
         UserError: there is no such version, or no such file.
     """
     text = str(name_or_path)
-    if isinstance(name_or_path, Path) or text.endswith(".pth") or Path(text).name != text:
+    is_file = text.endswith((".safetensors", ".pth")) or Path(text).name != text
+    if isinstance(name_or_path, Path) or is_file:
         if not Path(text).is_file():
             raise UserError(f"no checkpoint at {text}: check the name, or train one first")
         return Path(text)
     if not shipped(text).is_file():
         raise UserError(
             f"there is no version {text}: choose one of {', '.join(_all_shipped())}, or give a "
-            f"checkpoint file whose name ends in .pth"
+            f"checkpoint file whose name ends in .safetensors or .pth"
         )
     return shipped(text)
 
 
 def _all_shipped() -> dict[str, Path]:
-    """Versions and their weights, which are called VERSION-SIZE.pth; torch, the twin, last."""
-    paths = sorted(SHIPPED.glob("*-*.pth"), key=lambda path: (path.stem.startswith("torch"), path))
+    """Versions and their weights, which are called VERSION-SIZE; torch, the twin, last."""
+    found = SHIPPED.glob("*-*.safetensors")
+    paths = sorted(found, key=lambda path: (path.stem.startswith("torch"), path))
     return {path.stem.rpartition("-")[0]: path for path in paths}
