@@ -10,10 +10,10 @@ import torch
 
 from audio_denoising import nn
 from audio_denoising.cleaning.causal import CausalCleaner, CausalStream
-from audio_denoising.dsp.resampling import Samples
 from audio_denoising.errors import UserError
 from audio_denoising.models import causal
 from audio_denoising.nn import folded
+from audio_denoising.samples import Samples
 
 
 @pytest.fixture(scope="module")

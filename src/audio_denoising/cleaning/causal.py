@@ -23,10 +23,10 @@ from audio_denoising import nn
 from audio_denoising.cleaning.windows import Advance
 from audio_denoising.dsp import compressed_spectrum as spectrum
 from audio_denoising.dsp.level import ActiveLevel
-from audio_denoising.dsp.resampling import Samples
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
 from audio_denoising.models.causal_frames import FrameNetwork
+from audio_denoising.samples import Samples
 
 LOWEST_RATE, HIGHEST_RATE = 2_000, 192_000  # Hz
 _TOP = 16  # bins at the top of the band (500 Hz) whose mean gain the bins above get

@@ -22,7 +22,6 @@ from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cleaning.windows import Model, WindowedCleaner
 from audio_denoising.device import pick_device, usual_defaults
 from audio_denoising.dsp.level import ActiveLevel
-from audio_denoising.dsp.resampling import Samples
 from audio_denoising.errors import UserError
 from audio_denoising.files import refuse_address
 from audio_denoising.media.arrays import Audio, from_samples, to_samples
@@ -32,6 +31,7 @@ from audio_denoising.models.checkpoint import build_model, load_checkpoint
 from audio_denoising.models.shipped import DEFAULT, locate
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
 from audio_denoising.nn import Module, folded
+from audio_denoising.samples import Samples
 
 Content = str | os.PathLike[str] | BinaryIO
 """The name of a file, or an open one."""

@@ -16,7 +16,7 @@ from audio_denoising.files import require_free, same_file
 from audio_denoising.media.formats import container_of
 
 if TYPE_CHECKING:
-    from audio_denoising.dsp.resampling import Samples
+    from audio_denoising.samples import Samples
 
 _LOWEST, _HIGHEST = 1_000, 768_000  # Hz
 

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from audio_denoising.dsp import spectrum
 from audio_denoising.dsp.level import ActiveLevel
-from audio_denoising.dsp.resampling import Samples, carry_over, resample, resampled_length
+from audio_denoising.dsp.resampling import carry_over, resample, resampled_length
 from audio_denoising.dsp.spectrum import SAMPLE_RATE, SEGMENT
 from audio_denoising.errors import UserError
+from audio_denoising.samples import Samples
 
 Model = Callable[[Tensor], Tensor]
 """Takes noisy images ``(N, 1, 256, 256)`` in [0, 1] and returns the predicted clean ones."""

@@ -16,7 +16,8 @@ from audio_denoising.errors import UserError
 from audio_denoising.files import require_file, require_free
 
 if TYPE_CHECKING:
-    from audio_denoising.evaluation.comparison import Comparison, Samples
+    from audio_denoising.evaluation.comparison import Comparison
+    from audio_denoising.samples import Samples
 
 console = Console(highlight=False, emoji=False)
 

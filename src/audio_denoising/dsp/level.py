@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from audio_denoising.dsp.resampling import Samples
+from audio_denoising.samples import Samples
 
 TARGET_DB = -20.0
 """Level that recordings are brought to, in dB re full scale (RMS).

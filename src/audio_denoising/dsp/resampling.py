@@ -13,8 +13,7 @@ import soxr
 import torch
 
 from audio_denoising.dsp.spectrum import FFT_SIZE, HOP, SAMPLE_RATE, stft
-
-Samples = npt.NDArray[np.float32]
+from audio_denoising.samples import Samples
 
 _TOP_BAND_HZ = 1000.0
 _SMOOTHING_FRAMES = 11  # 110 ms: slower than a glottal pulse, faster than a syllable

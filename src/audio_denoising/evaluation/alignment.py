@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_denoising.errors import UserError
-
-Waveform = npt.NDArray[np.float32]
+from audio_denoising.samples import Samples
 
 TOLERANCE_SECONDS = 0.050
 
@@ -33,7 +31,7 @@ def check_pair(
         )
 
 
-def align(signal: Waveform, reference: Waveform, rate: int) -> tuple[Waveform, Waveform]:
+def align(signal: Samples, reference: Samples, rate: int) -> tuple[Samples, Samples]:
     """Cuts two recordings of one event to the stretch they share.
 
     Equally long ones stay as they are. Otherwise the shift of up to 50 ms with the largest
@@ -55,7 +53,7 @@ def align(signal: Waveform, reference: Waveform, rate: int) -> tuple[Waveform, W
     return signal[:length], reference[:length]
 
 
-def delay(signal: Waveform, reference: Waveform, rate: int) -> int:
+def delay(signal: Samples, reference: Samples, rate: int) -> int:
     """By how many samples, 50 ms at most, the signal ``(L,)`` comes after the reference ``(M,)``.
 
     The highest peak of their cross-correlation.

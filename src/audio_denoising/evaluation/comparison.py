@@ -16,8 +16,7 @@ from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.evaluation.alignment import check_pair, delay
 from audio_denoising.evaluation.scores import METRICS, score
 from audio_denoising.media.reading import read_audio
-
-Samples = npt.NDArray[np.float32]
+from audio_denoising.samples import Samples
 
 NOISY, CLEAN = "noisy", "clean"
 PAUSES, RTF = "pauses dB", "RTF"

@@ -23,7 +23,8 @@ from audio_denoising.dsp.spectrum import (
     level_db,
     stft,
 )
-from audio_denoising.evaluation.comparison import Comparison, Samples
+from audio_denoising.evaluation.comparison import Comparison
+from audio_denoising.samples import Samples
 
 Levels = npt.NDArray[np.float32]
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
 from audio_denoising.errors import UserError
@@ -21,9 +20,9 @@ from audio_denoising.evaluation.peer_streams import (
     PeerStream,
     RNNoise,
 )
+from audio_denoising.samples import Samples
 
-Waveform = npt.NDArray[np.float32]
-Cleaner = Callable[[Waveform, int], Waveform]
+Cleaner = Callable[[Samples, int], Samples]
 """Takes a waveform ``(L,)`` and its rate in Hz; returns the denoised waveform ``(L,)``."""
 
 
@@ -39,7 +38,7 @@ class Peer:
     stream: type[PeerStream] | None = None
 
 
-def spectral_gating(noisy: Waveform, sample_rate: int) -> Waveform:
+def spectral_gating(noisy: Samples, sample_rate: int) -> Samples:
     """Non-stationary spectral gating by ``noisereduce`` (Sainburg and Zorea, 2024).
 
     Raises UserError where the package is not installed.
@@ -59,7 +58,7 @@ def spectral_gating(noisy: Waveform, sample_rate: int) -> Waveform:
 def _frame_by_frame(stream: type[PeerStream]) -> Cleaner:
     """A whole waveform at the peer's own rate, hop by hop from a fresh state, its delay undone."""
 
-    def clean(noisy: Waveform, sample_rate: int) -> Waveform:
+    def clean(noisy: Samples, sample_rate: int) -> Samples:
         fresh = stream()
         heard = _resampled(noisy, sample_rate, stream.rate)
         padding = stream.delay + -(heard.size + stream.delay) % stream.hop
@@ -71,7 +70,7 @@ def _frame_by_frame(stream: type[PeerStream]) -> Cleaner:
     return clean
 
 
-def _resampled(samples: Waveform, rate: int, wanted: int) -> Waveform:
+def _resampled(samples: Samples, rate: int, wanted: int) -> Samples:
     return samples if rate == wanted else np.asarray(soxr.resample(samples, rate, wanted))
 
 

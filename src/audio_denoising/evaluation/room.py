@@ -8,18 +8,16 @@ everyone makes the same room.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.evaluation.unseen_noise import uniform
-
-Waveform = npt.NDArray[np.float32]
+from audio_denoising.samples import Samples
 
 _FIRST = SAMPLE_RATE // 400  # samples between the direct sound and the first reflection
 _TAIL_DB = -3.0  # energy of everything after the direct sound, relative to it
 
 
-def in_room(speech: Waveform, seconds: float, seed: int) -> Waveform:
+def in_room(speech: Samples, seconds: float, seed: int) -> Samples:
     """``speech (L,)``, 16 kHz, with the tail of a room, as loud as before.
 
     Args:

@@ -7,9 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-import numpy as np
-import numpy.typing as npt
-
 from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
@@ -21,8 +18,8 @@ from audio_denoising.evaluation.metrics import (
     segmental_snr,
     stoi,
 )
+from audio_denoising.samples import Samples
 
-Waveform = npt.NDArray[np.float32]
 Scores = dict[str, float | None]
 """metric -> value; None where the metric is not defined for the recording."""
 
@@ -60,7 +57,7 @@ class _Measure:
 
     keys: tuple[str, ...]
     packages: tuple[str, ...]
-    compute: Callable[[Waveform, Waveform], Sequence[float]]
+    compute: Callable[[Samples, Samples], Sequence[float]]
 
 
 _MEASURES = (
@@ -89,7 +86,7 @@ def missing() -> dict[str, tuple[str, ...]]:
     }
 
 
-def score(estimate: Waveform, reference: Waveform) -> Scores:
+def score(estimate: Samples, reference: Samples) -> Scores:
     """Scores one estimate, both ``(L,)`` at 16 kHz.
 
     Returns:

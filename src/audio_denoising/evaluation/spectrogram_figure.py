@@ -29,8 +29,7 @@ from audio_denoising.dsp.spectrum import (
 )
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
-
-Waveform = npt.NDArray[np.float32]
+from audio_denoising.samples import Samples
 
 
 def spectrogram_figure(panels: Mapping[str, npt.ArrayLike], sample_rate: int) -> Figure:
@@ -82,7 +81,7 @@ def _levels(waveform: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float32
     return levels
 
 
-def _read_mono(path: Path) -> tuple[Waveform, int]:
+def _read_mono(path: Path) -> tuple[Samples, int]:
     try:
         samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
 from audio_denoising.corpora.corpus import EXTENSIONS, Recording
@@ -20,8 +19,7 @@ from audio_denoising.evaluation.room import in_room
 from audio_denoising.media.reading import AudioReader, read_audio
 from audio_denoising.mixing.frozen_set import Choice, looped
 from audio_denoising.mixing.mixing import detailed_mix, power, read_segment
-
-Waveform = npt.NDArray[np.float32]
+from audio_denoising.samples import Samples
 
 URBANSOUND_CLASSES = (
     "air conditioner", "car horn", "children playing", "dog bark", "drilling",
@@ -58,7 +56,7 @@ class Item:
     room: float | None = None
     level_db: float | None = None
 
-    def load(self) -> tuple[Waveform, Waveform, int]:
+    def load(self) -> tuple[Samples, Samples, int]:
         """``(clean (L,), noisy (L,), sample rate in Hz)``.
 
         Raises:
@@ -83,7 +81,7 @@ class Item:
         return mixed.clean * np.float32(gain), mixed.noisy * np.float32(gain), SAMPLE_RATE
 
 
-def digest(samples: Waveform) -> str:
+def digest(samples: Samples) -> str:
     """First 16 hex digits of the SHA-256 of float32 samples."""
     return hashlib.sha256(np.ascontiguousarray(samples, "<f4").tobytes()).hexdigest()[:16]
 
@@ -165,12 +163,12 @@ def _header(path: Path) -> tuple[int, int]:
         return frames, reader.rate
 
 
-def _mono(path: Path) -> tuple[Waveform, int]:
+def _mono(path: Path) -> tuple[Samples, int]:
     samples, rate = read_audio(path)
     return samples.mean(axis=0, dtype=np.float32), rate
 
 
-def at_16_khz(samples: Waveform, rate: int) -> Waveform:
+def at_16_khz(samples: Samples, rate: int) -> Samples:
     """The samples ``(L,)`` at the rate that is scored."""
     if rate == SAMPLE_RATE:
         return samples

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from audio_denoising.errors import UserError
+from audio_denoising.samples import Samples
 
-Samples = npt.NDArray[np.float32]
 Audio = TypeVar("Audio", npt.NDArray[np.generic], Tensor)
 
 _MOST_CHANNELS = 64

@@ -17,8 +17,8 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
-from audio_denoising.media.sndfile import Samples
 from audio_denoising.media.timeline import BREAKS, Mark, steady_packets, with_gaps
+from audio_denoising.samples import Samples
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame

@@ -19,7 +19,7 @@ from audio_denoising.media.about import read_about
 from audio_denoising.media.copies import REFUSED, Copies
 from audio_denoising.media.ffmpeg_reading import ERRORS, open_media, sound_tracks
 from audio_denoising.media.formats import CannotHoldError, Container
-from audio_denoising.media.sndfile import Samples
+from audio_denoising.samples import Samples
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from audio_denoising.errors import UserError
 from audio_denoising.files import require_file
 from audio_denoising.media import sndfile
-from audio_denoising.media.sndfile import Samples, SndfileDecoder
+from audio_denoising.media.sndfile import SndfileDecoder
+from audio_denoising.samples import Samples
 
 if TYPE_CHECKING:
     from audio_denoising.media.ffmpeg_reading import MediaDecoder

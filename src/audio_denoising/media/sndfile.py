@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
-Samples = npt.NDArray[np.float32]
+from audio_denoising.samples import Samples
+
 """Sound as ``(channels, samples)`` with full scale at 1; of one channel also ``(samples,)``."""
 
 ERRORS = (soundfile.SoundFileError, OSError, TypeError, ValueError)
