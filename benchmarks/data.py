@@ -2,7 +2,7 @@
 
 python -m benchmarks.data --speech DIR --noise DIR [--workers 0,1,2] [--rounds N] [--json PATH]
 
-The contestants (`data_ways`) run in turn, in interleaved rounds (`engine_rounds`), each with every
+The contestants (`data_ways`) run in turn, in interleaved rounds (`measuring`), each with every
 number of worker processes. A rate is items (a noisy and a clean image of 2.55 s) per second while
 a loader is running: starting its workers is not counted, an epoch does that once. "Cold" means that
 every item is decoded from its recordings; their files are in the system's page cache after the
@@ -21,17 +21,13 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.markdown import Markdown
 
 from audio_denoising.errors import UserError
 from audio_denoising.training.learner import ScratchLearner
 from audio_denoising.training.options import TrainingOptions
 from benchmarks.data_report import STEP, data_table, ratio_table
 from benchmarks.data_ways import CACHED, COLD, PLAIN, WAYS, Images, Way, make_ways, take_sample
-from benchmarks.engine import WIDE
-from benchmarks.engine_rounds import Trial, better, interleaved, ratio
-from benchmarks.engine_sides import set_up
-from benchmarks.measuring import describe_machine, write
+from benchmarks.measuring import Trial, better, describe_machine, interleaved, ratio, report, set_up
 
 BATCH = 16
 BATCHES = 4  # timed in a trial
@@ -142,13 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
             results = measure(given, Path(folder))
     except UserError as error:
         sys.exit(f"{error}")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDE)
-    for table in (data_table(results), ratio_table(results)):
-        console.print(Markdown(table))
-    if given.json is not None:
-        write(results, given.json)
+    report(results, given.json, data_table(results), ratio_table(results))
 
 
 if __name__ == "__main__":

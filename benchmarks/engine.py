@@ -1,206 +1,296 @@
 """Our engine beside torch.nn: time and memory of the same training on the same batch.
 
 python -m benchmarks.engine [--size small|large] [--batch N] [--threads N] [--rounds N]
-    [--batches 1,2,4,8,16] [--parts ...] [--json PATH [--update]] [--figure PATH]
+    [--json PATH]
 python -m benchmarks.engine --ablation ...      what each trick of the fast convolution is worth
 
-The contestants (`engine_sides`) run in turn, in interleaved rounds (`engine_rounds`). Of torch.nn's
-two memory layouts the faster one counts, and for memory the leaner one.
+One network, one batch of real spectrograms, the same first weights, four ways to train:
+
+    ours                 the from-scratch engine with its fast kernels
+    torch_nchw           the torch.nn twin, autograd and fused Adam; torch's default layout (NCHW)
+    torch_channels_last  the same twin in the layout that torch recommends on CPUs
+    reference            our engine with the readable im2col kernels
+
+They run in turn, in rounds. Of torch.nn's two layouts the faster one counts, and for memory the
+leaner one. Memory is the growth of a process of its own: its largest resident set over three steps
+less that just before, when torch, the code and the images are loaded.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import re
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
-from rich.markdown import Markdown
+from torch import Tensor
 
+from audio_denoising import nn
+from audio_denoising.corpora.corpus import index_noise, index_speech
+from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.errors import UserError
-from benchmarks.engine_ablation import ablation
-from benchmarks.engine_layers import gemm_ceiling, layer_shapes, measure_layer
-from benchmarks.engine_memory import growth_in_fresh_process
-from benchmarks.engine_report import (
-    ablation_table,
-    draw_batches,
-    engine_table,
-    layer_table,
-    misses_table,
-    sides_table,
-)
-from benchmarks.engine_rounds import Series, better, interleaved, ratio, timed
-from benchmarks.engine_sides import (
-    OURS,
-    REFERENCE,
-    SIDES,
-    TWINS,
-    Batch,
-    Side,
-    first_weights,
-    make_side,
-    real_batch,
+from audio_denoising.mixing.dataset import MixtureDataset, batches
+from audio_denoising.mixing.mixing import mix_batch
+from audio_denoising.models import build
+from audio_denoising.models.twin import build_twin
+from audio_denoising.training.learner import ScratchLearner
+from audio_denoising.training.options import TrainingOptions
+from benchmarks.engine_ablation import ablation, ablation_table
+from benchmarks.measuring import (
+    CORPUS,
+    Series,
+    better,
+    describe_machine,
+    in_fresh_process,
+    interleaved,
+    markdown_table,
+    middle,
+    ratio,
+    report,
+    resident,
     set_up,
+    timed,
+    with_spread,
 )
-from benchmarks.measuring import describe_machine, write
 
-HEADLINES = ("train_step_ratio", "forward_ratio", "peak_memory_ratio", "reference_over_fast")
-PARTS = ("memory", "rounds", "layers", "batches")
+OURS, NCHW, CHANNELS_LAST, REFERENCE = "ours", "torch_nchw", "torch_channels_last", "reference"
+SIDES = (OURS, NCHW, CHANNELS_LAST, REFERENCE)
+TWINS = (NCHW, CHANNELS_LAST)
+TITLES = dict(
+    zip(
+        SIDES,
+        ("ours", "torch.nn, NCHW", "torch.nn, channels last", "reference (im2col)"),
+        strict=True,
+    )
+)
+VERSION = "v4"
+LEARNING_RATE = 1e-4
 DEFAULT_BATCH = {"small": 16, "large": 4}
-DEFAULT_BATCHES = {"small": "1,2,4,8,16", "large": "1,2,4"}
 DEFAULT_ROUNDS = {"small": 7, "large": 5}
-LAYER_ROUNDS = {"small": 5, "large": 3}  # at most: together the layers take what a step takes
 TOLERANCE = 1e-3  # of predicted images, whose range is 0 to 1
+STEPS = 3  # after which the memory is read
 
-WIDE = 140  # characters, where the output goes to no terminal
-
-Status = Callable[[str], AbstractContextManager[Any]]
-
-
-def measure(given: argparse.Namespace, status: Status) -> dict[str, Any]:
-    """Everything that was asked for, as the JSON file has it."""
-    results: dict[str, Any] = {}
-    if "memory" in given.parts:  # first, while this process is small
-        with status("memory: three training steps of every side, each in a process of its own"):
-            results |= _memory(given)
-    results["gemm_ceiling_gflops"] = gemm_ceiling()
-    if "rounds" in given.parts:
-        with status("rounds: forward passes and training steps"):
-            results |= _rounds(given, SIDES)
-    if "layers" in given.parts:
-        rounds = min(LAYER_ROUNDS[given.size], given.rounds)
-        results["layers"] = rows = []
-        for shape, count in layer_shapes(given.size).items():
-            with status(f"layers: {shape.title}"):
-                rows.append(measure_layer(shape, count, given.batch, rounds))
-    if "batches" in given.parts:
-        results["batches"] = []
-        for batch in (int(word) for word in given.batches.split(",")):
-            seconds = results.get("seconds") if batch == given.batch else None
-            if seconds is None:
-                with status(f"batches: {batch}"):
-                    fewer = {**vars(given), "batch": batch, "rounds": min(3, given.rounds)}
-                    seconds = _rounds(argparse.Namespace(**fewer), (OURS, *TWINS))["seconds"]
-            results["batches"].append({"batch": batch, "seconds": seconds})
-    return results
+Batch = tuple[Tensor, Tensor]
 
 
-def _memory(given: argparse.Namespace) -> dict[str, Any]:
-    """Growth of every side in a process of its own, and ours over the leaner twin's."""
-    memory = {
-        side: growth_in_fresh_process(side, given.size, given.batch, torch.get_num_threads())
+class Side(Protocol):
+    """What is measured. Both calls use the batch that the side was made with."""
+
+    def step(self) -> Tensor:
+        """One training step (forward, loss, backward, Adam); returns the loss, a scalar."""
+
+    def forward(self) -> Tensor:
+        """The cleaned images (N, 1, 256, 256), in evaluation mode, nothing kept for backward."""
+
+
+class Scratch:
+    """Our engine, through the very learner that training uses."""
+
+    def __init__(self, kernels: str, size: str, batch: Batch, weights: dict[str, Tensor]) -> None:
+        options = TrainingOptions(VERSION, size, learning_rate=LEARNING_RATE)
+        self.learner = ScratchLearner(options, torch.device("cpu"))
+        self.learner.model.load_state_dict(weights)
+        for module in self.learner.model.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.use_kernels(kernels)
+        self.noisy, self.clean = batch
+
+    def step(self) -> Tensor:
+        return self.learner.step(self.noisy, self.clean, LEARNING_RATE)[0]
+
+    def forward(self) -> Tensor:
+        return self.learner.predict(self.noisy)
+
+
+class Twin:
+    """The library at its best: in-place activations, the fused Adam, gradients set to None."""
+
+    def __init__(self, layout: Any, size: str, batch: Batch, weights: dict[str, Tensor]) -> None:
+        self.model = build_twin(VERSION, size)
+        self.model.load_state_dict(weights)
+        self.model.to(memory_format=layout)
+        self.criterion = torch.nn.L1Loss()
+        self.optimiser = torch.optim.Adam(self.model.parameters(), LEARNING_RATE, fused=True)
+        self.noisy, self.clean = (x.contiguous(memory_format=layout) for x in batch)
+
+    def step(self) -> Tensor:
+        self.model.train()
+        self.optimiser.zero_grad()
+        loss = self.criterion(self.model(self.noisy), self.clean)
+        loss.backward()
+        self.optimiser.step()
+        value: Tensor = loss.detach()
+        return value
+
+    def forward(self) -> Tensor:
+        with torch.inference_mode():
+            prediction: Tensor = self.model.eval()(self.noisy)
+        return prediction
+
+
+def make_side(name: str, size: str, batch: Batch, weights: dict[str, Tensor]) -> Side:
+    """One of `SIDES`, of a size, on (noisy, clean) images, from weights as of `first_weights`."""
+    if name in TWINS:
+        layout = torch.channels_last if name == CHANNELS_LAST else torch.contiguous_format
+        return Twin(layout, size, batch, weights)
+    return Scratch("fast" if name == OURS else "reference", size, batch, weights)
+
+
+def real_batch(batch: int) -> Batch:
+    """(noisy, clean) images (N, 1, 256, 256) of real noisy speech, the same at every call."""
+    speech, noise = index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise")
+    dataset = MixtureDataset(speech, noise, epoch_size=batch)
+    (stretches,) = batches(dataset, epoch=0, batch_size=batch, shuffle=False)
+    mixed = mix_batch(stretches.speech, stretches.noise, stretches.recipe[:, 0])
+    clean, noisy = (image(stft(waves))[:, None] for waves in mixed)
+    return noisy, clean
+
+
+def first_weights(size: str) -> dict[str, Tensor]:
+    """The weights that every side starts from."""
+    torch.manual_seed(0)
+    return build(VERSION, size).state_dict()
+
+
+def growth(side: str, size: str, batch: int) -> float:
+    """MiB by which this process grows in three steps of a side."""
+    images = real_batch(batch)
+    warm = torch.rand(512, 512)
+    torch.nn.functional.conv2d((warm @ warm)[None, None], warm[None, None, :3, :3])  # libraries
+    gc.collect()
+    before = resident("VmRSS")
+    contestant = make_side(side, size, images, first_weights(size))
+    for _ in range(STEPS):
+        contestant.step()
+    return resident("VmHWM") - before
+
+
+def memory(size: str, batch: int) -> dict[str, Any]:
+    """Growth of every side, and ours over the leaner twin's."""
+    arguments = ["--size", size, "--batch", batch, "--threads", torch.get_num_threads()]
+    grown = {
+        side: in_fresh_process("benchmarks.engine", [*arguments, "--growth-of", side])
         for side in SIDES
     }
-    leaner = min(memory[twin]["growth_mib"] for twin in TWINS)
-    return {"memory": memory, "peak_memory_ratio": memory[OURS]["growth_mib"] / leaner}
-
-
-def _rounds(given: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
-    """Forward passes, then training steps, of the named sides; their ratios where all ran."""
-    batch, weights = real_batch(given.batch), first_weights(given.size)
-    sides = {name: make_side(name, given.size, batch, weights) for name in names}
-    difference = _agreement(sides, batch)
-    seconds: dict[str, Series] = {}
-    for phase, calls in (
-        ("forward", {name: side.forward for name, side in sides.items()}),
-        ("train_step", {name: side.step for name, side in sides.items()}),
-    ):
-        trials = {name: timed(phase, call) for name, call in calls.items()}
-        seconds |= interleaved(trials, given.rounds, slow=(REFERENCE,))
-    ratios = {
-        phase: ratio(series, OURS, better(series, TWINS)) for phase, series in seconds.items()
+    leaner = min(grown[twin] for twin in TWINS)
+    return {
+        "memory": {side: {"growth_mib": found} for side, found in grown.items()},
+        "peak_memory_ratio": grown[OURS] / leaner,
     }
-    found: dict[str, Any] = {f"{phase}_ratio": ratios[phase]["median"] for phase in ratios}
-    if REFERENCE in sides:
-        ratios["reference"] = ratio(seconds["train_step"], REFERENCE, OURS)
-        found["reference_over_fast"] = ratios["reference"]["median"]
-    return {**found, "ratios": ratios, "largest_difference": difference, "seconds": seconds}
 
 
-def _agreement(sides: dict[str, Side], batch: Batch) -> float:
-    """The largest difference between the images that the sides predict before any training.
+def rounds(size: str, batch: int, count: int) -> dict[str, Any]:
+    """Forward passes, then training steps, of all sides in turn; and their ratios.
 
     Raises:
-        UserError: they do not compute the same thing, so their times cannot be compared.
+        UserError: the sides do not compute the same, so their times cannot be compared.
     """
-    expected = sides[TWINS[0]].forward()
+    images, weights = real_batch(batch), first_weights(size)
+    sides = {name: make_side(name, size, images, weights) for name in SIDES}
+    expected = sides[NCHW].forward()
     difference = max(float((side.forward() - expected).abs().max()) for side in sides.values())
     if not difference < TOLERANCE:
         raise UserError(f"the sides differ by {difference:.2g} from the same weights: no times")
-    return difference
+    seconds: dict[str, Series] = {}
+    for phase, call in (("forward", "forward"), ("train_step", "step")):
+        trials = {name: timed(phase, getattr(side, call)) for name, side in sides.items()}
+        seconds |= interleaved(trials, count, slow=(REFERENCE,))
+    ratios = {
+        phase: ratio(series, OURS, better(series, TWINS)) for phase, series in seconds.items()
+    }
+    ratios["reference"] = ratio(seconds["train_step"], REFERENCE, OURS)
+    return {"ratios": ratios, "largest_difference": difference, "seconds": seconds}
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def engine_table(results: list[dict[str, Any]]) -> str:
+    """One row for each file of results: ours against the better layout of the twin.
+
+    Of several processors that measured the same, the one on which ours is slowest comes first.
+    """
+    columns = ["network", "processor", "training step", "forward", "peak memory"]
+    columns.append("reference engine")
+    rows = []
+    for each in sorted(results, key=_order):
+        ratios, settings = each["ratios"], each["settings"]
+        rows.append(
+            [
+                f"v4-{settings['size']}, batch {settings['batch']}, {settings['threads']} threads",
+                processor(each["machine"]),
+                with_spread(ratios["train_step"]),
+                with_spread(ratios["forward"]),
+                f"{each['peak_memory_ratio']:.2f}",
+                f"{ratios['reference']['median']:.1f} times ours",
+            ]
+        )
+    return markdown_table(columns, rows)
+
+
+def _order(results: Mapping[str, Any]) -> tuple[bool, int, float]:
+    settings = results["settings"]
+    step = results["ratios"]["train_step"]["median"]
+    return settings["size"] != "small", settings["batch"], -step
+
+
+def processor(machine: Mapping[str, Any]) -> str:
+    """Such as "AMD EPYC (family 25, model 17)": what a machine says of itself, without marks."""
+    name = re.sub(r"\((R|TM)\)|\bProcessor\b", "", machine.get("cpu", "unknown"))
+    model = machine.get("cpu_model", "")
+    return " ".join(name.split()) + (f" ({model})" if model else "")
+
+
+def sides_table(results: Mapping[str, Any]) -> str:
+    """Seconds and memory of every side."""
+    columns = ["side", "training step, s", "forward, s", "memory growth, MiB"]
+    rows = [
+        [
+            title,
+            *(f"{middle(results['seconds'][p][side]):.3f}" for p in ("train_step", "forward")),
+            f"{results['memory'][side]['growth_mib']:.0f}",
+        ]
+        for side, title in TITLES.items()
+    ]
+    return markdown_table(columns, rows)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures, prints the tables, keeps every round."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", choices=tuple(DEFAULT_BATCH), default="small")
     parser.add_argument("--batch", type=int, help="images in a step (small 16, large 4)")
     parser.add_argument("--threads", type=int, help="by default as many as torch takes")
     parser.add_argument("--rounds", type=int, help="of the whole network (small 7, large 5)")
-    parser.add_argument("--batches", help="batch sizes of the curve (1,2,4,8,16; large 1,2,4)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--ablation", action="store_true", help="measure the single tricks instead")
     parser.add_argument("--json", type=Path, help="file for everything measured")
-    parser.add_argument("--update", action="store_true", help="keep that file's other parts")
-    parser.add_argument("--figure", type=Path, help="picture of time against batch size")
+    parser.add_argument("--growth-of", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    given.batch = given.batch or DEFAULT_BATCH[given.size]
-    given.batches = given.batches or DEFAULT_BATCHES[given.size]
-    given.rounds = given.rounds or DEFAULT_ROUNDS[given.size]
-    return given
-
-
-def _kept(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The results of an earlier run of other parts, to which this one adds.
-
-    Raises:
-        UserError: they were measured with other settings.
-    """
-    if not path.exists():
-        return {}
-    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if kept["settings"] | {"rounds": settings["rounds"]} != settings:
-        raise UserError(f"{path} was measured with other settings: leave --update out")
-    return kept
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Measures, prints the tables, keeps every round."""
-    given = _parse(arguments)
     set_up(given.threads)
+    size = given.size
+    batch, count = given.batch or DEFAULT_BATCH[size], given.rounds or DEFAULT_ROUNDS[size]
+    if given.growth_of:
+        print(json.dumps(growth(given.growth_of, size, batch)))
+        return
+    settings = {"size": size, "batch": batch, "rounds": count, "threads": torch.get_num_threads()}
+    results: dict[str, Any] = {"settings": settings, "machine": describe_machine()}
     status = Console(stderr=True).status
-    settings = {name: getattr(given, name) for name in ("size", "batch", "rounds")}
-    settings["threads"] = torch.get_num_threads()
-    head = {"settings": settings, "machine": describe_machine()}
-    tables: list[str] = []
     try:
         if given.ablation:
-            with status("ablation: each trick with and without"):
-                results = head | {"ablation": ablation(given.size, given.batch, given.rounds)}
-            tables.append(ablation_table(results))
-        else:
-            kept = _kept(given.json, settings) if given.json and given.update else {}
-            found = kept | head | measure(given, status)
-            results = {name: found[name] for name in HEADLINES if name in found} | found
-            if "memory" in results or "seconds" in results:
-                tables += [engine_table([results]), sides_table(results)]
-            if "layers" in results:
-                tables += [layer_table(results), misses_table(results)]
+            with status("each trick with and without"):
+                results["ablation"] = ablation(size, batch, count)
+            report(results, given.json, ablation_table(results))
+            return
+        with status("memory, each side in a process of its own"):  # first, while this one is small
+            results |= memory(size, batch)
+        with status("forward passes and training steps, in turn"):
+            results |= rounds(size, batch, count)
     except UserError as error:
         sys.exit(f"{error}")
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDE)
-    for table in tables:
-        console.print(Markdown(table))
-    if given.json is not None:
-        write(results, given.json)
-    if given.figure is not None and "batches" in results:
-        draw_batches(results, given.figure)
+    report(results, given.json, engine_table([results]), sides_table(results))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ one trick, in interleaved rounds. docs/fast_convolution.md tells why each trick 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +23,9 @@ from audio_denoising.nn import activations, convolution, fast
 from audio_denoising.nn.fast import rows as row_lowering
 from audio_denoising.nn.fast import winograd
 from audio_denoising.nn.fast.tiles import Tile
-from benchmarks.engine_alternatives import columns_correlate, scatter_input_gradient
-from benchmarks.engine_rounds import interleaved, middle, ratio, timed
+from audio_denoising.nn.geometry import Pair, output_size
+from audio_denoising.nn.memory import empty, scratch
+from benchmarks.measuring import interleaved, markdown_table, middle, ratio, timed, with_spread
 
 Call = Callable[[], object]
 Patches = list[AbstractContextManager[Any]]
@@ -44,9 +45,7 @@ class Experiment:
     without_call: Call
 
 
-def ablation(
-    size: str, batch: int, rounds: int, advance: Callable[[], object] = lambda: None
-) -> list[dict[str, Any]]:
+def ablation(size: str, batch: int, rounds: int) -> list[dict[str, Any]]:
     """Runs every experiment; the ratio is the time without the trick over the time with it."""
     rows = []
     for experiment in experiments(WIDTHS[size], batch):
@@ -63,7 +62,6 @@ def ablation(
                 "ratio": ratio(series, WITHOUT, SHIPPED),
             }
         )
-        advance()
     return rows
 
 
@@ -249,3 +247,61 @@ def _batched() -> Patches:
         yield slice(0, samples), slice(0, rows)
 
     return [patch.object(row_lowering, "tiles", one_tile)]
+
+
+# Two common ways to convolve that the engine does not take. They keep every other trick, so that
+# one idea is compared with another and not care with carelessness.
+
+
+def columns_correlate(x: Tensor, weight: Tensor, bias: Tensor, padding: Pair) -> Tensor:
+    """A stride-1 convolution by columns of whole patches. Shapes as in `row_lowering.correlate`."""
+    co, ci, kf, kt = weight.shape
+    n, _, f, t = x.shape
+    (pf, pt), (fo, to) = padding, output_size((f, t), (kf, kt), (1, 1), padding)
+    matrix = weight.permute(2, 3, 1, 0).reshape(kf * kt * ci, co)
+    y = empty((n, fo * to, co), x)
+    padded = x.new_zeros(f + 2 * pf, t + 2 * pt, ci)
+    by_f, by_t, by_c = padded.stride()
+    patches = padded.as_strided((fo, to, kf, kt, ci), (by_f, by_t, by_f, by_t, by_c))
+    for sample, out in zip(x.permute(0, 2, 3, 1), y, strict=True):
+        padded[pf : pf + f, pt : pt + t] = sample
+        columns = scratch(tuple(patches.shape), x)
+        columns.copy_(patches)
+        torch.addmm(bias, columns.view(fo * to, -1), matrix, out=out)
+    return y.view(n, fo, to, co).permute(0, 3, 1, 2)
+
+
+def scatter_input_gradient(
+    grad_output: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair
+) -> Tensor:
+    """dL/dx by the adjoint of im2col. Shapes as in `row_lowering.input_gradient`."""
+    co, ci, kf, kt = weight.shape
+    n, _, fo, to = grad_output.shape
+    (f, t), (sf, st), (pf, pt) = size, stride, padding
+    matrix = weight.permute(0, 2, 3, 1).reshape(co, kf * kt * ci)
+    x = empty((n, f, t, ci), grad_output)
+    padded = x.new_empty(f + 2 * pf, t + 2 * pt, ci)
+    for g, out in zip(grad_output.permute(0, 2, 3, 1), x, strict=True):
+        columns = scratch((fo * to, kf * kt * ci), g)
+        torch.mm(g.reshape(fo * to, co), matrix, out=columns)
+        taps = columns.view(fo, to, kf, kt, ci)
+        padded.zero_()
+        for i in range(kf):
+            for j in range(kt):
+                padded[i : i + sf * fo : sf, j : j + st * to : st] += taps[:, :, i, j]
+        out.copy_(padded[pf : pf + f, pt : pt + t])
+    return x.permute(0, 3, 1, 2)
+
+
+def ablation_table(results: Mapping[str, Any]) -> str:
+    """What each trick is worth: the time without it over the time with it."""
+    columns = ["trick", "layer", "without it", "with, ms", "without, ms", "times slower without"]
+    rows = []
+    for row in results["ablation"]:
+        times = [f"{row['milliseconds'][name]:.2f}" for name in ("shipped", "without")]
+        rows.append([row["trick"], row["layer"], row["without"], *times, with_spread(row["ratio"])])
+    settings = results["settings"]
+    return markdown_table(columns, rows) + (
+        f"\n\nBatch {settings['batch']}, {settings['threads']} threads, "
+        f"{results['machine']['cpu']}, torch {results['machine']['packages']['torch']}."
+    )

@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.markdown import Markdown
 from torch import Tensor
 
 from audio_denoising import nn
@@ -37,12 +36,20 @@ from audio_denoising.mixing.dataset import MixtureDataset, batches
 from audio_denoising.mixing.mixing import mix_batch
 from audio_denoising.models import build
 from audio_denoising.models.twin import build_twin
-from benchmarks.engine_report import with_spread
-from benchmarks.engine_rounds import Series, middle, ratio
-from benchmarks.engine_sides import CORPUS, OURS, set_up
-from benchmarks.measuring import describe_machine, markdown_table, resident, write
+from benchmarks.measuring import (
+    CORPUS,
+    Series,
+    describe_machine,
+    markdown_table,
+    middle,
+    ratio,
+    report,
+    resident,
+    set_up,
+    with_spread,
+)
 
-TORCH = "torch_nn"
+OURS, TORCH = "ours", "torch_nn"
 SIDES = (OURS, TORCH)
 RATE, DECAY, CLIP = 1e-3, 0.01, 3.0
 HOP, SAMPLE_RATE = 256, 16_000
@@ -238,9 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
             results = head | {"machine": describe_machine()} | measure(given)
     except UserError as error:
         sys.exit(f"{error}")
-    Console(width=100).print(Markdown(table(results)))
-    if given.json is not None:
-        write(results, given.json)
+    report(results, given.json, table(results))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data_report import data_table, ratio_table
-from benchmarks.engine_report import ablation_table, engine_table, layer_table, misses_table
+from benchmarks.engine import engine_table
+from benchmarks.engine_ablation import ablation_table
 from benchmarks.engine_v5 import table as engine_v5_table
 from benchmarks.fault_report import faults_table
 from benchmarks.fuzz import table as fuzz_table
@@ -116,11 +117,6 @@ def _verbatim(files: list[Path]) -> str:
     return f"```\n{files[0].read_text(encoding='utf-8').rstrip()}\n```"
 
 
-def _pictures(files: list[Path]) -> str:
-    names = [path.name for path in files]
-    return "\n\n".join(f"![Time of a training step against batch size](images/{n})" for n in names)
-
-
 SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "quality": (RESULTS / "quality.json", _one(quality_table)),
     "quality-levels": (RESULTS / "quality.json", _one(levels_table)),
@@ -137,11 +133,6 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "data-ratios": (RESULTS / "data.json", _one(ratio_table)),
     "engine": (RESULTS / "engine_*.json", _all(engine_table)),
     "engine-v5": (RESULTS / "v5_engine.json", _one(engine_v5_table)),
-    "engine-layers-small": (RESULTS / "engine_small.json", _one(layer_table)),
-    "engine-layers-large": (RESULTS / "engine_large.json", _one(layer_table)),
-    "engine-misses-small": (RESULTS / "engine_small.json", _one(misses_table)),
-    "engine-misses-large": (RESULTS / "engine_large.json", _one(misses_table)),
-    "engine-batches": (Path("docs/images/engine_*.png"), _pictures),
     "inference": (RESULTS / "inference.json", _one(inference_table)),
     "scaling": (RESULTS / "scaling.json", _one(scaling_table)),
     "thrift": (RESULTS / "thrift.json", _one(thrift_table)),
