@@ -16,7 +16,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.media.formats import default_output
 from audio_denoising.media.reading import AudioReader, read_audio
 from audio_denoising.media.writing import AudioWriter
-from tests.media.tools import lag
+from tests.media.tools import filmed, lag, needs_ffmpeg
 
 # Samples by which a codec is late where the file cannot tell so.
 LATE = {".aac": 1024, ".amr": 40}
@@ -211,11 +211,11 @@ def test_a_recording_that_begins_in_sound_begins_like_it(
     assert np.corrcoef(x[0, start], y[0, start])[0, 1] > 0.6
 
 
+@needs_ffmpeg
 @pytest.mark.parametrize(("picture", "ending"), [(False, ".wav"), (True, ".mkv")])
 def test_a_video_container_with_sound_alone_becomes_sound(
     tmp_path: Path,
     voice: Callable[..., np.ndarray],
-    film: Callable[..., Path],
     encode: Callable[..., Path],
     *,
     picture: bool,
@@ -224,7 +224,7 @@ def test_a_video_container_with_sound_alone_becomes_sound(
     """Phones keep voice memos as .3gp."""
     path = tmp_path / "memo.3gp"
     if picture:
-        film(path, "mpeg4", "aac", voice(16_000, 1), 16_000)
+        filmed(path, "mpeg4", "-ar", "16000")
     else:
         encode(path, "aac", voice(16_000, 1), 16_000)
     assert default_output(path).suffix == ending

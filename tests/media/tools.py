@@ -20,6 +20,26 @@ def ffmpeg(*arguments: str | Path) -> None:
     subprocess.run(command, check=True, timeout=60, stdin=subprocess.DEVNULL)
 
 
+_SOUND = {".wmv": "wmav2", ".rm": "ac3", ".avi": "libmp3lame", ".webm": "libopus"}
+
+
+def filmed(path: Path, picture: str, *more: str | Path, seconds: float = 0.4) -> Path:
+    """A film with a moving picture and noise, made by the ffmpeg command.
+
+    Args:
+        path: where to; the ending decides the container, and the sound's codec.
+        picture: codec, and options of it.
+        more: inputs and options beside those for picture and sound.
+        seconds: duration.
+    """
+    moving = ["-f", "lavfi", "-i", f"testsrc2=s=64x48:r=25:d={seconds}"]
+    noise = ["-f", "lavfi", "-i", f"anoisesrc=r=48000:d={seconds}:a=0.1:c=pink"]
+    codecs = ["-c:v", *picture.split(), "-c:a", _SOUND.get(path.suffix, "aac"), "-b:a", "128k"]
+    inputs = [*more[: 2 * more.count("-i")]]
+    ffmpeg(*moving, *noise, *inputs, *codecs, *more[len(inputs) :], path)
+    return path
+
+
 def pass_on(source: Path, target: Path) -> tuple[str, ...]:
     """Read and write a file as the denoiser does; return what was left out."""
     with (
