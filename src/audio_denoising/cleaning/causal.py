@@ -60,8 +60,10 @@ class CausalStream:
         self.rate, self.channels, self.device = rate, channels, torch.device(device)
         self._network = copy.deepcopy(network)
         self._recurrent = [m for m in self._network.modules() if isinstance(m, nn.GRU)]
-        self._live = FrameNetwork(self._network, channels) if self.device.type == "cpu" else None
         self._transform = HalfOverlap.at(rate, device=self.device)
+        self._hop = None
+        if self.device.type == "cpu":
+            self._hop = _Hop(FrameNetwork(self._network, channels), self._transform)
         self.reset()
 
     @property
@@ -126,6 +128,10 @@ class CausalStream:
         """Whole hops ``(channels, T hop)`` -> the hops before them, cleaned, likewise."""
         hop, transform = self._transform.hop, self._transform
         new = torch.from_numpy(samples).to(self.device)
+        if self._hop is not None and new.shape[1] == hop:
+            cleaned = self._hop(self._before, new, self._tail)
+            self._keep_states()
+            return cleaned.numpy()
         heard = transform.analyse(torch.cat((self._before, new), 1))
         self._before = new[:, -hop:].clone()
         blocks = transform.synthesise(heard * self._gains(heard))
@@ -140,7 +146,8 @@ class CausalStream:
         compressed = spectrum.compress(heard[..., :band])
         if band < spectrum.BINS:  # a low rate: there is nothing above
             compressed = torch.nn.functional.pad(compressed, (0, spectrum.BINS - band))
-        answer = self._answer(spectrum.features(compressed))
+        answer = self._network(spectrum.features(compressed))
+        self._keep_states()
         mask = spectrum.as_complex(answer)[..., :band]
         # Compressed spectra were masked in training; |M Xc|^(1/0.3) = |M|^(7/3) |M| |X|.
         gains = spectrum.decompress(mask)
@@ -150,13 +157,49 @@ class CausalStream:
         whole[..., band:] = above
         return whole
 
-    def _answer(self, features: Tensor) -> Tensor:
-        """The network's masks (T, N, 64, 8); states go on."""
-        live = self._live if len(features) == 1 else None
-        answer: Tensor = (live or self._network)(features)
+    def _keep_states(self) -> None:
         for layer in self._recurrent:
             layer.first_state = layer.last_state
-        return answer
+
+
+class _Hop:
+    """What `CausalStream._frames` does, for a single hop: the same steps in buffers made once."""
+
+    def __init__(self, network: FrameNetwork, transform: HalfOverlap) -> None:
+        self.network, self.transform = network, transform
+        channels, bins = network.signals, transform.hop + 1
+        band = min(spectrum.BINS, bins - 1)
+        self.frame = torch.zeros(channels, transform.size)
+        self.windowed = torch.empty(channels, transform.size)
+        self.spectrum = torch.empty(channels, bins, dtype=torch.complex64)
+        self.inside, self.beyond = self.spectrum[:, :band], self.spectrum[:, band:]
+        self.parts = torch.view_as_real(self.inside)
+        self.modulus, self.share = torch.empty(2, channels, band)
+        shown = network.features.unflatten(-1, (4, 3)).flatten(1, 2)[:, :band]
+        self.shown, self.shown_modulus = shown[..., :2], shown[..., 2]
+
+    def __call__(self, before: Tensor, new: Tensor, tail: Tensor) -> Tensor:
+        """The hop before `new`, cleaned, (channels, hop); `before` and `tail` become the next."""
+        hop, modulus, share = self.transform.hop, self.modulus, self.share
+        self.frame[:, :hop], self.frame[:, hop:] = before, new
+        before.copy_(new)
+        torch.mul(self.frame, self.transform.window, out=self.windowed)
+        torch.fft.rfft(self.windowed, out=self.spectrum)
+        torch.abs(self.inside, out=modulus)
+        torch.clamp(modulus, min=spectrum.FLOOR, out=share)
+        share.pow_(spectrum.POWER - 1)
+        torch.mul(self.parts, share[..., None], out=self.shown)
+        torch.mul(modulus, share, out=self.shown_modulus)
+        mask = spectrum.as_complex(self.network.answer())[:, : modulus.shape[1]]
+        torch.abs(mask, out=modulus)
+        torch.pow(modulus, spectrum.DECOMPRESSION, out=share)
+        self.inside.mul_(mask).mul_(share)
+        above = modulus[:, -_TOP:].mul_(share[:, -_TOP:]).mean(-1, keepdim=True)
+        self.beyond.mul_(above)
+        sound = torch.fft.irfft(self.spectrum, self.transform.size).mul_(self.transform.dual)
+        cleaned = tail + sound[:, :hop]
+        tail.copy_(sound[:, hop:])
+        return cleaned
 
 
 @dataclass(frozen=True)

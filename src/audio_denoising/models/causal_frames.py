@@ -24,6 +24,9 @@ class FrameNetwork:
     Args:
         network: as `causal.build` makes it, folded, in float32 on the CPU.
         signals: N.
+
+    Attributes:
+        features: (N, 64, 12), where the next frame is written before `answer`.
     """
 
     def __init__(self, network: nn.Module, signals: int) -> None:
@@ -34,26 +37,31 @@ class FrameNetwork:
         level, head, _ = network.layers
         assert isinstance(head, nn.FrequencyConv)
         outputs, inputs, kernel = head.weight.data.shape
-        self._input = self._level_input(level)
+        first = self._level_input(level)
+        self.features = _inside(first, 3)
         last = self._padded(64, inputs, kernel)
-        self._add_level(level, self._input, _inside(last, kernel))
+        self._add_level(level, first, _inside(last, kernel))
         self._mask = torch.empty(signals, 64, outputs)
         self._convolve(head, last, self._mask)
         self._radial_tanh()
 
     def __call__(self, features: Tensor) -> Tensor:
         """Features (1, N, 64, 12) -> mask (1, N, 64, 8), valid until the next call."""
+        self.features.copy_(features[0])
+        return self.answer()[None]
+
+    def answer(self) -> Tensor:
+        """The mask (N, 64, 8) for what was written into `features`, valid until the next call."""
         for layer, state in self._recurrent:
             if layer.first_state is None:
                 state.zero_()
             elif layer.first_state is not state:
                 state.copy_(layer.first_state)
-        _inside(self._input, 3).copy_(features[0])
         for operation in self._operations:
             operation()
         for layer, state in self._recurrent:
             layer.last_state = state
-        return self._mask[None]
+        return self._mask
 
     def _do(self, function: Callable[..., object], *operands: object, **named: object) -> None:
         self._operations.append(partial(function, *operands, **named))
@@ -141,31 +149,31 @@ class FrameNetwork:
         self._do(torch.addcmul, new_input, reset, new_state, out=candidate)
         self._do(candidate.tanh_)
         self._do(torch.lerp, candidate, state, update, out=state)
-        self._add_linear(linear, state.view(stream.shape), stream)
+        self._add_linear(linear, state, rows)
 
     def _mix(self, layers: tuple[nn.Module, ...], stream: Tensor) -> None:
         """stream += linear(silu(band matrices(linear(stream))))."""
         first, matrices, _, last = layers
         assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
         assert isinstance(matrices, nn.ChannelBandMatrix)
-        turned, mixed = torch.empty_like(stream), torch.empty(stream.shape[2], *stream.shape[:2])
-        self._do(torch.matmul, stream, first.weight.data.t().contiguous(), out=turned)
-        # A matrix times a single row is nothing for a matrix product: multiply, then add up.
-        weight, rows = matrices.weight.data[:, None], turned.permute(2, 0, 1)[:, :, None]
-        products = torch.empty(torch.broadcast_shapes(weight.shape, rows.shape))
-        self._do(torch.mul, weight, rows, out=products)
-        self._do(torch.sum, products, -1, out=mixed)
+        bands, channels = stream.shape[1:]
+        turned = torch.empty(channels, self.signals * bands)
+        mixed = torch.empty(channels, self.signals, bands)
+        self._do(torch.mm, first.weight.data, stream.view(-1, channels).t(), out=turned)
+        rows = turned.view(channels, self.signals, bands)
+        across = matrices.weight.data.transpose(1, 2).contiguous()
+        self._do(torch.bmm, rows, across, out=mixed)
         self._silu(mixed, mixed)
-        self._add_linear(last, mixed.permute(1, 2, 0), stream)
+        self._add_linear(last, mixed.view(channels, -1).t(), stream.view(-1, channels))
 
     def _linear(self, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
         assert layer.bias is not None
         self._product(layer.bias.data, x, layer.weight.data.t(), y)
 
     def _add_linear(self, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
-        """y += W x + b."""
+        """y += W x + b, for rows (R, C)."""
         assert layer.bias is not None
-        self._product(y, x, layer.weight.data.t(), y)
+        self._do(torch.addmm, y, x, layer.weight.data.t().contiguous(), out=y)
         self._do(y.add_, layer.bias.data)
 
     def _convolve(self, layer: nn.FrequencyConv, x: Tensor, y: Tensor) -> None:
@@ -181,8 +189,12 @@ class FrameNetwork:
 
     def _product(self, start: Tensor, x: Tensor, matrix: Tensor, y: Tensor) -> None:
         """y = start + x matrix, for (N, R, C) and (C, C')."""
-        across = _for_each(matrix.contiguous(), self.signals)
-        self._do(torch.baddbmm, start, x, across, out=y)
+        across = matrix.contiguous()
+        if self.signals == 1:  # a batch of one costs more than a plain product
+            start = start[0] if start.dim() == 3 else start
+            self._do(torch.addmm, start, x[0], across, out=y[0])
+        else:
+            self._do(torch.baddbmm, start, x, _for_each(across, self.signals), out=y)
 
     def _silu(self, x: Tensor, y: Tensor) -> None:
         shares = torch.empty_like(x)
