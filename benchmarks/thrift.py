@@ -42,7 +42,7 @@ def measure(way: str, size: str, batch: int) -> dict[str, float]:
     """MiB that a training step takes in this process, and its seconds."""
     torch.set_flush_denormal(True)
     options = TrainingOptions("v4", size=size, batch_size=batch)
-    learner = build_learner(options, torch.device("cpu"), **WAYS[way])  # type: ignore[arg-type]
+    learner = build_learner(options, torch.device("cpu"), **WAYS[way])
     noisy, clean = torch.rand(2, batch, 1, BINS, FRAMES)
     before, seconds = resident("VmRSS"), []
     for _ in range(STEPS):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from tests.training.runs import (
     Recorder,
     content,
     options,
+    rows,
     train,
 )
 
@@ -33,33 +33,27 @@ from audio_denoising.models import WIDTHS, causal
 from audio_denoising.training import bank_material, distributed, run_folder, validation
 from audio_denoising.cli.app import main
 
-WIDTHS.update({repr(NARROW).replace("{", "{{").replace("}", "}}")})
+WIDTHS.update({NARROW})
 causal.SIZES["small"] = causal.{NARROW_V5}
 bank_material.STATISTICS = 2
 distributed.BUCKET = 2000  # several buckets even in a narrow network
 validation.VALIDATION_SIZE = 4
 run_folder._draw = lambda path, *_: path.touch()
-if {{faulty}}:
-    distributed.GradientMean.start = distributed.GradientMean.finish = lambda mean: None
 main()
 """
 # An epoch is a step, so that the history tells the loss of every step.
-SETTINGS: dict[str, Any] = {"epochs": 4, "batch_size": 4, "epoch_size": 4, "learning_rate": 1e-3}
+SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 4, "epoch_size": 4, "learning_rate": 1e-3}
 
 
-def torchrun(
-    folder: Path, version: str, *changes: str, faulty: bool = False
-) -> subprocess.CompletedProcess[str]:
+def torchrun(folder: Path, version: str, *changes: str) -> subprocess.CompletedProcess[str]:
     """One run by two processes of one thread each, as a user starts it."""
     program = folder / "program.py"
-    program.write_text(PROGRAM.format(faulty=faulty))
+    program.write_text(PROGRAM)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(program)]
     command += ["train", version, "--size", "small", "--device", "cpu", "--workers", "0"]
     command += ["--speech", str(SPEECH), "--noise", str(NOISE), "--out", str(folder / "both")]
-    for name, value in {**SETTINGS, "lr": SETTINGS["learning_rate"]}.items():
-        if name != "learning_rate":
-            command += [f"--{name.replace('_', '-')}", str(value)]
+    command += ["--epochs", "3", "--batch-size", "4", "--epoch-size", "4", "--lr", "1e-3"]
     return subprocess.run(
         [*command, *changes],
         env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
@@ -67,11 +61,6 @@ def torchrun(
         text=True,
         timeout=300,
     )
-
-
-def histories(*folders: Path) -> list[list[dict[str, Any]]]:
-    """The rows of several runs."""
-    return [json.loads((folder / "history.json").read_text())["epochs"] for folder in folders]
 
 
 def unlike(one: Path, both: Path, start: Path) -> list[str]:
@@ -82,7 +71,7 @@ def unlike(one: Path, both: Path, start: Path) -> list[str]:
     tenth of how far they have come.
     """
     found = []
-    for a, b in zip(*histories(one, both), strict=True):
+    for a, b in zip(rows(one), rows(both), strict=True):
         for name in ("train_loss", "train_psnr", "validation_loss", "validation_si_sdr"):
             if b[name] != pytest.approx(a[name], rel=1e-5):
                 found.append(f"{name} of epoch {a['epoch']}")
@@ -95,25 +84,21 @@ def unlike(one: Path, both: Path, start: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("version", ["v4", "torch", "v4 whose processes forget each other"])
-def test_two_processes_equal_one(version: str, tmp_path: Path) -> None:
-    name, *fault = version.split(maxsplit=1)
+@pytest.mark.parametrize("name", ["v4", "torch"])
+def test_two_processes_equal_one(name: str, tmp_path: Path) -> None:
     one, both, start = (tmp_path / folder for folder in ("one", "both", "start"))
     assert train(one, name, **SETTINGS)
     assert train(start, name, **{**SETTINGS, "epochs": 1, "learning_rate": 1e-30})
-    done = torchrun(tmp_path, name, "--accumulate", "2", faulty=bool(fault))
+    done = torchrun(tmp_path, name, "--accumulate", "2")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(f"{name}-small on cpu") == 1  # the first process alone talks
-    if fault:
-        assert {"weights", "train_loss of epoch 4"} <= set(unlike(one, both, start))
-        return
     assert unlike(one, both, start) == []
 
     # Another number of processes goes on with the same run.
-    prolonged = {**SETTINGS, "epochs": 5}
+    prolonged = {**SETTINGS, "epochs": 4}
     told = Recorder()
     assert train(both, name, resume=True, recorder=told, **prolonged)
-    assert told.resumed_at == 4
+    assert told.resumed_at == 3
     assert train(one, name, resume=True, **prolonged)
     assert unlike(one, both, start) == []
 
@@ -125,7 +110,7 @@ def test_two_processes_train_v5(tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
     done = torchrun(tmp_path, "v5", "--epochs", "2", "--clip-seconds", "0.5", "--cache", cache)
     assert done.returncode == 0, done.stderr
-    one, both = histories(tmp_path / "one", tmp_path / "both")
+    one, both = rows(tmp_path / "one"), rows(tmp_path / "both")
     assert [row["hours"] for row in both] == [row["hours"] for row in one]
     assert both[0]["train_loss"] == pytest.approx(one[0]["train_loss"], rel=0.1)
     assert both[1]["validation_si_sdr"] == pytest.approx(one[1]["validation_si_sdr"], abs=1)
@@ -144,14 +129,8 @@ def test_alone_there_is_nothing_to_add(monkeypatch: pytest.MonkeyPatch) -> None:
     with joined() as processes:
         assert processes is ALONE and processes.leads
     assert ALONE.sum(1.0, 2.0) == [1.0, 2.0]
-    assert ALONE.share(3) == 3
-    assert Processes(1, 2).share(4) == 2
-    with pytest.raises(UserError, match="3 cannot be divided among 2 processes"):
-        Processes(1, 2).share(3)
 
 
 def test_every_local_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert local_device("cuda") == "cuda:1"
-    assert local_device("cpu") == "cpu"
-    assert local_device("cuda:0") == "cuda:0"
+    assert [local_device(name) for name in ("cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:0", "cpu"]

@@ -12,7 +12,7 @@ from typer.main import get_command
 from audio_denoising.cli.app import app
 from audio_denoising.errors import UserError
 from audio_denoising.mixing.augment import PRESETS
-from audio_denoising.nn import schedules
+from audio_denoising.nn import optimisers
 from audio_denoising.training.options import (
     AUGMENTATIONS,
     SCHEDULES,
@@ -24,7 +24,7 @@ from audio_denoising.training.options import (
 
 def test_what_can_be_chosen_is_what_there_is() -> None:
     assert tuple(PRESETS) == AUGMENTATIONS
-    assert SCHEDULES == schedules.SCHEDULES
+    assert SCHEDULES == optimisers.SCHEDULES
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,7 +27,6 @@ from audio_denoising.errors import UserError
 from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS, build
 from audio_denoising.training.options import ALONE, Processes, TrainingOptions
 
-LOSSES = {"MSE": nn.MSELoss, "L1": nn.L1Loss}
 WEIGHT_DECAY = 0.01  # of AdamW, on matrices alone: gains and offsets have no reason to be small
 
 
@@ -41,34 +40,41 @@ class Step(NamedTuple):
 
 
 class Learner:
-    """What the training loop needs of either engine.
+    """What the training loop needs of either engine, which `_build` brings in.
 
     Args:
-        model, optimiser: of that engine.
-        criteria: the engine's losses of two images, by the names in `models.VERSIONS`.
         parts: into which a batch is divided to save memory (gradient accumulation).
+        recompute: whether activations are computed a second time instead of kept.
+        processes: that share every batch.
     """
+
+    criteria: ClassVar[dict[str, Any]]  # losses of two images, by their names in `VERSIONS`
 
     def __init__(
         self,
         options: TrainingOptions,
         device: torch.device,
-        model: Any,
-        optimiser: Any,
-        criteria: dict[str, Any],
-        parts: int,
+        *,
+        parts: int = 1,
+        recompute: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
         row = VERSIONS[options.version]
         self.device = device
-        self.model = model
-        self.optimiser = optimiser
         self.parts = parts
         self.clip_norm = options.clip_norm
         self.representation: Representation
         if row.hears == COMPRESSED_SPECTRUM:
             self.representation = CompressedSpectrum(device)
         else:
-            self.representation = DecibelImage(criteria[row.loss]())
+            self.representation = DecibelImage(self.criteria[row.loss]())
+        self.model, self.optimiser = self._build(options, recompute, processes)
+
+    def _build(
+        self, options: TrainingOptions, recompute: bool, processes: Processes
+    ) -> tuple[Any, Any]:
+        """Network and optimiser."""
+        raise NotImplementedError
 
     def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
         """One training step on this process's share of a batch.
@@ -83,7 +89,7 @@ class Learner:
 
     def weights(self) -> list[Tensor]:
         """The tensors that a step changes, in a fixed order."""
-        raise NotImplementedError
+        return [parameter.data for parameter in self.model.parameters()]
 
     def predict(self, heard: Any) -> Tensor:
         """The network's answer; changes nothing."""
@@ -104,25 +110,21 @@ class Learner:
 class ScratchLearner(Learner):
     """Our engine. Runs under inference mode, where autograd could not help if it wanted to."""
 
-    def __init__(
-        self,
-        options: TrainingOptions,
-        device: torch.device,
-        *,
-        parts: int = 1,
-        recompute: bool = False,
-        processes: Processes = ALONE,
-    ) -> None:
-        model = build(options.version, options.size).to(device=device)
+    criteria: ClassVar[dict[str, Any]] = {"MSE": nn.MSELoss, "L1": nn.L1Loss}
+
+    def _build(
+        self, options: TrainingOptions, recompute: bool, processes: Processes
+    ) -> tuple[nn.Module, nn.Optimiser]:
+        model = build(options.version, options.size).to(device=self.device)
         if recompute:
             nn.recompute_levels(model)
         parameters = model.parameters()
-        super().__init__(options, device, model, _optimiser(parameters, options), LOSSES, parts)
         self.mean = None
         if processes.count > 1:
             from audio_denoising.training.distributed import GradientMean
 
             self.mean = GradientMean(parameters, processes)
+        return model, _optimiser(parameters, options)
 
     def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
         """Forward, loss, backward by hand, clip, update."""
@@ -151,43 +153,29 @@ class ScratchLearner(Learner):
                 self.optimiser.step()
         return Step(torch.stack(losses).sum(), torch.cat(predictions), norm, taken)
 
-    def weights(self) -> list[Tensor]:
-        """The parameters' tensors."""
-        return [parameter.data for parameter in self.optimiser.parameters]
 
-
-def build_learner(
-    options: TrainingOptions,
-    device: torch.device,
-    *,
-    parts: int = 1,
-    recompute: bool = False,
-    processes: Processes = ALONE,
-) -> Learner:
+def build_learner(options: TrainingOptions, device: torch.device, **ways: Any) -> Learner:
     """The learner of a version, its first weights drawn from the options' seed.
 
     Args:
-        parts: into which a batch is divided to save memory (gradient accumulation).
-        recompute: whether activations are computed a second time instead of kept.
-        processes: that share every batch.
+        ways: parts, recompute and processes, see `Learner`.
 
     Raises:
         UserError: a version that normalises over whole batches shall compute them in parts.
     """
-    torch.manual_seed(options.seed)
     row = VERSIONS[options.version]
-    if row.hears == COMPRESSED_SPECTRUM and (parts > 1 or recompute):
+    divided = ways.get("parts", 1) > 1 or ways.get("recompute", False)
+    if row.hears == COMPRESSED_SPECTRUM and divided:
         raise UserError(
             f"{options.version} normalises over whole batches: lower --batch-size and leave "
             "--accumulate and --recompute out"
         )
-    kind: Any = ScratchLearner
+    torch.manual_seed(options.seed)
     if row.engine == "torch.nn":
         from audio_denoising.training.learner_torch import TorchLearner
 
-        kind = TorchLearner
-    found: Learner = kind(options, device, parts=parts, recompute=recompute, processes=processes)
-    return found
+        return TorchLearner(options, device, **ways)
+    return ScratchLearner(options, device, **ways)
 
 
 def _optimiser(parameters: list[nn.Parameter], options: TrainingOptions) -> nn.Optimiser:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,32 +12,26 @@ from torch import Tensor
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.twin import build_twin, recompute_levels
 from audio_denoising.training.learner import WEIGHT_DECAY, Learner, Step, in_parts, one
-from audio_denoising.training.options import ALONE, Processes, TrainingOptions
-
-LOSSES = {"MSE": torch.nn.MSELoss, "L1": torch.nn.L1Loss}
+from audio_denoising.training.options import Processes, TrainingOptions
 
 
 class TorchLearner(Learner):
     """The same step, as a textbook on torch.nn has it."""
 
-    def __init__(
-        self,
-        options: TrainingOptions,
-        device: torch.device,
-        *,
-        parts: int = 1,
-        recompute: bool = False,
-        processes: Processes = ALONE,
-    ) -> None:
+    criteria: ClassVar[dict[str, Any]] = {"MSE": torch.nn.MSELoss, "L1": torch.nn.L1Loss}
+
+    def _build(
+        self, options: TrainingOptions, recompute: bool, processes: Processes
+    ) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         from torch.nn.parallel import DistributedDataParallel
 
         torch.backends.cudnn.allow_tf32 = False
         model = build_twin(options.version, options.size)
-        model.to(device=device, memory_format=torch.channels_last)
+        model.to(device=self.device, memory_format=torch.channels_last)
         if recompute:
             recompute_levels(model)
-        super().__init__(options, device, model, _optimiser(model, options), LOSSES, parts)
         self.shared = DistributedDataParallel(model) if processes.count > 1 else None
+        return model, _optimiser(model, options)
 
     def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
         """Forward, loss, autograd, clip, update."""
@@ -62,10 +56,6 @@ class TorchLearner(Learner):
                 group["lr"] = learning_rate
             self.optimiser.step()
         return Step(torch.stack(losses).sum(), torch.cat(predictions), norm, taken)
-
-    def weights(self) -> list[Tensor]:
-        """The parameters' tensors."""
-        return [parameter.detach() for parameter in self.model.parameters()]
 
 
 def _optimiser(model: torch.nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
