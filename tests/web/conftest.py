@@ -6,6 +6,7 @@ Needs Chromium and the package playwright, which drives it; without them these t
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -63,3 +64,21 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield opened
         opened.close()
+
+
+def wait(page: Any, condition: str, arg: object = None, seconds: float = 60) -> Any:
+    """Waits until an expression of JavaScript is true and answers its value.
+
+    Playwright's own waiting evaluates text in the page, which the page's security policy forbids.
+    """
+    end = time.monotonic() + seconds
+    while not (value := page.evaluate(condition, arg)):
+        assert time.monotonic() < end, f"never true: {condition}"
+        page.wait_for_timeout(30)
+    return value
+
+
+def put(page: Any, *files: Any) -> None:
+    """Chooses files and waits until each is clean or refused."""
+    page.set_input_files("#files", list(files))
+    wait(page, "recordings.length && recordings.every((r) => /ready|failed/.test(r.state))")
