@@ -1,41 +1,53 @@
-"""Feeds hostile media files to the program; none may harm it.
+"""Feeds damaged media files to the program; none may harm it.
 
 python -m benchmarks.fuzz [--inputs 20000] [--seed 0] [--kind KIND ...] [--json FILE] [--keep DIR]
 
 Every input is a file of tests/fuzz/corpus with a few damages drawn at random, always the same for a
-seed. It is read as the commands read it, in a process that is watched (`fuzz_worker`). It may be
-accepted, or refused with a sentence. All else is a fault: an exception that would reach the user as
-a traceback, a process that dies, that takes more than 10 s of processor time or more than 2 GiB of
-memory, or that executes what the file says.
+seed. A process reads it as the commands do, and is watched. It may accept the file, or refuse it
+with a sentence. All else is a fault: an exception that would reach
+the user as a traceback, the death of the process, more than 10 s of processor time, more than 2 GiB
+of memory, or a program that was started.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import multiprocessing
 import random
+import re
+import resource
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markdown import Markdown
-from rich.progress import track
+import torch
 
-from benchmarks import measuring
-from benchmarks.fuzz_mutators import mutated
-from benchmarks.fuzz_targets import clean_media
-from benchmarks.fuzz_worker import FAULTS, Limits, Outcome, Watched
-from benchmarks.measuring import describe_machine, markdown_table
+from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.errors import UserError
+from audio_denoising.media.formats import CONTAINERS, default_output
+from audio_denoising.media.reading import AudioReader
+from benchmarks.measuring import describe_machine, markdown_table, report, resident
 
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "fuzz" / "corpus"
 OTHERS = "others"
 KINDS = ("wav", "flac", "mp3", "mp4", OTHERS)
+FAULTS = ("exception", "crash", "hang", "memory", "executed")
+SECONDS, MIBS = 10, 2048  # of the processor, and resident, that an input may take
+PATIENCE = 120  # seconds without an answer
+
+_MOST = 6 << 30  # bytes that the system gives: a bomb should not take the machine along
+_FRESH = 1000  # inputs, then another process: a small leak should not be taken for a bomb
+_STARTS = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen")  # PEP 578
+_NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+_TAG = re.compile(rb"[A-Za-z0-9 \xa9]{4}")  # of RIFF chunks, MP4 boxes ...
 
 
 @cache
@@ -43,9 +55,8 @@ def seeds(kind: str) -> dict[str, bytes]:
     """The good files of a kind: name -> content."""
     files = {path.name: path.read_bytes() for path in sorted(CORPUS.iterdir())}
     known = tuple(f".{each}" for each in KINDS)
-    if kind == OTHERS:
-        return {name: data for name, data in files.items() if not name.endswith(known)}
-    return {name: data for name, data in files.items() if name.endswith(f".{kind}")}
+    return {n: d for n, d in files.items() if n.endswith(f".{kind}") or (
+        kind == OTHERS and not n.endswith(known))}  # fmt: skip
 
 
 def make(kind: str, index: int, seed: int) -> tuple[str, bytes]:
@@ -53,75 +64,167 @@ def make(kind: str, index: int, seed: int) -> tuple[str, bytes]:
     drawn = random.Random(f"{seed} {kind} {index}")
     name = drawn.choice(list(seeds(kind)))
     others = seeds(kind if drawn.random() < 0.8 else drawn.choice(KINDS))
-    data = mutated(seeds(kind)[name], drawn, list(others.values()))
-    return Path(name).suffix, data
+    data = bytearray(seeds(kind)[name])
+    for _ in range(drawn.choice((1, 1, 1, 2, 3, 5))):
+        if data:
+            _damage(data, drawn, drawn.choice(list(others.values())))
+    return Path(name).suffix, bytes(data)
 
 
-def fuzz(kind: str, inputs: int, seed: int) -> Iterator[tuple[int, str, bytes, Outcome]]:
-    """Index, ending, content and outcome of every input."""
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
-        canary = Path(name) / "canary"
-        with Watched(clean_media, canary) as watched:
-            for index in range(inputs):
-                suffix, data = make(kind, index, seed)
-                path = Path(name) / f"input{suffix}"
-                path.write_bytes(data)
-                yield index, suffix, data, watched.feed(path)
+def _damage(data: bytearray, drawn: random.Random, other: bytes) -> None:
+    """One damage, often in the header, which decides most."""
+
+    def somewhere(within: bytes | bytearray) -> int:
+        return drawn.randrange(min(len(within), 256 if drawn.random() < 0.4 else len(within)))
+
+    start = somewhere(data)
+    stop = start + drawn.choice((1, 4, 8, 32, 128, 1024, 8192))
+    tags = [match.start() for match in _TAG.finditer(data)] or [0]
+    what = drawn.randrange(8)
+    if what == 0:  # a bit is flipped
+        data[start] ^= 1 << drawn.randrange(8)
+    elif what == 1:  # the end is missing
+        del data[start:]
+    elif what == 2:  # a block is missing
+        del data[start:stop]
+    elif what == 3:  # a block comes again, or noise gets between
+        data[start:start] = drawn.choice((data[start:stop] * 3, drawn.randbytes(stop - start)))
+    elif what == 4:  # four letters become four others of the file
+        to, source = drawn.choice(tags), drawn.choice(tags)
+        data[to : to + 4] = data[source : source + 4]
+    elif what == 5:  # it goes on as another file
+        data[start:] = other[somewhere(other) :]
+    else:  # a number, beside a tag or anywhere, becomes one that nobody expects
+        size = drawn.choice((2, 3, 4, 4, 8))
+        number = drawn.choice((*_NUMBERS, drawn.getrandbits(64))) & ((1 << 8 * size) - 1)
+        beside = drawn.choice(tags) + drawn.choice((-4, 4, 8, 12, 16, 20, 24))
+        place = drawn.choice((start, min(max(0, beside), len(data) - 1)))
+        data[place : place + size] = number.to_bytes(size, drawn.choice(("little", "big")))
+
+
+def clean_media(path: Path) -> None:
+    """Reads a recording strictly, and then as `denoise clean` does: what can be read of it.
+
+    The output is of the input's own kind where that can be written, so that tags, covers, chapters
+    and the picture are carried over too. The network is left out: it gets nothing but numbers.
+    """
+    suffix = path.suffix if path.suffix in CONTAINERS else default_output(path).suffix
+    unchanged = Denoiser(lambda images: images, name="unchanged")
+    unchanged.denoise_file(path, path.with_name(f"out{suffix}"), salvage=True, force=True)
+    with AudioReader(path) as reader:
+        for _ in reader.blocks(1 << 18):
+            pass
+
+
+class Watched:
+    """Feeds files to a process, and starts another where it died; use it in ``with``."""
+
+    def __init__(self, target: Callable[[Path], object], seconds: int = SECONDS) -> None:
+        self._target, self._seconds, self._fed = target, seconds, 0
+        self._process: multiprocessing.process.BaseProcess | None = None
+
+    def feed(self, path: Path) -> tuple[str, str, float]:
+        """The verdict on a file, why, and the largest resident set of the process in MiB."""
+        if self._process is None or self._fed >= _FRESH:
+            self.close()
+            context = multiprocessing.get_context("spawn")
+            self._pipe, theirs = context.Pipe()
+            arguments = theirs, self._target, self._seconds
+            self._process = context.Process(target=_serve, args=arguments, daemon=True)
+            self._process.start()
+            self._fed = 0
+            theirs.close()  # so that its death is heard here
+            self._pipe.recv()  # it has loaded all it needs
+        self._fed += 1
+        self._pipe.send(path)
+        try:
+            if not self._pipe.poll(PATIENCE):
+                self.close()
+                return "hang", f"no answer in {PATIENCE} s", 0.0
+            verdict, detail, peak = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode or 0
+            self.close()
+            return "hang" if code == -signal.SIGXCPU else "crash", f"exit code {code}", 0.0
+        if peak > MIBS:
+            self.close()  # the next one is not to blame
+            verdict = "memory"
+        return verdict, detail, peak
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process = None
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _serve(pipe: Connection, target: Callable[[Path], object], seconds: int) -> None:
+    """Reads the files whose names come, and tells what came of them, until it is killed."""
+    torch.set_num_threads(1)
+    started: list[str] = []
+    sys.addaudithook(lambda event, _: started.append(event) if event in _STARTS else None)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST, resource.RLIM_INFINITY))
+    pipe.send(None)
+    while True:
+        path: Path = pipe.recv()
+        allowed = int(time.process_time()) + 1 + seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
+        verdict, detail = "accepted", ""
+        try:
+            target(path)
+        except UserError as error:
+            verdict, detail = "refused", str(error)
+        except BaseException:  # also SystemExit and KeyboardInterrupt
+            verdict, detail = "exception", traceback.format_exc(limit=-4)
+        if started:
+            verdict, detail = "executed", ", ".join(started)
+            started.clear()
+        pipe.send((verdict, detail, resident("VmHWM")))
+
+
+def fuzz(kind: str, inputs: int, seed: int) -> Iterator[tuple[str, bytes, str, str, float]]:
+    """Ending, content, verdict, detail and memory of every input."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, Watched(clean_media) as watched:
+        for index in range(inputs):
+            suffix, data = make(kind, index, seed)
+            path = Path(folder) / f"input{suffix}"
+            path.write_bytes(data)
+            yield suffix, data, *watched.feed(path)
 
 
 def run(kind: str, inputs: int, seed: int, keep: Path | None) -> dict[str, Any]:
     """Counts of one kind; the inputs that lead to faults go to ``keep``."""
-    started = time.perf_counter()
-    counts: Counter[str] = Counter()
-    faults: list[dict[str, Any]] = []
-    peak = 0.0
-    console = Console(stderr=True)
-    for index, suffix, data, outcome in track(
-        fuzz(kind, inputs, seed), kind, inputs, console=console, disable=not console.is_terminal
-    ):
-        counts[outcome.verdict] += 1
-        peak = max(peak, outcome.peak_mib)
-        if outcome.fault:
-            faults.append({"index": index, "fault": outcome.verdict, "detail": outcome.detail})
-            print(f"{kind} {index}: {outcome.verdict}: {outcome.detail}", file=sys.stderr)
+    started, counts, peak = time.perf_counter(), Counter[str](), 0.0
+    for index, (suffix, data, verdict, detail, mib) in enumerate(fuzz(kind, inputs, seed)):
+        counts[verdict] += 1
+        peak = max(peak, mib)
+        if verdict in FAULTS:
+            print(f"{kind} {index}: {verdict}: {detail}", file=sys.stderr)
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)
                 (keep / f"{kind}-{index}{suffix}").write_bytes(data)
-    return {
-        "kind": kind,
-        "inputs": inputs,
-        **{verdict: counts[verdict] for verdict in ("accepted", "refused", *FAULTS)},
-        "peak_mib": peak,
-        "seconds": time.perf_counter() - started,
-        "faults": faults,
-    }
+    found = {verdict: counts[verdict] for verdict in ("accepted", "refused", *FAULTS)}
+    seconds = time.perf_counter() - started
+    return {"kind": kind, "inputs": inputs, **found, "peak_mib": peak, "seconds": seconds}
 
 
-def keep_counts(rows: list[dict[str, Any]], seed: int, path: Path) -> None:
-    """Writes the counts; kinds that are in the file and were not run now stay as they are."""
-    about = {"machine": describe_machine(), "seed": seed, "limits": vars(Limits())}
-    counts = {row["kind"]: row for row in rows}
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if all(before[name] == about[name] for name in ("seed", "limits")):
-            counts = {row["kind"]: row for row in before["kinds"]} | counts
-    ordered = [counts[kind] for kind in KINDS if kind in counts]
-    measuring.write(
-        {**about, "inputs": sum(row["inputs"] for row in ordered), "kinds": ordered}, path
-    )
-
-
-def table(rows: list[dict[str, Any]]) -> str:
+def fuzz_table(results: dict[str, Any]) -> str:
     """The counts as Markdown."""
     columns = ["kind", "inputs", "accepted", "refused", *FAULTS, "peak MiB", "seconds"]
-    cells = [
-        [
-            f"{row[name.replace(' MiB', '_mib')]:.0f}" if name != "kind" else row[name]
-            for name in columns
-        ]
-        for row in rows
+    rows = [
+        [row["kind"], *(f"{row[name.replace(' MiB', '_mib')]:.0f}" for name in columns[1:])]
+        for row in results["kinds"]
     ]
-    return markdown_table(columns, cells)
+    return markdown_table(columns, rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,13 +237,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, help="folder for the inputs that lead to faults")
     given = parser.parse_args(arguments)
     kinds = given.kind or KINDS
-    rows: list[dict[str, Any]] = []
-    for kind in kinds:
-        rows.append(run(kind, given.inputs // len(kinds), given.seed, given.keep))
-        if given.json is not None:  # after each, as all take a while
-            keep_counts(rows, given.seed, given.json)
-    Console().print(Markdown(table(rows)))
-    return int(any(row["faults"] for row in rows))
+    rows = [run(kind, given.inputs // len(kinds), given.seed, given.keep) for kind in kinds]
+    results = {"machine": describe_machine(), "seed": given.seed, "kinds": rows}
+    report(results, given.json, fuzz_table(results))
+    return int(any(row[fault] for row in rows for fault in FAULTS))
 
 
 if __name__ == "__main__":

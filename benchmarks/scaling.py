@@ -22,15 +22,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from rich.console import Console
-from rich.markdown import Markdown
 
 from audio_denoising.dsp.spectrum import BINS, FRAMES
 from audio_denoising.training.distributed import joined
 from audio_denoising.training.learner import Learner, build_learner
 from audio_denoising.training.options import ALONE, TrainingOptions
-from benchmarks import measuring
-from benchmarks.measuring import describe_machine, markdown_table
+from benchmarks.measuring import describe_machine, markdown_table, report
 
 VERSIONS = ("v4", "torch")
 RATE = 1e-4  # of learning
@@ -143,9 +140,7 @@ def main() -> None:
             "ratios": ratios,
             "rounds": found,
         }
-    Console().print(Markdown(scaling_table(results)))
-    if arguments.json:
-        measuring.write(results, arguments.json)
+    report(results, arguments.json, scaling_table(results))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,14 +18,17 @@ from statistics import median
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.markdown import Markdown
 
 from audio_denoising.dsp.spectrum import BINS, FRAMES
 from audio_denoising.training.learner import build_learner
 from audio_denoising.training.options import TrainingOptions
-from benchmarks import measuring
-from benchmarks.measuring import describe_machine, markdown_table, resident
+from benchmarks.measuring import (
+    describe_machine,
+    in_fresh_process,
+    markdown_table,
+    report,
+    resident,
+)
 
 WAYS = {
     "all at once": {"parts": 1, "recompute": False},
@@ -84,10 +85,8 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(given.rounds):
         for way, rounds in found.items():
-            command = [sys.executable, "-m", "benchmarks.thrift", f"--way={way}"]
-            command += ["--size", given.size, "--batch", str(given.batch)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            rounds.append(json.loads(done.stdout))
+            arguments = (f"--way={way}", "--size", given.size, "--batch", given.batch)
+            rounds.append(in_fresh_process("benchmarks.thrift", arguments))
     results = {
         "machine": describe_machine(),
         "size": given.size,
@@ -98,9 +97,7 @@ def main() -> None:
             for way, rounds in found.items()
         },
     }
-    Console().print(Markdown(thrift_table(results)))
-    if given.json:
-        measuring.write(results, given.json)
+    report(results, given.json, thrift_table(results))
 
 
 if __name__ == "__main__":

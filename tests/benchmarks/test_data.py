@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from benchmarks import data
-from benchmarks.data_report import data_table, ratio_table
-from benchmarks.data_ways import WAYS, make_ways, take_sample
+from benchmarks.data import WAYS, data_table, make_ways, ratio_table, take_sample
 
 pytest.importorskip("webdataset")
 
