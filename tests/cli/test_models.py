@@ -9,14 +9,49 @@ from typing import Any
 import pytest
 import torch
 
-from audio_denoising.models import VERSIONS
+from audio_denoising.cli import models as cli_models
+from audio_denoising.models import VERSIONS, build
 from audio_denoising.models.checkpoint import export, load_checkpoint
 from audio_denoising.models.shipped import shipped
 from audio_denoising.training import run_folder
-from tests.cli.test_commands import content, denoise
+from tests.cli.command import content, denoise
 from tests.training.runs import NOISE, SPEECH, options, train
 
 VOICES = [SPEECH / "dev-clean", SPEECH / "train-clean-100"]
+
+
+def test_models_lists_versions_sizes_parameters_and_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audio_denoising.models.shipped.SHIPPED", tmp_path)
+    torch.save(content(), tmp_path / "full.pth")
+    export(load_checkpoint(tmp_path / "full.pth"), tmp_path / "v4-small.safetensors")
+    monkeypatch.setattr(cli_models.console, "width", 200)
+    told = denoise("models")
+    assert (told.code, told.err) == (0, "")
+    rows = [line.split() for line in told.out.splitlines()]
+    for version, kind in VERSIONS.items():
+        for size in set(kind.sizes) - {"large"}:  # which takes seconds to build
+            (row,) = (row for row in rows if row[:2] == [version, size])
+            weights = build(version, size).parameters()
+            assert row[2] == f"{sum(weight.data.numel() for weight in weights):,}"
+            shipped = (version, size) == ("v4", "small")
+            assert " ".join(row).endswith(" 5.5 MB" if shipped else " -")
+    assert "non-commercial use (trained on UrbanSound8K, CC BY-NC 3.0): v4\n" in told.out
+
+
+def test_export(tmp_path: Path) -> None:
+    full, output = tmp_path / "full.pth", tmp_path / "half.pth"
+    torch.save(content(), full)
+    result = denoise("export", full, output)
+    assert (result.code, result.err) == (0, "")
+    assert "half.pth 5.5 MB" in result.out
+    assert load_checkpoint(output).steps == 7
+    before = output.read_bytes()
+    refusal = denoise("export", full, output)
+    assert refusal.code == 2 and re.search("half.pth exists.*--force", refusal.sentence)
+    assert output.read_bytes() == before
+    assert denoise("export", full, output, "--force").code == 0
 
 
 def described(path: object) -> dict[str, str]:

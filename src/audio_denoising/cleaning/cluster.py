@@ -215,7 +215,7 @@ def loader(model: str, device: str) -> Load:
         if weights is None:
             return Denoiser(model, device=device)
         with tempfile.TemporaryDirectory(prefix="denoise-") as temporary:
-            copy = Path(temporary) / "weights.pth"
+            copy = Path(temporary) / path.name
             copy.write_bytes(weights)
             return Denoiser(copy, device=device)
 

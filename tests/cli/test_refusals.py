@@ -1,0 +1,189 @@
+"""Help and refusals: one sentence each, said before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from audio_denoising import __version__
+from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.cli import app as cli
+from audio_denoising.cli.app import main
+from tests.cli.command import CORPORA, ROOT, denoise, listing, python
+
+
+def test_no_command_shows_the_help() -> None:
+    told = denoise().out
+    assert all(command in told for command in ("clean", "train", "models", "export"))
+
+
+def test_a_full_disk_behind_the_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli.console, "print", full)
+    result = denoise("--version")
+    assert result.code == 2 and "standard output cannot be used (No space" in result.sentence
+
+
+def test_version() -> None:
+    result = denoise("--version")
+    assert (result.code, result.out.strip()) == (0, f"audio-denoising {__version__}")
+
+
+def _train(*arguments: object) -> tuple[object, ...]:
+    small = (*CORPORA, "--size", "small")
+    return ("train", "v4", *small, "--workers", 0, "--device", "cpu", *arguments)
+
+
+REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
+    (("train", "v9"), r"unknown version 'v9': choose one of v2, v3, v4, torch"),
+    (("train", "v4", "--size", "huge"), r"unknown size 'huge'"),
+    (("train", "v4", "--batch-size", "0"), r"--batch-size must be above 0"),
+    (("train", "v4", "--seed", "-1"), r"--seed must not be negative"),
+    (("train", "v4", "--epochs", "0"), r"--epochs must be above 0"),
+    (("evaluate", "--jobs", "0"), r"--jobs must be above 0"),
+    (("train", "v4", "--workers", "-1"), r"--workers must not be negative"),
+    (_train("--start-from", "nothing.pth"), r"no checkpoint at nothing.pth"),
+    (_train("--resume"), r"no checkpoint at .*last.pth"),
+    (_train("--speech", "nowhere"), r"nowhere does not exist.*--speech.*data download"),
+    (_train("--speech", ROOT / "README.md"), r"README.md is a file.*folder"),
+    (("clean", "nothing.wav"), r"nothing.wav does not exist"),
+    (("clean", "*.wav"), r"no file fits \*.wav"),
+    (("clean", "a.wav", "--jobs", "0"), r"--jobs must be above 0"),
+    (("clean", "a.wav", "--raw", "8000,1"), r"goes with - as the input"),
+    (("clean", "-", "a.wav"), r"- is one pipe"),
+    (("clean", "a.wav", "--in-place", "--skip-existing"), r"would skip all"),
+    (("clean", "a.wav", "b.wav"), r"b.wav does not exist: did you mean -o b.wav"),
+    (("clean", "https://a.b/c.wav"), r"https://a.b/c.wav is an address.*download"),
+    (("clean", "s3://a/c.wav"), r"s3://a/c.wav is an address.*--ray"),
+    (("clean", "a.wav", "--strength", "0.8"), r"did you mean 80\?"),
+    (("clean", "a.wav", "--strength", "loud"), r"--strength loud is not a number"),
+    (("clean", "a.wav", "--model", "v9"), r"no version v9: choose one of v2, v3, v4.*, torch"),
+    (("clean", "a.wav", "--model", "a.pth"), r"no checkpoint at a.pth"),
+    (("clean", "a.wav", "--device", "toaster"), r"no device toaster here"),
+    (("clean", "x" * 300 + ".wav"), r"x.wav cannot be read .*name too long"),
+    (("clean", ROOT / "README.md", "-o", "a.xyz"), r"known audio format"),
+    (("clean", "-", "-o", ROOT), r"is a folder"),
+    (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
+    (("noisy.wav",), r"noisy.wav is no command: did you mean `denoise clean noisy.wav`"),
+    (("clean", "-dash.wav"), r"-dash.wav reads like an option: write ./-dash.wav"),
+    (("train", "v4", "--augment", "wild"), r"unknown augmentation 'wild' for v4: choose one of "),
+    (("evaluate",), r"LibriSpeech does not exist.*--speech.*data download"),
+    (("compare", "nothing.wav"), r"nothing.wav does not exist"),
+    (("compare", "--snr", "7"), r"no mixture at 7 dB"),
+    (("compare",), r"give a recording to compare.*LibriSpeech is not there"),
+    (("data", "download", "music"), r"no corpus 'music'; choose librispeech"),
+    (("data", "check"), r"LibriSpeech does not exist.*data download"),
+    (("data", "mix", "--bits", "9"), r"--bits must be 16 or 24"),
+    (("data", "mix"), r"LibriSpeech does not exist"),
+    (("data", "shard", "--split", "dev"), r"unknown split 'dev'"),
+]
+"""Arguments and what is said of them before anything heavy is loaded."""
+
+REFUSED_LATER: list[tuple[tuple[object, ...], str]] = [
+    (_train("--device", "cuda:99"), r"no device cuda:99 here: choose auto or cpu"),
+    (_train("--epoch-size", 2, "--batch-size", 3), r"does not fill one batch of 3"),
+    (_train("--speech", ROOT / "src"), r"No speech was found in .*src.*--speech"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [*REFUSED_AT_ONCE, *REFUSED_LATER])
+def test_a_refusal_is_one_sentence_and_leaves_nothing(
+    arguments: tuple[object, ...],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = denoise(*arguments)
+    assert result.code == 2
+    assert re.search(sentence, result.sentence)
+    assert listing(tmp_path) == {}
+
+
+# Prints what is loaded, right after the command that loaded it.
+WATCHED = """
+import json, sys
+from audio_denoising.cli.app import main
+heavy = {"torch", "numpy", "matplotlib", "soundfile", "soxr", "av"}
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["denoise", *arguments]
+    try:
+        main()
+    except SystemExit:
+        pass
+    print("loaded by", arguments, ":", sorted(heavy & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+def test_nothing_heavy_is_loaded_to_help_to_list_or_to_refuse(tmp_path: Path) -> None:
+    commands = [["--version"], ["--help"], ["-h"], ["models"]]
+    commands += [[*path, "-h"] for path in (["clean"], ["train"], ["data", "mix"])]
+    commands += [list(map(str, arguments)) for arguments, _ in REFUSED_AT_ONCE]
+    told = python("-c", WATCHED, json.dumps(commands), cwd=tmp_path).err
+    loaded = [line for line in told.splitlines() if line.startswith("loaded by")]
+    assert len(loaded) == len(commands)
+    assert not [line for line in loaded if not line.endswith(": []")]
+
+
+def test_shells_complete_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"COMP_WORDS": "denoise ex", "COMP_CWORD": "1"}
+    for name, value in {**environment, "_DENOISE_COMPLETE": "complete_bash"}.items():
+        monkeypatch.setenv(name, value)
+    program = "import sys; sys.argv = ['denoise']; from audio_denoising.cli.app import main; main()"
+    assert python("-c", program).out.split() == ["export"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bogus",),
+        ("clean",),
+        ("train", "v4", "--epochs", "many"),
+        ("train", "v4", "--no-such-option"),
+        ("verify", "surplus"),
+    ],
+)
+def test_wrong_usage_is_explained(arguments: tuple[str, ...]) -> None:
+    result = denoise(*arguments)
+    assert result.code == 2
+    assert "Usage" in result.err and "Traceback" not in result.err
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root reads everything")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        result = denoise(*_train("--speech", closed, "--out", tmp_path / "out"))
+    finally:
+        closed.chmod(0o755)
+    assert result.code == 2 and "closed" in result.sentence
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_traceback_only_with_debug(
+    place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["clean", str(tmp_path / "nothing.wav")]
+    assert "nothing.wav does not exist" in denoise(*words).sentence
+    monkeypatch.setattr(sys, "argv", ["denoise", *words[:place], "--debug", *words[place:]])
+    with pytest.raises(ValueError, match="nothing.wav does not exist"):
+        main()
+
+
+def test_a_fault_of_the_program_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Denoiser, "clean", fail)
+    result = denoise("clean", ROOT / "examples" / "noisy_street.wav", "-o", "nowhere.wav")
+    assert result.code == 1
+    assert re.search("ZeroDivisionError: division by zero.*--debug", result.sentence)
