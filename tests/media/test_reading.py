@@ -129,6 +129,17 @@ def test_what_is_there_of_a_truncated_file_can_be_had(tmp_path: Path, name: str)
         assert np.array_equal(read_audio(path)[0], y)
 
 
+def test_a_truncated_ogg_is_told_of(tmp_path: Path) -> None:
+    """Its header tells of no length, but its last page should say that it is the last."""
+    path = tmp_path / "a.ogg"
+    _written(path, seconds=20)
+    for share, told in ((1, 0), (0.6, 1)):
+        path.write_bytes(path.read_bytes()[: round(path.stat().st_size * share)])
+        with AudioReader(path, salvage=True) as reader:
+            list(reader.blocks(7001))
+        assert len([line for line in reader.notices if "the mark of its end" in line]) == told
+
+
 @pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
 def test_what_follows_a_damaged_place_is_read_and_stays_in_time(tmp_path: Path, name: str) -> None:
     path = tmp_path / name

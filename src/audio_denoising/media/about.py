@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,14 +161,10 @@ def _picture(source: Path) -> str:
         codec, size = cover.codec_context.name, (cover.width, cover.height)
         data = bytes(next(container.demux(cover)))
     mime = b"image/jpeg" if codec == "mjpeg" else b"image/" + codec.encode()
-    colours = (24, 0)  # bits of a pixel; no palette
-    block = b"".join(_number(n) for n in (_FRONT_COVER, len(mime))) + mime
-    block += b"".join(_number(n) for n in (0, *size, *colours, len(data))) + data
+    head = struct.pack(">2I", _FRONT_COVER, len(mime)) + mime
+    # No description; 24 bits a pixel, no palette.
+    block = head + struct.pack(">6I", 0, *size, 24, 0, len(data)) + data
     return base64.b64encode(block).decode()
-
-
-def _number(value: int) -> bytes:
-    return value.to_bytes(4, "big")
 
 
 def carry_chunks(source: Path, target: Path, chapters: list[tuple[int, str]]) -> list[str]:
@@ -187,19 +184,17 @@ def carry_chunks(source: Path, target: Path, chapters: list[tuple[int, str]]) ->
         chunks = list(_read_chunks(file, order)) if order else []
     with target.open("r+b") as file:
         kind = file.read(4)
-        order = order if order == _ORDERS.get(kind) else None
-        copied = chunks if order else []
-        if _ORDERS.get(kind) == "little" and b"cue " not in dict(copied):
-            order, copied = "little", [*copied, *_cue(chapters)]
+        own = _ORDERS.get(kind)
+        copied = chunks if own == order else []
+        if own == "little" and b"cue " not in dict(copied):
+            copied = [*copied, *_cue(chapters)]
+        more = b"".join(_packed(name[:4], data, own) for name, data in copied if own)
         size = file.seek(0, 2)
-        more = sum(8 + len(data) + len(data) % 2 for _, data in copied)
-        if order and copied and (kind == b"RF64" or size + more < _LIMIT):
-            file.write(bytes(size % 2))
-            for name, data in copied:
-                file.write(name[:4] + len(data).to_bytes(4, order) + data + bytes(len(data) % 2))
+        if own and more and (kind == b"RF64" or size + len(more) < _LIMIT):
+            file.write(bytes(size % 2) + more)
             size = file.tell() - 8
             file.seek(20 if kind == b"RF64" else 4)
-            file.write(size.to_bytes(8 if kind == b"RF64" else 4, order))
+            file.write(size.to_bytes(8 if kind == b"RF64" else 4, own))
     left = [name for name, data in chunks if (name, data) not in copied and name not in _CHAPTERS]
     return [_CALLED.get(name) or f"chunk {name.decode().strip()}" for name in left]
 
@@ -232,10 +227,13 @@ def _cue(chapters: list[tuple[int, str]]) -> list[Chunk]:
     chapters = [(start, title) for start, title in chapters if 0 <= start < _LIMIT]
     if not chapters:
         return []
-    points, labels = len(chapters).to_bytes(4, "little"), b"adtl"
+    points, labels = struct.pack("<I", len(chapters)), b"adtl"
     for number, (start, title) in enumerate(chapters, 1):
-        place = start.to_bytes(4, "little")
-        points += number.to_bytes(4, "little") + place + b"data" + bytes(8) + place
-        text = number.to_bytes(4, "little") + title.encode(errors="replace") + b"\0"
-        labels += b"labl" + len(text).to_bytes(4, "little") + text + bytes(len(text) % 2)
+        points += struct.pack("<2I4s3I", number, start, b"data", 0, 0, start)
+        text = struct.pack("<I", number) + title.encode(errors="replace") + b"\0"
+        labels += _packed(b"labl", text, "little")
     return [(b"cue ", points), (b"LIST adtl", labels)]
+
+
+def _packed(name: bytes, data: bytes, order: Order) -> bytes:
+    return name + len(data).to_bytes(4, order) + data + bytes(len(data) % 2)

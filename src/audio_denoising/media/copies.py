@@ -73,7 +73,6 @@ class Copies:
         self._waiting: Packet | None = None
         self.later = 0.0
         self._refused = 0  # packets
-        self._tag = ""  # that held last
         self._left_out: list[str] = []
         self.names: list[str] = []
         chapters = source.chapters()
@@ -94,15 +93,17 @@ class Copies:
         Raises:
             CannotHoldError: it is the picture, and the file cannot hold it.
         """
-        name = _name(stream)
+        name, kind = _name(stream), self._container
         if stream.disposition & Disposition.attached_pic:
-            self._add_cover(stream, name)
-        elif not self._container.video or _is_made_anew(stream):
+            if kind.name == "matroska":
+                self._attach(stream, name)
+            elif not (kind.pictures and self._added(stream)) and kind.name not in _IN_COMMENTS:
+                self._leave_out(f"cover picture ({name})")
+        elif not kind.video or _is_made_anew(stream):
             return  # the sound alone was asked for
-        elif self._holds(stream):
-            self._add(stream)
+        elif self._added(stream):
             self.names.append(f"{stream.type} ({name})")
-            if self._container.name not in _MP4 and (shape := _shape(stream)):
+            if kind.name not in _MP4 and (shape := _shape(stream)):
                 self._leave_out(f"shape of pixels ({shape.numerator}:{shape.denominator})")
         elif stream.type == "video":
             raise CannotHoldError(f"the picture ({name})")
@@ -171,39 +172,26 @@ class Copies:
         except REFUSED:
             self._refused += 1
 
-    def _add(self, stream: Stream) -> None:
-        copy = _copy_into(self._out, stream, self._tag)
-        copy.metadata.update(stream.metadata)
-        copy.disposition = stream.disposition
-        self._streams[stream.index] = copy
-
-    def _holds(self, stream: Stream) -> bool:
-        """Whether the file can hold a stream, by writing the beginning of such a file.
+    def _added(self, stream: Stream) -> bool:
+        """Adds a stream if the file can hold it, tried out by writing the beginning of such a file.
 
         Any list of what a kind of file holds is shorter than what FFmpeg writes into it.
         """
         for tag in _tags(stream, self._container):
+            options = dict(self._container.options)
             trial = av.open(
-                io.BytesIO(),
-                "w",
-                format=self._container.name,
-                container_options=dict(self._container.options),
+                io.BytesIO(), "w", format=self._container.name, container_options=options
             )
             with suppress(*ERRORS), trial:
                 self._add_sound(trial)
                 _copy_into(trial, stream, tag)
                 trial.start_encoding()
-                self._tag = tag
+                copy = _copy_into(self._out, stream, tag)
+                copy.metadata.update(stream.metadata)
+                copy.disposition = stream.disposition
+                self._streams[stream.index] = copy
                 return True
         return False
-
-    def _add_cover(self, stream: Stream, name: str) -> None:
-        if self._container.name == "matroska":
-            self._attach(stream, name)
-        elif self._container.pictures and self._holds(stream):
-            self._add(stream)
-        elif self._container.name not in _IN_COMMENTS:
-            self._leave_out(f"cover picture ({name})")
 
     def _attach(self, stream: Stream, name: str) -> None:
         """Keep a cover picture the way Matroska does, as an attached file."""

@@ -67,6 +67,7 @@ _HEADS_INSIDE = {
     "flac": tuple(bytes([last + kind, 0]) for last in (0, 128) for kind in range(1, 7)),
 }
 _STREAMINFO = 34  # bytes at the beginning of FLAC; five bits of them are bits per sample less one
+_PAGE = 65_307  # bytes that a page of Ogg has at most
 _OPUS_RATES = (8000, 12_000, 16_000, 24_000)  # and 48,000
 
 
@@ -161,6 +162,11 @@ class MediaDecoder:
                     f"the last {100 * unread:.0f} % of {self._path} cannot be read: if it was "
                     f"joined from several recordings, clean them one by one"
                 )
+        if self._container.format.name == "ogg" and not _is_completed(self._path):
+            yield (
+                f"{self._path} lacks the mark of its end: if that is too early, copy or download "
+                f"it again"
+            )
         if self._silence > _UNHEARD * self.rate:
             yield (
                 f"{self._path} has gaps of {self._silence / self.rate:.2f} s in all, the first "
@@ -351,6 +357,15 @@ def _resampled(resampler: AudioResampler | None, frame: AudioFrame | None) -> It
         if part is not None:
             # Packed: PyAV counts a plane too many where there are eight.
             yield part.to_ndarray().reshape(part.samples, -1).T
+
+
+def _is_completed(path: Path) -> bool:
+    """Whether the last page of an Ogg file is marked as the end of its stream."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - _PAGE))
+        tail = file.read()
+    _, _, page = tail.rpartition(b"OggS")
+    return len(page) < 2 or bool(page[1] & 4)
 
 
 def _seconds(clock: str) -> Fraction:
