@@ -82,112 +82,76 @@ class Verdict:
 
 def subjects() -> list[Subject]:
     """Every layer of the engine at a shape of the networks, then the networks."""
+
+    def layer(name: str, make: Callable[[Any], Any], shape: Shape, small: Shape) -> Subject:
+        return Subject(name, lambda: make(nn), lambda: make(LAYERS), shape, small)
+
+    def image(name: str, make: Callable[[Any], Any], channels: int, size: int) -> Subject:
+        return layer(name, make, (2, channels, size, size), (1, channels, 6, 6))
+
+    def rows(name: str, make: Callable[[Any], Any], bands: int, channels: int) -> Subject:
+        return layer(name, make, (20, 2, bands, channels), (4, 2, bands, channels))
+
+    def network(version: str, name: str, shape: Shape, small: Shape) -> Subject:
+        makes = (lambda: build(version, "small"), lambda: build_twin(version, "small"))
+        # One entry of each of some fifty tensors, every one of which takes two passes of it all.
+        return Subject(name, *makes, shape, small, entries=1)
+
+    def level(of: Any) -> Any:
+        inner = (of.Conv2d(8, 16, 3, 2, 1), of.ReLU(), of.ConvTranspose2d(16, 8, 2, 2))
+        outer = of.Conv2d(8, 8, 3, 1, 1), of.Sequential(*inner), of.Conv2d(16, 8, 1)
+        return of.UNetLevel(*outer)
+
+    def recurrence(of: Any) -> Any:
+        inner = (of.GRU(36, 36), of.Linear(36, 36, False), of.BatchNorm(36))
+        return of.Residual(of.Sequential(*inner))
+
     return [
-        *_of_images(),
-        _network("v2", "v2-small and v3-small, whole", (1, 1, 128, 128), (1, 1, 64, 32)),
-        _network("v4", "v4-small, whole", (1, 1, 128, 128), (1, 1, 64, 32)),
-        *_of_rows(),
-        Subject("Loss on compressed spectra", _Loss, _TwinLoss, (20, 2, 64, 8), (3, 2, 64, 8), 24),
-        _network("v5", "v5-small, whole", (20, 2, 64, 12), (3, 2, 64, 12)),
-    ]
-
-
-def _of_images() -> list[Subject]:
-    """The layers of the U-Nets."""
-
-    def layer(name: str, make: Callable[[Any], Any], channels: int, size: int) -> Subject:
-        shape, small = (2, channels, size, size), (1, channels, 6, 6)
-        return _layer(name, make, shape, small)
-
-    def level(layers: Any) -> Any:
-        inner = (layers.Conv2d(8, 16, 3, 2, 1), layers.ReLU(), layers.ConvTranspose2d(16, 8, 2, 2))
-        return layers.UNetLevel(
-            layers.Conv2d(8, 8, 3, 1, 1), layers.Sequential(*inner), layers.Conv2d(16, 8, 1)
-        )
-
-    return [
-        layer("Conv2d 3x3, 1 to 16 channels", lambda x: x.Conv2d(1, 16, 3, 1, 1), 1, 128),
-        layer("Conv2d 3x3, 16 channels", lambda x: x.Conv2d(16, 16, 3, 1, 1), 16, 128),
-        layer("Conv2d 3x3, 128 channels", lambda x: x.Conv2d(128, 128, 3, 1, 1), 128, 32),
-        layer("Conv2d 3x3, stride 2", lambda x: x.Conv2d(32, 32, 3, 2, 1), 32, 64),
-        layer("Conv2d 1x1, 16 to 1 channel", lambda x: x.Conv2d(16, 1, 1), 16, 128),
-        layer("ConvTranspose2d 2x2, stride 2", lambda x: x.ConvTranspose2d(64, 32, 2, 2), 64, 32),
-        layer(
+        image("Conv2d 3x3, 1 to 16 channels", lambda of: of.Conv2d(1, 16, 3, 1, 1), 1, 128),
+        image("Conv2d 3x3, 16 channels", lambda of: of.Conv2d(16, 16, 3, 1, 1), 16, 128),
+        image("Conv2d 3x3, 128 channels", lambda of: of.Conv2d(128, 128, 3, 1, 1), 128, 32),
+        image("Conv2d 3x3, stride 2", lambda of: of.Conv2d(32, 32, 3, 2, 1), 32, 64),
+        image("Conv2d 1x1, 16 to 1 channel", lambda of: of.Conv2d(16, 1, 1), 16, 128),
+        image("ConvTranspose2d 2x2, stride 2", lambda of: of.ConvTranspose2d(64, 32, 2, 2), 64, 32),
+        image(
             "ConvTranspose2d 3x3, stride 2",
-            lambda x: x.ConvTranspose2d(64, 32, 3, 2, 1, 1),
+            lambda of: of.ConvTranspose2d(64, 32, 3, 2, 1, 1),
             64,
             32,
         ),
-        layer("MaxPool2d 2x2", lambda x: x.MaxPool2d(2), 16, 128),
-        layer("ReLU", lambda x: x.ReLU(), 16, 128),
-        layer("LeakyReLU", lambda x: x.LeakyReLU(0.2), 16, 128),
-        layer("Sigmoid", lambda x: x.Sigmoid(), 16, 128),
-        layer("UNetLevel (skip connection)", level, 8, 64),
-        layer("Mask", lambda x: x.Mask(x.Sequential(x.Conv2d(8, 8, 1), x.Sigmoid())), 8, 64),
+        image("MaxPool2d 2x2", lambda of: of.MaxPool2d(2), 16, 128),
+        image("ReLU", lambda of: of.ReLU(), 16, 128),
+        image("LeakyReLU", lambda of: of.LeakyReLU(0.2), 16, 128),
+        image("Sigmoid", lambda of: of.Sigmoid(), 16, 128),
+        image("UNetLevel (skip connection)", level, 8, 64),
+        image("Mask", lambda of: of.Mask(of.Sequential(of.Conv2d(8, 8, 1), of.Sigmoid())), 8, 64),
+        network("v2", "v2-small and v3-small, whole", (1, 1, 128, 128), (1, 1, 64, 32)),
+        network("v4", "v4-small, whole", (1, 1, 128, 128), (1, 1, 64, 32)),
+        rows("Linear, 96 to 48 channels", lambda of: of.Linear(96, 48), 64, 96),
+        rows("BandMatrix, 64 to 24 bands", lambda of: of.BandMatrix(64, 24), 64, 48),
+        rows("ChannelBandMatrix, 24 bands", lambda of: of.ChannelBandMatrix(36, 24, 24), 24, 36),
+        rows("FrequencyConv 3", lambda of: of.FrequencyConv(48, 48, 3, True), 64, 48),
+        rows("BatchNorm", lambda of: of.BatchNorm(48), 64, 48),
+        rows("BatchNormSiLU", lambda of: of.BatchNormSiLU(48), 64, 48),
+        rows("GRU", lambda of: of.GRU(36, 36), 24, 36),
+        rows("SiLU", lambda of: of.SiLU(), 24, 36),
+        rows("RadialTanh", lambda of: of.RadialTanh(), 64, 8),
+        rows("Residual (recurrence)", recurrence, 24, 36),
+        Subject("Loss on compressed spectra", _Loss, _TwinLoss, (20, 2, 64, 8), (3, 2, 64, 8), 24),
+        network("v5", "v5-small, whole", (20, 2, 64, 12), (3, 2, 64, 12)),
     ]
-
-
-def _of_rows() -> list[Subject]:
-    """The layers of v5."""
-
-    def layer(name: str, make: Callable[[Any], Any], bands: int, channels: int) -> Subject:
-        shape, small = (20, 2, bands, channels), (4, 2, bands, channels)
-        return _layer(name, make, shape, small)
-
-    def recurrence(layers: Any) -> Any:
-        inner = (layers.GRU(36, 36), layers.Linear(36, 36, False), layers.BatchNorm(36))
-        return layers.Residual(layers.Sequential(*inner))
-
-    return [
-        layer("Linear, 96 to 48 channels", lambda x: x.Linear(96, 48), 64, 96),
-        layer("BandMatrix, 64 to 24 bands", lambda x: x.BandMatrix(64, 24), 64, 48),
-        layer("ChannelBandMatrix, 24 bands", lambda x: x.ChannelBandMatrix(36, 24, 24), 24, 36),
-        layer("FrequencyConv 3", lambda x: x.FrequencyConv(48, 48, 3, True), 64, 48),
-        layer("BatchNorm", lambda x: x.BatchNorm(48), 64, 48),
-        layer("BatchNormSiLU", lambda x: x.BatchNormSiLU(48), 64, 48),
-        layer("GRU", lambda x: x.GRU(36, 36), 24, 36),
-        layer("SiLU", lambda x: x.SiLU(), 24, 36),
-        layer("RadialTanh", lambda x: x.RadialTanh(), 64, 8),
-        layer("Residual (recurrence)", recurrence, 24, 36),
-    ]
-
-
-def _layer(name: str, make: Callable[[Any], Any], shape: Shape, small: Shape) -> Subject:
-    """`make` builds it from the layers of one side."""
-    return Subject(name, lambda: make(nn), lambda: make(LAYERS), shape, small)
-
-
-def _network(version: str, name: str, shape: Shape, small: Shape) -> Subject:
-    return Subject(
-        name,
-        lambda: build(version, "small"),
-        lambda: build_twin(version, "small"),
-        shape,
-        small,
-        entries=1,  # of each of some fifty tensors, every one of which takes two passes of it all
-    )
-
-
-def _mixture(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Noisy and clean waveforms (N, (T + 1) 256) for masks (T, N, 64, 8)."""
-    frames, clips = mask.shape[:2]
-    generator = torch.Generator().manual_seed(0)
-    clean, noise = 0.05 * torch.randn(2, clips, (frames + 1) * 256, generator=generator)
-    return (clean + noise).to(mask.dtype), clean.to(mask.dtype)
 
 
 class _Loss(nn.Module):
-    """v5's loss as a layer, from masks to one number."""
+    """v5's loss as a layer, from masks (T, N, 64, 8) to one number (1,)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, N, 64, 8) -> (1,)."""
         noisy, clean = _mixture(x)
         transform = HalfOverlap(dtype=x.dtype)
         self.criterion = CompressedSpectrumLoss(transform)
         return self.criterion(x, hear(noisy, transform), clean).view(1)
 
     def backward(self, grad_output: Tensor) -> Tensor:
-        """(1,) -> (T, N, 64, 8)."""
         return self.criterion.backward() * grad_output
 
 
@@ -195,8 +159,14 @@ class _TwinLoss(torch.nn.Module):
     """The same in torch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, N, 64, 8) -> (1,)."""
         return spectrum_loss(x, *_mixture(x)).view(1)
+
+
+def _mixture(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Noisy and clean waveforms (N, (T + 1) 256) for masks (T, N, 64, 8)."""
+    frames, clips = mask.shape[:2]
+    clean, noise = 0.05 * _random((2, clips, (frames + 1) * 256), torch.float32, 0)
+    return (clean + noise).to(mask.dtype), clean.to(mask.dtype)
 
 
 def verify(chosen: list[Subject] | None = None, seed: int = 1) -> Iterator[Verdict]:
@@ -204,11 +174,14 @@ def verify(chosen: list[Subject] | None = None, seed: int = 1) -> Iterator[Verdi
     for subject in subjects() if chosen is None else chosen:
         forward, gradient = _against_twin(subject, seed)
         ours, theirs = _times(subject, seed)
-        difference = _against_differences(subject, seed)
-        yield Verdict(subject.name, forward, gradient, difference, ours, theirs)
+        module = _fill(subject.ours(), torch.float64, seed)
+        x = _random(subject.small, torch.float64, seed + 3)
+        with torch.inference_mode():
+            errors = nn.gradient_check(module, x, entries=subject.entries, seed=seed)
+        yield Verdict(subject.name, forward, gradient, max(errors.values()), ours, theirs)
 
 
-def _random(shape: Shape, dtype: torch.dtype, seed: int) -> Tensor:
+def _random(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
     return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
@@ -254,14 +227,6 @@ def _against_twin(subject: Subject, seed: int) -> tuple[float, float]:
     return _relative(output, expected.detach()), max(errors)
 
 
-def _against_differences(subject: Subject, seed: int) -> float:
-    """Largest relative error against central differences, in float64."""
-    ours = _fill(subject.ours(), torch.float64, seed)
-    x = _random(subject.small, torch.float64, seed + 3)
-    with torch.inference_mode():
-        return max(nn.gradient_check(ours, x, entries=subject.entries, seed=seed).values())
-
-
 def _times(subject: Subject, seed: int) -> tuple[float, float]:
     """Median seconds of a forward and a backward pass in float32: ours, torch.nn's."""
     ours, theirs = _pair(subject, torch.float32, seed)
@@ -276,12 +241,11 @@ def _times(subject: Subject, seed: int) -> tuple[float, float]:
     def their_pass() -> None:
         theirs(x.clone().requires_grad_() * 1).backward(cotangent)
 
-    sides = (our_pass, their_pass)
-    taken: tuple[list[float], list[float]] = ([], [])
+    taken: dict[Callable[[], None], list[float]] = {our_pass: [], their_pass: []}
     for number in range(ROUNDS + 1):
-        for side, seconds in zip(sides, taken, strict=True):
+        for side, seconds in taken.items():
             started = time.perf_counter()
             side()
             if number:  # the first round only warms up
                 seconds.append(time.perf_counter() - started)
-    return median(taken[0]), median(taken[1])
+    return median(taken[our_pass]), median(taken[their_pass])
