@@ -9,8 +9,8 @@ The public names load on first use, so that ``import audio_denoising`` itself st
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from audio_denoising.device import wait_briefly
 from audio_denoising.errors import UserError
-from audio_denoising.waiting import wait_briefly
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.denoiser import Denoiser, denoise, denoise_file

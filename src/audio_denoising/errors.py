@@ -1,4 +1,4 @@
-"""The exception and the warning whose messages are written for the person at the keyboard."""
+"""Sentences for the person at the keyboard: the exception and the warning that carry them."""
 
 import errno
 import os
@@ -47,3 +47,8 @@ def as_typed(sentence: str) -> str:
     return re.sub(
         r"\b(force|in_place)=True\b", lambda own: f"--{own[1].replace('_', '-')}", sentence
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 epoch", "2 epochs", "1,000 speech files"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

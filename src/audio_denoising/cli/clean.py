@@ -17,8 +17,7 @@ from rich.progress import Progress, track
 from audio_denoising.cleaning import folder
 from audio_denoising.cleaning.settings import Job, Settings
 from audio_denoising.cli.options import device_option
-from audio_denoising.counting import counted
-from audio_denoising.errors import UserError, as_typed
+from audio_denoising.errors import UserError, as_typed, counted
 from audio_denoising.files import require_file
 from audio_denoising.models.shipped import DEFAULT, locate
 

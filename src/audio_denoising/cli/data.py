@@ -25,7 +25,7 @@ from audio_denoising.cli.options import (
 )
 from audio_denoising.cli.prepare import prepare
 from audio_denoising.cli.shard import shard
-from audio_denoising.counting import counted
+from audio_denoising.errors import counted
 
 data_app = typer.Typer(
     cls=Group,

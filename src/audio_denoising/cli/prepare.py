@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from audio_denoising.cli.options import NOISES, SPEECHES, Noises, Speeches
-from audio_denoising.counting import counted
+from audio_denoising.errors import counted
 
 console = Console(highlight=False, emoji=False)
 

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audio_denoising.cli.options import DATA, NOISE, SPEECH, HoldOut
-from audio_denoising.counting import counted
-from audio_denoising.errors import UserError
+from audio_denoising.errors import UserError, counted
 
 if TYPE_CHECKING:
     from audio_denoising.mixing.shard_writing import Written

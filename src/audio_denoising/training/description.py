@@ -7,8 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from audio_denoising.counting import counted
-from audio_denoising.errors import UserError
+from audio_denoising.errors import UserError, counted
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.checkpoint import Checkpoint
 from audio_denoising.training.options import TrainingOptions, completed, option_name

@@ -13,8 +13,7 @@ from torch import Tensor
 from audio_denoising.corpora.corpus import Recording, join, recordings_of, scan_noise, scan_speech
 from audio_denoising.corpora.sources import Chances, noise_chances, speech_chances
 from audio_denoising.corpora.splits import Split, Splits, split
-from audio_denoising.counting import counted
-from audio_denoising.errors import UserError
+from audio_denoising.errors import UserError, counted
 from audio_denoising.mixing.augment import preset
 from audio_denoising.mixing.dataset import MixtureDataset, batches
 from audio_denoising.mixing.mixing import Stretches, read_segment

@@ -17,7 +17,7 @@ from pathlib import Path
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from audio_denoising.counting import counted
+from audio_denoising.errors import counted
 from audio_denoising.files import save_whole
 from audio_denoising.training.progress import Watcher
 from audio_denoising.training.run_folder import Row

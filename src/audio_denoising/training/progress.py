@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from audio_denoising.counting import counted
+from audio_denoising.errors import counted
 from audio_denoising.training.run_folder import Row
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audio_denoising.counting import counted
-from audio_denoising.errors import UserError
+from audio_denoising.errors import UserError, counted
 from audio_denoising.mixing.augment import preset
 from audio_denoising.mixing.mixing import Stretches
 from audio_denoising.mixing.mixtures import Pair, mixed

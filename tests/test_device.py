@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from audio_denoising.waiting import wait_briefly
+from audio_denoising.device import wait_briefly
 
 SPY = """
 import os, sys
