@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -95,9 +96,5 @@ def _kind(hints: Mapping[str, Any], parameter: Any) -> Any:
 
 def _shown(value: Any) -> str:
     """A value as a TOML file has it, cut short."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        value = f'"{value}"'
-    text = str(value)
+    text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:40]}..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,65 +15,47 @@ from audio_denoising.device import check_device_name
 from audio_denoising.errors import UserError
 
 DATA = "Data"
+_data = partial(typer.Option, rich_help_panel=DATA)
 
 Speech = Annotated[
-    Path,
-    typer.Option(
-        help="Folder of clean speech: LibriSpeech or any folder.",
-        metavar="DIR",
-        rich_help_panel=DATA,
-    ),
+    Path, _data(help="Folder of clean speech: LibriSpeech or any folder.", metavar="DIR")
 ]
-Noise = Annotated[
-    Path,
-    typer.Option(
-        help="Folder of noise: UrbanSound8K or any folder.", metavar="DIR", rich_help_panel=DATA
-    ),
-]
+Noise = Annotated[Path, _data(help="Folder of noise: UrbanSound8K or any folder.", metavar="DIR")]
 Speeches = Annotated[
     list[str],
-    typer.Option(
+    _data(
         help="Folder of clean speech; to train, tar shards too, by path or address. May be "
         "repeated: DIR=2 is drawn twice as often as DIR=1, without weights the hours decide.",
         metavar="DIR[=WEIGHT]",
-        rich_help_panel=DATA,
     ),
 ]
 Noises = Annotated[
     list[str],
-    typer.Option(
-        help="Folder of noise; may be repeated, as --speech.",
-        metavar="DIR[=WEIGHT]",
-        rich_help_panel=DATA,
-    ),
+    _data(help="Folder of noise; may be repeated, as --speech.", metavar="DIR[=WEIGHT]"),
 ]
 HoldOut = Annotated[
     list[str] | None,
-    typer.Option(
+    _data(
         help="Speaker, noise source or folder that validates instead of training; may be "
         "repeated. Without it some are chosen, always the same.",
         metavar="NAME",
         show_default=False,
-        rich_help_panel=DATA,
     ),
 ]
 Cache = Annotated[
     Path | None,
-    typer.Option(
+    _data(
         help="Audio that `denoise data prepare` decoded.",
         metavar="FILE",
         show_default="data/prepared.cache, if it is there",
-        rich_help_panel=DATA,
     ),
 ]
-
 TrainCache = Annotated[
     Path | None,
-    typer.Option(
+    _data(
         help="Audio that `denoise data prepare` decoded; for v5 a folder for what it decodes.",
         metavar="FILE|DIR",
         show_default="data/prepared.cache, if it is there; v5: none",
-        rich_help_panel=DATA,
     ),
 ]
 
@@ -99,11 +82,13 @@ def device_option(panel: str) -> Any:
     )
 
 
-class Command(TyperCommand):
-    """A command whose help reads well.
+class _Readable:
+    """A command or group whose help reads well.
 
     Paragraphs flow, examples stand out, `--help` comes last, and what takes no value has no type.
     """
+
+    help: Any
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -111,10 +96,20 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters, as the help lists them."""
-        return _tidy(super().get_params(ctx))
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        if len(parameters) > 1:  # --help is the last; Typer would print its own group first
+            parameters[-1].rich_help_panel = parameters[-2].rich_help_panel
+        return parameters
+
+
+class Command(_Readable, TyperCommand):
+    """A command; a file whose name begins with a dash gets advice."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Reads the command line; a file whose name begins with a dash gets advice."""
+        """Reads the command line."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -125,16 +120,8 @@ class Command(TyperCommand):
             raise
 
 
-class Group(TyperGroup):
-    """Likewise a group of commands; a recording in place of a command is told where it belongs."""
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self.help = _flowing(self.help)
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """The parameters, as the help lists them."""
-        return _tidy(super().get_params(ctx))
+class Group(_Readable, TyperGroup):
+    """A group of commands; a recording in place of a command is told where it belongs."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names."""
@@ -157,12 +144,3 @@ def _flowing(text: str | None) -> str:
         else:
             paragraphs.append(" ".join([title, *lines]))
     return "\n\n".join(paragraphs)
-
-
-def _tidy(parameters: list[Any]) -> list[Any]:
-    for parameter in parameters:
-        if getattr(parameter, "is_flag", False):
-            parameter.metavar = ""
-    if len(parameters) > 1:  # --help is the last; Typer would print a group of its own for it first
-        parameters[-1].rich_help_panel = parameters[-2].rich_help_panel
-    return parameters
