@@ -19,7 +19,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from torch import Tensor
 
-from audio_denoising.cleaning import cluster
+from audio_denoising.cleaning import cluster, storage
 from audio_denoising.cleaning.batch import Outcome
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cleaning.settings import Settings
@@ -108,7 +108,7 @@ def halving(image: Tensor) -> Tensor:
 def test_a_killed_worker_loses_nothing(tmp_path: Path, temporary: Path, model: Path) -> None:
     """Eight recordings, two workers, one killed: the files are those of the plain command."""
     folder = recordings(tmp_path / "in", 8)
-    planned = cluster.plan([str(folder)], str(tmp_path / "out"))[0]
+    planned = storage.plan([str(folder)], str(tmp_path / "out"))[0]
     killed = Killed(cluster.loader(str(model), "auto"), tmp_path / "killed")
     results = list(cluster.run(planned, Settings(), killed, at_once=2))
     assert (tmp_path / "killed").exists()
@@ -203,9 +203,9 @@ class FarAway:
 
 def on_bucket(root: Path, inputs: list[str], output: str) -> list[Outcome]:
     register_bucket(root)
-    planned = cluster.plan(inputs, output, recursive=True)[0]
+    planned = storage.plan(inputs, output, recursive=True)[0]
     return list(
-        cluster.run(cluster.pending(planned, output), Settings(), at_once=1, load=FarAway(root))
+        cluster.run(storage.pending(planned, output), Settings(), at_once=1, load=FarAway(root))
     )
 
 
@@ -259,14 +259,14 @@ def test_a_recording_that_kills_every_worker_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "_RETRIES", 0)
-    planned = cluster.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))[0]
+    planned = storage.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))[0]
     (result,) = cluster.run(planned, Settings(), Fatal())
     assert "00.wav: its worker was lost 1 times" in result.sentence
 
 
 @pytest.mark.usefixtures("temporary")
 def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
-    planned = cluster.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))[0]
+    planned = storage.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))[0]
     with pytest.raises(UserError, match="^there is no device here$"):
         list(cluster.run(planned, Settings(), Fatal("there is no device here")))
     if not ray.cluster_resources().get("GPU"):

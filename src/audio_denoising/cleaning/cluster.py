@@ -18,15 +18,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from audio_denoising.cleaning import folder, storage
+from audio_denoising.cleaning import storage
 from audio_denoising.cleaning.batch import Outcome
 from audio_denoising.cleaning.settings import Job, Settings
 from audio_denoising.cleaning.storage import TransferError, is_address
 from audio_denoising.errors import UserError
-from audio_denoising.media.formats import MEDIA_EXTENSIONS
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.denoiser import Denoiser
@@ -39,54 +38,6 @@ _MOST_WAITING = 1000  # tasks handed to Ray at once
 _OBJECT_STORE = 256 * 2**20  # bytes of memory for what tasks exchange: the weights, little else
 _PATIENCE = 10.0  # seconds for a cluster to answer
 _FAREWELL = 10.0  # seconds for the workers to put things away after an early end
-
-
-def plan(
-    inputs: Sequence[str],
-    output: str | None = None,
-    *,
-    recursive: bool = False,
-    save_noise: bool = False,
-) -> tuple[list[Job], list[str]]:
-    """The jobs and what is left out, as `folder.plan` lists them, for names that may be addresses.
-
-    With an address among them, ``output`` is a folder, and needed. Paths come out absolute.
-
-    Raises:
-        UserError: there is nothing to clean, two inputs lead to one output, or storage cannot be
-            asked.
-    """
-    inputs = [name.removeprefix("file://") for name in inputs]
-    output = output and output.removeprefix("file://")
-    if not any(map(is_address, (*inputs, output or ""))):
-        jobs, left_out = folder.plan(inputs, output, recursive=recursive, save_noise=save_noise)
-        return [Job(_absolute(job.input), *map(_absolute, job.outputs)) for job in jobs], left_out
-    if output is None:
-        raise UserError(f"{inputs[0]} needs a folder for the results: give one with -o")
-    if PurePosixPath(output).suffix.lower() in MEDIA_EXTENSIONS:
-        raise UserError(f"{output} looks like a file: with addresses, give a folder with -o")
-    root = _absolute(output).rstrip("/")
-    found: dict[str, Job] = {}  # each once, even if named twice
-    left_out = []
-    for name in map(_absolute, inputs):
-        places = dict(storage.found(name, recursive))
-        made = folder.earlier_results(list(places.values()), left_out)
-        for place, below in places.items():
-            if below not in made and not place.startswith(f"{root}/"):  # an earlier run's
-                target = below.with_suffix(folder.output_suffix(below))
-                noise = f"{root}/{folder.noise_beside(target)}" if save_noise else None
-                found[place] = Job(place, f"{root}/{target}", noise)
-    return folder.checked(list(found.values()), inputs), left_out
-
-
-def pending(jobs: Sequence[Job], output: str | None) -> list[Job]:
-    """The jobs whose outputs are not all there.
-
-    Raises:
-        UserError: storage cannot be asked.
-    """
-    there = storage.existing([path for job in jobs for path in job.outputs], output or "")
-    return [job for job in jobs if not there.issuperset(job.outputs)]
 
 
 @contextmanager
@@ -112,20 +63,21 @@ def connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address == "local":
-        quiet |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+    local = address == "local"
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if local:
+        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
     try:
         host, _, port = address.rpartition(":")
         if host and port.isdigit() and "/" not in host:
             socket.create_connection((host, int(port)), _PATIENCE).close()  # Ray tries for minutes
-        ray.init(address=address, **quiet)
+        ray.init(address=address, **options)
     except Exception as error:  # Ray itself raises no narrower one where it cannot be started
         ray.shutdown()
-        if address == "local":
-            raise UserError(f"Ray cannot be started here ({error}): run the same again") from error
         raise UserError(
-            f"no Ray cluster answers at {address} ({error}): check the address, or take --ray "
+            f"Ray cannot be started here ({error}): run the same again"
+            if local
+            else f"no Ray cluster answers at {address} ({error}): check the address, or take --ray "
             f"local to start one here"
         ) from error
     try:
@@ -220,11 +172,6 @@ def loader(model: str, device: str) -> Load:
             return Denoiser(copy, device=device)
 
     return load
-
-
-def _absolute(name: str) -> str:
-    """A name that holds on a worker, wherever it was started."""
-    return name if is_address(name) else str(Path(name).absolute())
 
 
 def _outcome(job: Job, reference: Any) -> Outcome:

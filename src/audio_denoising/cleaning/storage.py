@@ -1,4 +1,4 @@
-"""Files by path or by address (``s3://…``, ``gs://…``, ``sftp://…``): found, fetched, published.
+"""Recordings by address (``s3://…``, ``gs://…``, ``sftp://…``): found, fetched, published.
 
 fsspec speaks to the storage; its filesystem packages (s3fs, gcsfs …) are installed as needed, and
 take credentials from where they always do. What a path leads to is used where it lies.
@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from audio_denoising.cleaning import folder
+from audio_denoising.cleaning.settings import Job
 from audio_denoising.errors import UserError
 from audio_denoising.media.formats import MEDIA_EXTENSIONS
 
@@ -26,6 +28,61 @@ class TransferError(UserError):
 def is_address(name: str) -> bool:
     """Whether a name is an address such as ``s3://bucket/folder``, not a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
+def plan(
+    inputs: Sequence[str],
+    output: str | None = None,
+    *,
+    recursive: bool = False,
+    save_noise: bool = False,
+) -> tuple[list[Job], list[str]]:
+    """The jobs and what is left out, as `folder.plan` lists them, for names that may be addresses.
+
+    With an address among them, ``output`` is a folder, and needed. Paths come out absolute.
+
+    Raises:
+        UserError: there is nothing to clean, two inputs lead to one output, or storage cannot be
+            asked.
+    """
+    inputs = [name.removeprefix("file://") for name in inputs]
+    output = output and output.removeprefix("file://")
+    if not any(is_address(name) for name in (*inputs, output or "")):
+        jobs, left_out = folder.plan(inputs, output, recursive=recursive, save_noise=save_noise)
+        return [Job(_absolute(job.input), *map(_absolute, job.outputs)) for job in jobs], left_out
+    if output is None:
+        raise UserError(f"{inputs[0]} needs a folder for the results: give one with -o")
+    if PurePosixPath(output).suffix.lower() in MEDIA_EXTENSIONS:
+        raise UserError(f"{output} looks like a file: with addresses, give a folder with -o")
+    root = _absolute(output).rstrip("/")
+    jobs_of: dict[str, Job] = {}  # each once, even if named twice
+    left_out = []
+    for name in map(_absolute, inputs):
+        places = dict(found(name, recursive))
+        made = folder.earlier_results(list(places.values()), left_out)
+        for place, below in places.items():
+            if below not in made and not place.startswith(f"{root}/"):  # an earlier run's
+                target = below.with_suffix(folder.output_suffix(below))
+                noise = f"{root}/{folder.noise_beside(target)}" if save_noise else None
+                jobs_of[place] = Job(place, f"{root}/{target}", noise)
+    return folder.checked(list(jobs_of.values()), inputs), left_out
+
+
+def pending(jobs: Sequence[Job], output: str | None) -> list[Job]:
+    """The jobs whose outputs are not all there; a folder with an address is listed once.
+
+    Raises:
+        UserError: storage cannot be asked.
+    """
+    if output is None or not is_address(output):
+        return [job for job in jobs if not all(Path(path).exists() for path in job.outputs)]
+    with _plainly(output):
+        storage, root = _opened(output)
+        try:
+            there = set(storage.find(root))
+        except FileNotFoundError:
+            there = set()
+        return [job for job in jobs if not all(_opened(name)[1] in there for name in job.outputs)]
 
 
 def found(name: str, recursive: bool) -> Iterator[tuple[str, PurePosixPath]]:
@@ -62,23 +119,6 @@ def found(name: str, recursive: bool) -> Iterator[tuple[str, PurePosixPath]]:
         yield start + path, below
 
 
-def existing(names: Sequence[str], folder: str) -> set[str]:
-    """Those files below a folder that are there, by listing it once.
-
-    Raises:
-        UserError: storage cannot be asked.
-    """
-    if not is_address(folder):
-        return {name for name in names if Path(name).exists()}
-    with _plainly(folder):
-        storage, root = _opened(folder)
-        try:
-            there = set(storage.find(root))
-        except FileNotFoundError:
-            there = set()
-        return {name for name in names if _opened(name)[1] in there}
-
-
 def fetch(address: str, copy: Path) -> None:
     """Copies the file at an address to this machine.
 
@@ -110,11 +150,16 @@ def publish(made: Path, address: str, tag: str) -> None:
         if not _OBJECT_STORES.isdisjoint(names):
             storage.put_file(str(made), path)
             return
-        folder = path.rpartition("/")[0]
-        partial = f"{folder}/.{tag}.part"
-        storage.makedirs(folder, exist_ok=True)
+        parent = path.rpartition("/")[0]
+        partial = f"{parent}/.{tag}.part"
+        storage.makedirs(parent, exist_ok=True)
         storage.put_file(str(made), partial)
         storage.mv(partial, path)
+
+
+def _absolute(name: str) -> str:
+    """A name that holds on a worker, wherever it was started."""
+    return name if is_address(name) else str(Path(name).absolute())
 
 
 def _is_recording(path: str) -> bool:

@@ -154,10 +154,10 @@ def clean(
     if raw:
         raise UserError("--raw tells what comes through a pipe: it goes with - as the input")
     if ray is not None:
-        from audio_denoising.cleaning import cluster
+        from audio_denoising.cleaning import cluster, storage
 
-        planned, left_out = cluster.plan(inputs, output, recursive=recursive, save_noise=save_noise)
-        waiting = planned if force else cluster.pending(planned, output)
+        planned, left_out = storage.plan(inputs, output, recursive=recursive, save_noise=save_noise)
+        waiting = planned if force else storage.pending(planned, output)
     else:
         planned, left_out = folder.plan(
             inputs, output, recursive=recursive, in_place=in_place, save_noise=save_noise
