@@ -19,6 +19,7 @@ NOISE = (0.1 * np.random.default_rng(0).standard_normal((2, 30_000))).astype(np.
 
 
 def write(path: Path, samples: np.ndarray = NOISE, rate: int = 48_000, **options: object) -> None:
+    options = {"frames": samples.shape[1], **options}
     with AudioWriter(path, rate, len(samples), **options) as writer:  # type: ignore[arg-type]
         writer.write(samples[:, :10_000])
         writer.write(samples[:, 10_000:])
@@ -50,17 +51,22 @@ def test_sample_format_is_kept_where_it_can_be(
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "PCM_U8"])
-def test_samples_survive_reading_and_writing_unchanged(tmp_path: Path, subtype: str) -> None:
+@pytest.mark.parametrize("frames", [0, 30_000], ids=["length unknown", "length known"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT", "PCM_U8"])
+def test_samples_survive_reading_and_writing_unchanged(
+    tmp_path: Path, subtype: str, frames: int
+) -> None:
     write(tmp_path / "first.wav", subtype=subtype)
     first, rate = read_audio(tmp_path / "first.wav")
-    write(tmp_path / "second.wav", first, rate, subtype=subtype)
+    write(tmp_path / "second.wav", first, rate, subtype=subtype, frames=frames)
     assert np.array_equal(read_audio(tmp_path / "second.wav")[0], first)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff"])
-def test_integers_clip_and_never_wrap(tmp_path: Path, name: str) -> None:
-    write(tmp_path / name, np.array([[1.5, -1.5, 1.0, -1.0]], np.float32), 16_000)
+@pytest.mark.parametrize(
+    ("name", "frames"), [("a.wav", 4), ("a.wav", 0), ("a.flac", 4), ("a.aiff", 4)]
+)
+def test_integers_clip_and_never_wrap(tmp_path: Path, name: str, frames: int) -> None:
+    write(tmp_path / name, np.array([[1.5, -1.5, 1.0, -1.0]], np.float32), 16_000, frames=frames)
     assert soundfile.read(tmp_path / name, dtype="int16")[0].tolist() == [32767, -32768] * 2
 
 
@@ -160,7 +166,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 noise = np.random.default_rng(0).uniform(-1, 1, (1, 400_000)).astype("f4")
 try:
-    with AudioWriter({str(tmp_path / name)!r}, 16_000, 1) as writer:
+    with AudioWriter({str(tmp_path / name)!r}, 16_000, 1, frames=400_000) as writer:
         writer.write(noise)
 except UserError as error:
     print("said:", error)

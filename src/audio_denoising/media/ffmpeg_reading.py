@@ -17,6 +17,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
+from audio_denoising.errors import UserError
 from audio_denoising.media.timeline import BREAKS, Mark, steady_packets, with_gaps
 from audio_denoising.samples import Samples
 
@@ -306,6 +307,25 @@ class MediaDecoder:
         # What follows from the size and the bit rate nobody told: FFmpeg has guessed.
         guessed = 8 * container.size / self.bit_rate if alone and self.bit_rate else 0.0
         return False, 0.0 if abs(seconds - guessed) < _LIKE_A_GUESS * seconds else seconds
+
+
+def opened(path: Path, *, empty: bool) -> MediaDecoder:
+    """The decoder of a file; ``empty`` where its header tells of no samples.
+
+    Raises:
+        UserError: there is no sound, or FFmpeg cannot read it.
+    """
+    try:
+        return MediaDecoder(path)
+    except NoSoundTrackError as error:
+        raise UserError(f"{path} has no sound track: give a recording with sound") from error
+    except ERRORS as error:
+        if empty:
+            raise UserError(f"{path} holds no samples: record or export it again") from error
+        raise UserError(
+            f"{path} is not an audio file that can be read here, or it is damaged: give a sound or "
+            f"video file that players can play, such as WAV, FLAC, MP3, M4A, Opus or MP4"
+        ) from error
 
 
 def open_media(path: Path) -> InputContainer:

@@ -176,52 +176,41 @@ class MediaEncoder:
             self._source.close()
 
     def _choose(self, subtype: str, layout: str) -> None:
-        """Settle the sample format, encoder, rate and arrangement of channels."""
-        problem: ValueError | None = None
-        encoders = self._container.encoders
-        for chosen in [subtype, *(encoders if self._container.video else [])]:
-            self.subtype, self._encoder = chosen, encoders[chosen]
-            accepted = [f.name for f in av.codec.Codec(self._encoder, "w").audio_formats or []]
-            name = _FORMATS.get(self.subtype)
-            wanted = ("fltp", "flt", "dbl") if name is None else (name, f"{name}p")
-            self._format = next(name for name in wanted if name in accepted)
-            try:
-                self._accept(layout)
-            except ValueError as error:
-                problem = problem or error
-            else:
-                return
-        raise ValueError(str(problem)) from problem
-
-    def _accept(self, layout: str) -> None:
-        """Settle the sample rate and arrangement of channels that the encoder takes.
+        """Settle sample format, encoder, rate and arrangement of channels.
 
         Args:
+            subtype: the sample format wanted. A video gets another one where this does not do.
             layout: arrangement to try first, empty where not known.
 
         Raises:
-            ValueError: it takes none.
+            ValueError: no encoder takes this rate and number of channels.
         """
-        self._rate = self._given_rate
-        held = av.codec.Codec(self._encoder, "w").audio_rates
-        if self._container.video and held and self._rate not in held:
-            self._rate = min((r for r in held if r > self._rate), default=max(held))
         problem: Exception | None = None
-        guesses = [*_LAYOUTS.get(self._channels, []), f"{self._channels} channels"]
-        if self._encoder.startswith("pcm"):  # which needs none: nothing is made up
-            guesses.reverse()
-        for self._layout in filter(None, [layout, *guesses]):
-            context = av.CodecContext.create(self._encoder, "w")
-            assert isinstance(context, av.AudioCodecContext)
-            context.format, context.rate = self._format, self._rate
-            context.bit_rate = self._usual_bits()
-            try:
-                context.layout = self._layout
-                context.open()
-            except ERRORS as error:
-                problem = error
-            else:
-                return
+        encoders, video = self._container.encoders, self._container.video
+        for chosen in (subtype, *(encoders if video else ())):
+            self.subtype, self._encoder = chosen, encoders[chosen]
+            codec = av.codec.Codec(self._encoder, "w")
+            accepted = [f.name for f in codec.audio_formats or []]
+            name = _FORMATS.get(self.subtype)
+            wanted = ("fltp", "flt", "dbl") if name is None else (name, f"{name}p")
+            self._format = next(name for name in wanted if name in accepted)
+            self._rate, held = self._given_rate, codec.audio_rates
+            if video and held and self._rate not in held:
+                self._rate = min((r for r in held if r > self._rate), default=max(held))
+            guesses = [*_LAYOUTS.get(self._channels, []), f"{self._channels} channels"]
+            if self._encoder.startswith("pcm"):  # which needs none: nothing is made up
+                guesses.reverse()
+            for self._layout in filter(None, [layout, *guesses]):
+                context = cast(av.AudioCodecContext, av.CodecContext.create(codec, "w"))
+                context.format, context.rate = self._format, self._rate
+                context.bit_rate = self._usual_bits()
+                try:
+                    context.layout = self._layout
+                    context.open()
+                except ERRORS as error:
+                    problem = problem or error
+                else:
+                    return
         raise ValueError(str(problem)) from problem
 
     def _usual_bits(self) -> int:

@@ -201,20 +201,10 @@ def _open(path: Path) -> SndfileDecoder | MediaDecoder:
             decoder.close()
             empty = decoder.empty
     # Here, not above: FFmpeg's libraries take a moment to load, and most files do not need them.
-    from audio_denoising.media import ffmpeg_reading
+    from audio_denoising.media.ffmpeg_reading import opened
 
-    try:
-        # A recorder that lost power leaves a header that tells of no samples, though they follow.
-        return ffmpeg_reading.MediaDecoder(path)
-    except ffmpeg_reading.NoSoundTrackError as error:
-        raise UserError(f"{path} has no sound track: give a recording with sound") from error
-    except ffmpeg_reading.ERRORS as error:
-        if empty:
-            raise UserError(f"{path} holds no samples: record or export it again") from error
-        raise UserError(
-            f"{path} is not an audio file that can be read here, or it is damaged: give a sound or "
-            f"video file that players can play, such as WAV, FLAC, MP3, M4A, Opus or MP4"
-        ) from error
+    # A recorder that lost power leaves a header that tells of no samples, though they follow.
+    return opened(path, empty=empty)
 
 
 def _sensible(piece: Samples) -> npt.NDArray[np.bool_]:
