@@ -33,10 +33,11 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.corpora.corpus import index_noise, index_speech
-from audio_denoising.dsp.spectrum import image, stft
+from audio_denoising.dsp.spectrum import SEGMENT, image, stft
 from audio_denoising.errors import UserError
-from audio_denoising.mixing.dataset import MixtureDataset, batches
-from audio_denoising.mixing.mixing import mix_batch
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.library import load_bank
+from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models import build
 from audio_denoising.models.twin import build_twin
 from audio_denoising.training.learner import ScratchLearner
@@ -145,10 +146,8 @@ def make_side(name: str, size: str, batch: Batch, weights: dict[str, Tensor]) ->
 def real_batch(batch: int) -> Batch:
     """(noisy, clean) images (N, 1, 256, 256) of real noisy speech, the same at every call."""
     speech, noise = index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise")
-    dataset = MixtureDataset(speech, noise, epoch_size=batch)
-    (stretches,) = batches(dataset, epoch=0, batch_size=batch, shuffle=False)
-    mixed = mix_batch(stretches.speech, stretches.noise, stretches.recipe[:, 0])
-    clean, noisy = (image(stft(waves))[:, None] for waves in mixed)
+    mixer = Mixer(load_bank(speech), load_bank(noise), PRESETS["original"], seed=0)
+    noisy, clean = (image(stft(waves))[:, None] for waves in mixer.batch(0, batch, SEGMENT))
     return noisy, clean
 
 

@@ -32,8 +32,9 @@ from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
-from audio_denoising.mixing.dataset import MixtureDataset, batches
-from audio_denoising.mixing.mixing import mix_batch
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.library import load_bank
+from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models import build
 from audio_denoising.models.twin import build_twin
 from benchmarks.measuring import (
@@ -62,19 +63,10 @@ Step = Callable[[], float]
 
 
 def real_batch(batch: int, frames: int) -> Batch:
-    """(noisy, clean) waveforms (N, (T + 1) 256) of real noisy speech, the same at every call.
-
-    Raises:
-        UserError: a clip of the corpus is shorter.
-    """
+    """(noisy, clean) waveforms (N, (T + 1) 256) of real noisy speech, the same at every call."""
     speech, noise = index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise")
-    dataset = MixtureDataset(speech, noise, epoch_size=batch)
-    (stretches,) = batches(dataset, epoch=0, batch_size=batch, shuffle=False)
-    clean, noisy = mix_batch(stretches.speech, stretches.noise, stretches.recipe[:, 0])
-    samples = (frames + 1) * HOP
-    if samples > clean.shape[1]:
-        raise UserError(f"--frames is at most {clean.shape[1] // HOP - 1} here, not {frames}")
-    return noisy[:, :samples].contiguous(), clean[:, :samples].contiguous()
+    mixer = Mixer(load_bank(speech), load_bank(noise), PRESETS["original"], seed=0)
+    return mixer.batch(0, batch, (frames + 1) * HOP)
 
 
 def make_step(side: str, size: str, batch: Batch) -> Step:

@@ -57,10 +57,10 @@ def require(kept: bool, promise: str) -> None:
 
 def narrow() -> None:
     """Less work, here and in the runs: a narrow network, validated on two mixtures."""
-    from audio_denoising.training import bank_material, validation
+    from audio_denoising.training import material
 
     WIDTHS["small"] = (8, 16, 32, 64, 128)
-    validation.VALIDATION_SIZE = bank_material.STATISTICS = 2
+    material.VALIDATION_SIZE = material.STATISTICS = 2
 
 
 class Training:
@@ -136,7 +136,7 @@ class Run:
         command = [*self.launcher, "-m", "benchmarks.faults", "train", self.version, *self.more]
         for name, value in {
             "size": "small", "device": "cpu", "threads": 1, "epochs": self.epochs, "lr": 0.001,
-            "batch-size": self.batch, "epoch-size": 4 * self.batch, "workers": 0,
+            "batch-size": self.batch, "epoch-size": 4 * self.batch,
             "save-every": self.save_seconds, "speech": ROOT / "tests/data/LibriSpeech",
             "noise": ROOT / "tests/data/noise", "out": self.out,
         }.items():  # fmt: skip

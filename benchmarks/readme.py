@@ -17,7 +17,6 @@ from operator import mul
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import data_table, ratio_table
 from benchmarks.engine import engine_table
 from benchmarks.engine_ablation import ablation_table
 from benchmarks.engine_v5 import table as engine_v5_table
@@ -45,7 +44,6 @@ DOCUMENTS = (
     "README.ko.md",
     "MODEL_CARD.md",
     "docs/fast_convolution.md",
-    "docs/training_data.md",
     "docs/training.md",
 )
 
@@ -129,8 +127,6 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),
     "training": (HISTORIES / "*.json", _histories),
     "learning-v5": (HISTORIES / "v5-base.json", _one(learning_table)),
-    "data": (RESULTS / "data.json", _one(data_table)),
-    "data-ratios": (RESULTS / "data.json", _one(ratio_table)),
     "engine": (RESULTS / "engine_*.json", _all(engine_table)),
     "engine-v5": (RESULTS / "v5_engine.json", _one(engine_v5_table)),
     "inference": (RESULTS / "inference.json", _one(inference_table)),

@@ -42,7 +42,6 @@ accumulate = 2
 recompute = true
 device = "cpu"
 threads = 1
-workers = 0
 out = "o"
 resume = true
 save-every = 9
@@ -76,7 +75,7 @@ def test_every_option_can_stand_in_a_file(given: dict[str, Any], file: Path) -> 
     }
     place = given["place"]
     assert (place.speech, place.noise, place.out) == (["s", "t"], ["n"], Path("o"))
-    assert (place.cache, place.save_seconds, place.workers) == (Path("c"), 9.0, 0)
+    assert (place.cache, place.save_seconds) == (Path("c"), 9.0)
     assert place.resume and place.recompute
     told = re.sub(r"\s", "", denoise("train", "--help").out)
     assert all(f"--{key.replace('_', '-')}" in told for key in re.findall(r"^[\w-]+", ALL, re.M))

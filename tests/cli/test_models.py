@@ -82,9 +82,7 @@ def test_of_a_run(runs: Path) -> None:
     assert re.fullmatch(r"1 of 1 epoch, 2 steps, [\d.]+ s", facts["trained"])
     row = load_checkpoint(runs / "first" / "best.pth").history[-1]
     assert facts["validation"].startswith(f"epoch 1: SI-SDR {row['validation_si_sdr']:.2f} dB (")
-    assert facts["computed"] == (
-        "on cpu: --workers 0, --accumulate 2, --recompute, --save-every 120.0"
-    )
+    assert facts["computed"] == ("on cpu: --accumulate 2, --recompute, --save-every 120.0")
     assert facts["speech"] == "75 % {}, 25 % {}".format(*VOICES)
     assert facts["noise"] == str(NOISE)
     assert re.fullmatch(r"\* --batch-size +2", facts["--batch-size"])

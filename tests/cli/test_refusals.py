@@ -49,7 +49,6 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("train", "v4", "--seed", "-1"), r"--seed must not be negative"),
     (("train", "v4", "--epochs", "0"), r"--epochs must be above 0"),
     (("evaluate", "--jobs", "0"), r"--jobs must be above 0"),
-    (("train", "v4", "--workers", "-1"), r"--workers must not be negative"),
     (_train("--start-from", "nothing.pth"), r"no checkpoint at nothing.pth"),
     (_train("--resume"), r"no checkpoint at .*last.pth"),
     (_train("--speech", "nowhere"), r"nowhere does not exist.*--speech.*data download"),

@@ -69,7 +69,7 @@ def test_train_hands_on_every_option(given: dict[str, Any]) -> None:
     folders = [*place.speech, *place.noise, place.out]
     assert [str(path) for path in folders] == ["s", "t", "n", "m", "o"]
     assert place.cache == Path("c")
-    assert (place.device, place.workers, place.resume) == ("cpu", 2, True)
+    assert (place.device, place.resume) == ("cpu", True)
     assert (place.accumulate, place.recompute, place.save_seconds) == (2, True, 7.0)
     watching = [type(each).__name__ for each in given["watchers"]]
     assert watching == ["TensorBoardLog", "StepProfile", "TrainingDisplay"]

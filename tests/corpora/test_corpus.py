@@ -1,4 +1,4 @@
-"""The index finds every layout, names the groups, and says what is wrong with a folder."""
+"""The index finds every layout and names the groups; a stretch is read exactly and alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 
-from audio_denoising.corpora.corpus import index_noise, index_speech
+from audio_denoising.corpora.corpus import (
+    DamagedRecording,
+    index_noise,
+    index_speech,
+    read_segment,
+)
 from audio_denoising.errors import UserError
 
 
@@ -115,3 +122,69 @@ def test_errors_name_the_folder_and_the_way_out(index, write, tmp_path, monkeypa
 
 def test_path_may_be_a_string(tiny_speech):
     assert index_speech(str(Path(tiny_speech[0].path).parents[3])) == tiny_speech
+
+
+RATE = 16_000
+FORMATS = [
+    ("wav", 16_000, 1), ("wav", 11_025, 3),
+    ("flac", 48_000, 1), ("ogg", 44_100, 2), ("opus", 48_000, 2), ("mp3", 44_100, 2),
+]  # fmt: skip
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> bool:
+    return np.allclose(found[: len(expected)], expected[: len(found)], atol=2e-4)
+
+
+@pytest.mark.parametrize(("suffix", "rate", "channels"), FORMATS)
+def test_a_stretch_equals_the_same_stretch_of_the_whole_file(
+    write, tmp_path, suffix, rate, channels
+):
+    subtype = "OPUS" if suffix == "opus" else None
+    path = write(f"x.{suffix}", seconds=4.3, rate=rate, channels=channels, subtype=subtype)
+    whole, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    expected = soxr.resample(whole.mean(axis=1), rate, RATE)
+    (recording,) = index_speech(tmp_path)
+    assert abs(recording.samples - 4.3 * RATE) < 0.05 * RATE
+    for start, length in ((0, 8_000), (1, 777), (20_001, 40_800), (60_000, 40_800)):
+        found = read_segment(recording, start, length)
+        assert found.dtype == np.float32
+        assert len(found) == min(length, recording.samples - start)
+        # libsndfile may seek late in Vorbis by up to one window of 2048.
+        lags = range(0, 2_049, 64) if suffix == "ogg" else [0]
+        assert any(same(found, expected[start + lag : start + length]) for lag in lags)
+
+
+def test_only_the_stretch_is_read(write, tmp_path, monkeypatch):
+    write("long.wav", seconds=60, rate=44_100)
+    (recording,) = index_speech(tmp_path)
+    frames_read = []
+    read = soundfile.SoundFile.read
+
+    def watch(file, frames=-1, *args, **kwargs):
+        frames_read.append(frames)
+        return read(file, frames, *args, **kwargs)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", watch)
+    assert len(read_segment(recording, 30 * RATE, 40_800)) == 40_800
+    assert len(frames_read) == 1
+    assert 2.55 * 44_100 < frames_read[0] < 2.7 * 44_100
+
+
+def test_damaged_files_are_told_apart(write, tmp_path):
+    path = write("x.flac", seconds=3)
+    (recording,) = index_speech(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(DamagedRecording, match=r"x\.flac"):
+        read_segment(recording, 20_000, 16_000)
+    path.unlink()
+    with pytest.raises(DamagedRecording, match=r"x\.flac"):
+        read_segment(recording, 0, 16_000)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_numbers_are_damage(write, tmp_path, value):
+    write("x.wav", samples=np.array([0.1] * 99 + [value]), subtype="FLOAT")
+    (recording,) = index_speech(tmp_path)
+    with pytest.raises(DamagedRecording, match="not numbers"):
+        read_segment(recording, 0, 100)

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
-from audio_denoising.corpora.corpus import Recording, index_noise, index_speech
-from audio_denoising.errors import UserError
+from audio_denoising.corpora.corpus import Recording
 from audio_denoising.mixing.bank import FRAME, Crops, SoundBank, fair_chances
-
-CORPUS = Path(__file__).parents[1] / "data"
 
 
 def crops(recording=(0,), offset=0.0, speed=1.0, pause=0.0) -> Crops:
@@ -102,39 +98,3 @@ def test_recordings_are_drawn_by_their_chances():
     drawn = np.bincount(bank.draw(np.random.default_rng(0), (100, 100)).ravel(), minlength=3)
     assert drawn[1] == 0
     assert drawn[0] == pytest.approx(2000, abs=200)
-
-
-def test_real_recordings_are_loaded_saved_and_opened(tmp_path):
-    found = index_speech(CORPUS / "LibriSpeech")
-    bank = SoundBank.load(found)
-    assert bank.seconds == pytest.approx(sum(r.seconds for r in found), abs=0.01 * len(found))
-    assert len(set(bank.groups)) == len({r.group for r in found})
-    bank.save(tmp_path / "bank")
-    bank.save(tmp_path / "bank")  # again over the first
-    again = SoundBank.open(tmp_path / "bank")
-    assert torch.equal(again.samples, bank.samples)
-    for name in ("starts", "lengths", "groups", "chances", "active"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(bank, name))
-    assert [path.name for path in tmp_path.iterdir()] == ["bank"]
-
-
-def test_silent_and_damaged_recordings_are_left_out_with_a_warning(tmp_path, caplog):
-    soundfile.write(tmp_path / "good.wav", tone(1.0), 16000)
-    soundfile.write(tmp_path / "quiet.wav", 1e-3 * tone(1.0), 16000, subtype="FLOAT")
-    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
-    soundfile.write(tmp_path / "torn.flac", tone(3.0), 16000)
-    whole = (tmp_path / "torn.flac").read_bytes()
-    (tmp_path / "torn.flac").write_bytes(whole[: len(whole) // 3])
-    bank = SoundBank.load(index_noise(tmp_path))
-    assert len(bank.lengths) == 2
-    assert "2 of 4 recordings are damaged or silent" in caplog.text
-    good, quiet = bank.read(crops((0, 1)), 8000)
-    torch.testing.assert_close(good, quiet, atol=1e-3, rtol=0)  # both use the whole resolution
-
-
-def test_a_bank_that_cannot_be_made_or_opened_is_one_sentence(tmp_path):
-    soundfile.write(tmp_path / "silent.wav", np.zeros(16000), 16000)
-    with pytest.raises(UserError, match="None of the recordings"):
-        SoundBank.load(index_noise(tmp_path))
-    with pytest.raises(UserError, match=r"no readable sound bank.*delete it"):
-        SoundBank.open(tmp_path)

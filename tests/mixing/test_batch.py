@@ -10,7 +10,7 @@ from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.mixing.bank import SoundBank
 from audio_denoising.mixing.batch import Mixer
 from audio_denoising.mixing.choices import BABBLE, COLOURED, RECORDED
-from audio_denoising.mixing.recipe import Recipe
+from audio_denoising.mixing.recipe import PRESETS, Recipe
 
 COUNT, SAMPLES = 24, 16000
 
@@ -198,7 +198,8 @@ def test_choices_are_as_frequent_as_the_recipe_says():
 def test_nothing_waits_for_the_device():
     """A tensor on the meta device has no values: whoever asks for one is refused."""
     recipe = replace(Recipe(), room=0.5, clipping=0.5)
-    made = Mixer(SPEECH.to("meta"), NOISE.to("meta"), recipe, 1, torch.zeros(2, 8000))
+    banks = (replace(bank, samples=bank.samples.to("meta")) for bank in (SPEECH, NOISE))
+    made = Mixer(*banks, recipe, 1, torch.zeros(2, 8000))
     for sound in made.batch(0, COUNT, SAMPLES):
         assert sound.is_meta and sound.shape == (COUNT, SAMPLES)
 
@@ -209,3 +210,75 @@ def test_a_gpu_makes_the_same_batch():
     theirs = Mixer(SPEECH.to("cuda"), NOISE.to("cuda"), Recipe(), 1).batch(5, COUNT, SAMPLES)
     for cpu, gpu in zip(ours, theirs, strict=True):
         torch.testing.assert_close(gpu.cpu(), cpu, atol=1e-4, rtol=1e-3)
+
+
+# The original system: speech, one noise, a ratio.
+
+CLIP = 40_800
+
+
+def power(sound: torch.Tensor) -> torch.Tensor:
+    return sound.double().square().mean(dim=1)
+
+
+@pytest.mark.parametrize(("preset", "least", "most"), [("original", 0, 15), ("wide", -3, 27)])
+def test_ratios_of_mean_powers_fill_the_range(preset, least, most):
+    noisy, clean = mixer(PRESETS[preset]).batch(0, 200, CLIP)
+    ratios = 10 * torch.log10(power(clean) / power(noisy - clean))
+    assert least - 0.05 < ratios.min() < least + 1 and most - 1 < ratios.max() < most + 0.05
+    assert max(noisy.abs().max(), clean.abs().max()) <= 1
+
+
+def test_speech_keeps_the_level_it_was_recorded_at_unless_the_sum_exceeds_full_scale():
+    speech = SoundBank.of([syllables(0, 4.0)] * 3, gains=[0.01, 1.0, 100.0])
+    made = mixer(PRESETS["original"], speech=speech)
+    noisy, clean = made.batch(0, 60, CLIP)
+    which = made.choices(0, 60, CLIP).speech.recording
+    for number, gain in enumerate(speech.gains):
+        peaks = clean[which == number].abs().amax(dim=1)
+        if gain < 1:
+            assert (peaks < 0.01).all()
+        elif gain == 1:
+            assert ((peaks > 0.4) & (peaks < 0.85)).all()
+        else:  # turned down with the mixture, to full scale
+            loud = noisy[which == number].abs().amax(dim=1).maximum(peaks)
+            torch.testing.assert_close(loud, torch.full_like(loud, 0.999))
+
+
+def test_short_speech_stands_once_in_silence_and_short_noise_goes_round():
+    tone = 0.5 * np.sin(np.arange(20_000) / 5)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(7_001)
+    banks = {"speech": SoundBank.of([tone]), "noise": SoundBank.of([noise])}
+    noisy, clean = mixer(PRESETS["original"], **banks).batch(0, 20, CLIP)
+    period = int(banks["noise"].lengths[0])
+    places = set()
+    for row in range(20):
+        (inside,) = clean[row].nonzero(as_tuple=True)
+        assert 19_900 < inside[-1] - inside[0] < 20_000
+        places.add(int(inside[0]))
+        added = noisy[row] - clean[row]
+        torch.testing.assert_close(added[period:], added[:-period], atol=1e-5, rtol=0)
+    assert len(places) > 10 and min(places) < 5_000 and max(places) > 15_000
+
+
+def test_long_speech_is_cut_from_inside_its_recording():
+    ramp = np.linspace(0.1, 0.9, 3 * CLIP) * np.where(np.arange(3 * CLIP) % 2, 1, -1)
+    _, clean = mixer(PRESETS["original"], speech=SoundBank.of([ramp])).batch(0, 40, CLIP)
+    loudness = clean.abs()[:, 100:-100]
+    assert (loudness[:, 1000:] > loudness[:, :-1000]).all()  # never round the end
+
+
+def test_in_turn_every_recording_is_visited_once_a_lap_in_new_orders():
+    made = Mixer(SPEECH, NOISE, PRESETS["original"], 1, in_turn=True)
+    heard = np.concatenate([made.choices(step, 4, CLIP).speech.recording for step in range(6)])
+    laps = heard.reshape(4, 6)
+    assert (np.sort(laps) == np.arange(6)).all()
+    assert len({tuple(lap) for lap in laps}) > 1
+
+
+def test_varied_mixtures_have_rooms_filters_and_levels():
+    drawn = mixer(PRESETS["varied"]).choices(0, 1000, CLIP)
+    assert 0.3 < (drawn.room > -2).mean() < 0.4 and 0.15 < np.isfinite(drawn.cutoff).mean() < 0.25
+    assert drawn.level.std() > 5 and not drawn.voices[drawn.kind == BABBLE].any()
+    for sound in mixer(PRESETS["varied"]).batch(0, 16, CLIP):
+        assert sound.isfinite().all() and sound.abs().max() <= 1

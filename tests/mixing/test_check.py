@@ -16,9 +16,8 @@ from audio_denoising.corpora.sources import Source
 from audio_denoising.corpora.splits import split
 from audio_denoising.errors import UserError
 from audio_denoising.mixing import check as check_module
-from audio_denoising.mixing.check import Check, Rate, check, examine
-from audio_denoising.mixing.dataset import MixtureDataset
-from audio_denoising.mixing.preparation import prepare
+from audio_denoising.mixing.check import Check, check, examine
+from audio_denoising.mixing.library import Library
 
 TINY = Path(__file__).parent.parent / "data"
 
@@ -109,10 +108,9 @@ def test_what_check_calls_damaged_is_what_training_passes_over(own, write):
     cut = write("speech/ben/cut.flac", seconds=2)
     cut.write_bytes(cut.read_bytes()[:9_000])
     recordings = index_speech(own / "speech")
-    dataset = MixtureDataset(recordings, index_speech(own / "noise"))
-    for index in range(len(dataset)):
-        dataset[0, index]
-    assert dataset.damaged == [cut]
+    library = Library()
+    library.add(recordings)
+    assert library.damaged(recordings) == [cut]
     assert [r.path for r in recordings if any(f.fault == "damaged" for f in examine(r))] == [cut]
 
 
@@ -161,19 +159,15 @@ def test_several_folders_are_looked_at_together(own, write, monkeypatch):
     assert code == 1 and "is in two of the folders given" in " ".join(text.split())
 
 
-def test_the_cache_is_used_and_named(own, monkeypatch):
-    monkeypatch.setattr(check_module, "measure", lambda *_, **__: Rate(50.0, 0.1))
-    assert "which `denoise data prepare` does once" in command(monkeypatch, own)[1]
-    path = own / "prepared.cache"
+def test_what_lies_decoded_is_told(own, monkeypatch):
     recordings = index_speech(own / "speech")
-    prepare(recordings, path)
-    code, text = command(monkeypatch, own, "--cache", str(path))
+    Library(own / "decoded").add(recordings)
+    code, text = command(monkeypatch, own, "--cache", str(own / "decoded"))
     assert code == 0
-    assert "data prepare" not in text
-    assert f"Cache {len(recordings)} of 10 recordings are read from" in " ".join(text.split())
-    path.write_bytes(b"broken")
-    code, text = command(monkeypatch, own, "--cache", str(path))
-    assert code == 1 and "is not a cache" in " ".join(text.split())
+    assert f"Cache {len(recordings)} of 10 recordings lie decoded in" in " ".join(text.split())
+    (own / "decoded" / "index.json").write_text("broken")
+    code, text = command(monkeypatch, own, "--cache", str(own / "decoded"))
+    assert code == 1 and "holds no readable recordings" in " ".join(text.split())
 
 
 def test_shards_are_not_looked_at(own, monkeypatch):

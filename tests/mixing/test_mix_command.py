@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from audio_denoising.cli.data import data_app
 from audio_denoising.errors import UserError
 from audio_denoising.mixing import frozen_folder
+from audio_denoising.mixing.frozen_folder import choose
+from audio_denoising.mixing.frozen_options import MixOptions
 from audio_denoising.mixing.frozen_set import long_enough
-from audio_denoising.mixing.mix_options import MixOptions, choose
 
 TINY = Path(__file__).parent.parent / "data"
 SPEECH, NOISE = TINY / "LibriSpeech", TINY / "noise"

@@ -18,8 +18,9 @@ from audio_denoising import nn
 from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
-from audio_denoising.mixing.dataset import MixtureDataset, batches
-from audio_denoising.mixing.mixing import mix_batch
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.library import load_bank
+from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models.causal import SIZES, build, overlapping_triangles
 from audio_denoising.models.causal_frames import FrameNetwork
 from audio_denoising.models.twin import build_twin, spectrum_loss
@@ -169,15 +170,9 @@ def test_a_wrong_shape_gets_one_sentence(shape: tuple[int, ...]) -> None:
 @lru_cache(maxsize=1)
 def real_batches() -> list[tuple[Tensor, Tensor]]:
     """Noisy and clean waveforms (2, 48 hops) of the corpus in tests/data."""
-    dataset = MixtureDataset(
-        index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise"), epoch_size=2 * STEPS
-    )
-    pairs = (
-        mix_batch(s, n, recipe[:, 0]) for s, n, recipe in batches(dataset, epoch=0, batch_size=2)
-    )
-    return [
-        (noisy[:, 8000:][:, : 48 * 256], clean[:, 8000:][:, : 48 * 256]) for clean, noisy in pairs
-    ]
+    speech, noise = index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise")
+    mixer = Mixer(load_bank(speech), load_bank(noise), PRESETS["original"], seed=0)
+    return [mixer.batch(step, 2, 48 * 256) for step in range(STEPS)]
 
 
 def test_gradients_of_the_loss_at_every_weight() -> None:

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from audio_denoising import models, nn
 from audio_denoising.corpora.corpus import index_noise, index_speech
-from audio_denoising.dsp.spectrum import image, stft
-from audio_denoising.mixing.dataset import MixtureDataset, batches
-from audio_denoising.mixing.mixing import mix_batch
+from audio_denoising.dsp.spectrum import SEGMENT, image, stft
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.library import load_bank
+from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models.twin import build_twin
 
 CORPUS = Path(__file__).parents[1] / "data"
@@ -32,15 +33,12 @@ FRAMES = slice(96, 160)  # of 256: a quarter of the work, and rarely the padding
 @lru_cache(maxsize=1)
 def real_batches() -> list[tuple[Tensor, Tensor]]:
     """Noisy and clean images (2, 1, 256, 64) of the corpus in tests/data."""
-    dataset = MixtureDataset(
-        index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise"), epoch_size=2 * STEPS
-    )
-    pairs = (
-        mix_batch(s, n, recipe[:, 0]) for s, n, recipe in batches(dataset, epoch=0, batch_size=2)
-    )
+    speech, noise = index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise")
+    mixer = Mixer(load_bank(speech), load_bank(noise), PRESETS["original"], seed=0)
+    pairs = (mixer.batch(step, 2, SEGMENT) for step in range(STEPS))
     return [
         (image(stft(noisy))[:, None, :, FRAMES], image(stft(clean))[:, None, :, FRAMES])
-        for clean, noisy in pairs
+        for noisy, clean in pairs
     ]
 
 

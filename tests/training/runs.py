@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from audio_denoising.models import DECIBEL_IMAGE, VERSIONS, WIDTHS, causal
-from audio_denoising.training import bank_material, run_folder, validation
+from audio_denoising.training import material, run_folder
 from audio_denoising.training.options import RunPlace, TrainingOptions
 from audio_denoising.training.progress import Watcher
 from audio_denoising.training.run_folder import Row
@@ -79,8 +79,8 @@ def quickly(narrow: bool) -> Iterator[pytest.MonkeyPatch]:
     """
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "VALIDATION_SIZE", 4)
-        patch.setattr(bank_material, "STATISTICS", 2)
+        patch.setattr(material, "VALIDATION_SIZE", 4)
+        patch.setattr(material, "STATISTICS", 2)
         if narrow:
             for size, widths in NARROW.items():
                 patch.setitem(WIDTHS, size, widths)
@@ -108,7 +108,6 @@ def train(
     *,
     narrow: bool = True,
     resume: bool = False,
-    workers: int = 0,
     recorder: Recorder | None = None,
     speech: Path | Sequence[str | Path] = SPEECH,
     noise: Path | Sequence[str | Path] = NOISE,
@@ -120,9 +119,7 @@ def train(
 ) -> bool:
     """One run; True when all of its epochs are done."""
     voices, sounds = ([g] if isinstance(g, Path) else g for g in (speech, noise))
-    place = RunPlace(
-        voices, sounds, out, "cpu", workers, resume, cache, accumulate, recompute, save_seconds
-    )
+    place = RunPlace(voices, sounds, out, "cpu", resume, cache, accumulate, recompute, save_seconds)
     with quickly(narrow):
         return Trainer(options(version, **changes), place, [recorder] if recorder else []).run()
 

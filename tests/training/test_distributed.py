@@ -30,14 +30,14 @@ from tests.training.runs import (
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PROGRAM = f"""
 from audio_denoising.models import WIDTHS, causal
-from audio_denoising.training import bank_material, distributed, run_folder, validation
+from audio_denoising.training import distributed, material, run_folder
 from audio_denoising.cli.app import main
 
 WIDTHS.update({NARROW})
 causal.SIZES["small"] = causal.{NARROW_V5}
-bank_material.STATISTICS = 2
+material.STATISTICS = 2
 distributed.BUCKET = 2000  # several buckets even in a narrow network
-validation.VALIDATION_SIZE = 4
+material.VALIDATION_SIZE = 4
 run_folder._draw = lambda path, *_: path.touch()
 main()
 """
@@ -51,7 +51,7 @@ def torchrun(folder: Path, version: str, *changes: str) -> subprocess.CompletedP
     program.write_text(PROGRAM)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", str(program)]
-    command += ["train", version, "--size", "small", "--device", "cpu", "--workers", "0"]
+    command += ["train", version, "--size", "small", "--device", "cpu"]
     command += ["--speech", str(SPEECH), "--noise", str(NOISE), "--out", str(folder / "both")]
     command += ["--epochs", "3", "--batch-size", "4", "--epoch-size", "4", "--lr", "1e-3"]
     return subprocess.run(
@@ -118,7 +118,7 @@ def test_two_processes_train_v5(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(tmp_path: Path) -> None:
-    place = RunPlace([SPEECH], [NOISE], tmp_path / "both", "cpu", 0)
+    place = RunPlace([SPEECH], [NOISE], tmp_path / "both", "cpu")
     with pytest.raises(UserError, match="--batch-size 3 cannot be divided among 2 processes"):
         Trainer(options("v4", batch_size=3), place, processes=Processes(0, 2))
     assert not (tmp_path / "both").exists()

@@ -18,11 +18,11 @@ from tests.training.runs import NARROW, NOISE, SPEECH, Recorder, content, train
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PROGRAM = f"""
 from audio_denoising.models import WIDTHS
-from audio_denoising.training import validation
+from audio_denoising.training import material
 from audio_denoising.cli.app import main
 
 WIDTHS.update({NARROW})
-validation.VALIDATION_SIZE = 2
+material.VALIDATION_SIZE = 2
 main()
 """
 
@@ -61,7 +61,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
 def test_ctrl_c_saves_and_leaves_cleanly(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = ["train", "v2", "--size", "small", "--epochs", "1", "--batch-size", "1"]
-    command += ["--epoch-size", "2000", "--workers", "1", "--threads", "1", "--device", "cpu"]
+    command += ["--epoch-size", "2000", "--threads", "1", "--device", "cpu"]
     command += ["--save-every", "0.001"]  # after every step: the test sees how far the run is
     command += ["--speech", str(SPEECH), "--noise", str(NOISE), "--out", str(out)]
     process = subprocess.Popen(
@@ -70,7 +70,7 @@ def test_ctrl_c_saves_and_leaves_cleanly(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # so that the workers get the signal too, as from a terminal
+        start_new_session=True,  # as from a terminal
     )
     try:
         deadline = time.monotonic() + 120

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp import spectrum
-from audio_denoising.mixing.dataset import MixtureDataset, batches
-from audio_denoising.mixing.mixing import mix_batch
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.library import load_bank
+from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models import VERSIONS
 from audio_denoising.training.learner import Learner, ScratchLearner, build_learner
 from audio_denoising.training.learner_torch import TorchLearner
@@ -27,10 +28,9 @@ Batch = tuple[Tensor, Tensor]
 @pytest.fixture(scope="module")
 def batch() -> Batch:
     """Noisy and clean images of two real mixtures, a corner of each to be quick."""
-    dataset = MixtureDataset(index_speech(SPEECH), index_noise(NOISE), epoch_size=2)
-    ((speech, noise, recipe),) = batches(dataset, epoch=0, batch_size=2, shuffle=False)
-    clean, noisy = mix_batch(speech, noise, recipe[:, 0])
-    images = [spectrum.image(spectrum.stft(waves)).unsqueeze(1) for waves in (noisy, clean)]
+    banks = load_bank(index_speech(SPEECH)), load_bank(index_noise(NOISE))
+    mixed = Mixer(*banks, PRESETS["original"], seed=0).batch(0, 2, spectrum.SEGMENT)
+    images = [spectrum.image(spectrum.stft(waves)).unsqueeze(1) for waves in mixed]
     return images[0][..., :64, :64], images[1][..., :64, :64]
 
 

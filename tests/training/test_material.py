@@ -38,8 +38,8 @@ def test_a_run_on_shards_goes_on_where_it_stopped(shards: Path, tmp_path: Path) 
     assert lines[0].startswith("     train: 1 shard of speech, 8 pieces; ")
     assert lines[1].startswith("validation: 1 shard of speech, 4 pieces; ")
     assert told.material.damaged == []
-    assert not train(tmp_path / "resumed", workers=1, recorder=Recorder(3), **places(shards))
-    assert train(tmp_path / "resumed", workers=1, resume=True, **places(shards))
+    assert not train(tmp_path / "resumed", recorder=Recorder(3), **places(shards))
+    assert train(tmp_path / "resumed", resume=True, **places(shards))
     one, other = (content(tmp_path / name / "last.pth") for name in ("straight", "resumed"))
     assert differences(one, other) == []
 

@@ -11,10 +11,8 @@ from typer.main import get_command
 
 from audio_denoising.cli.app import app
 from audio_denoising.errors import UserError
-from audio_denoising.mixing.augment import PRESETS
 from audio_denoising.nn import optimisers
 from audio_denoising.training.options import (
-    AUGMENTATIONS,
     SCHEDULES,
     RunPlace,
     TrainingOptions,
@@ -23,7 +21,6 @@ from audio_denoising.training.options import (
 
 
 def test_what_can_be_chosen_is_what_there_is() -> None:
-    assert tuple(PRESETS) == AUGMENTATIONS
     assert SCHEDULES == optimisers.SCHEDULES
 
 
@@ -76,7 +73,6 @@ def test_refusals(settings: dict[str, Any], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"workers": -1}, "--workers must not be negative"),
         ({"accumulate": 0}, "--accumulate must be above 0"),
         ({"save_seconds": float("nan")}, "--save-every must not be negative"),
     ],
@@ -93,7 +89,6 @@ def test_a_place_in_plain_values() -> None:
         "noise": ["c"],
         "rooms": [],
         "device": "auto",
-        "workers": 1,
         "cache": "d",
         "accumulate": 1,
         "recompute": False,

@@ -32,7 +32,7 @@ class Switch(Recorder):
 def profiled(path: Path, other: Recorder, active: int = 1, **changes: Any) -> list[str]:
     """What a tiny run told whose profile goes to `path`; it has two steps before `active` ones."""
     told: list[str] = []
-    place = RunPlace([SPEECH], [NOISE], path.parent / "run", "cpu", 0)
+    place = RunPlace([SPEECH], [NOISE], path.parent / "run", "cpu")
     with suppress(MemoryError), quickly(narrow=True):
         Trainer(options(**changes), place, [StepProfile(path, told.append, active), other]).run()
     return told

@@ -21,7 +21,7 @@ def test_a_run_is_told_in_full(tmp_path: Path) -> None:
     screen = io.StringIO()
     console = Console(file=screen, width=300, highlight=False, emoji=False, force_terminal=True)
     chosen = options("v2", epochs=2, batch_size=1, epoch_size=2)
-    place = RunPlace([SPEECH], [NOISE], out, "cpu", 0)
+    place = RunPlace([SPEECH], [NOISE], out, "cpu")
     with quickly(narrow=True):
         assert Trainer(chosen, place, [TrainingDisplay(console)]).run()
     told = screen.getvalue()

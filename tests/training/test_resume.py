@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from audio_denoising.corpora.corpus import index_noise, index_speech
-from audio_denoising.errors import UserError
-from audio_denoising.mixing.preparation import prepare
+from audio_denoising.errors import UserError, UserNotice
 from audio_denoising.models.checkpoint import export, load_checkpoint
 from audio_denoising.training.learner import ScratchLearner
 from tests.training.conftest import Trained
 from tests.training.runs import (
-    NOISE,
     SPEECH,
     PowerCut,
     Recorder,
@@ -39,16 +36,16 @@ def assert_same_run(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "stop_after", "workers"),
+    ("version", "stop_after"),
     # An epoch has two steps: in the middle of one, after its last step, in the next one.
-    [("v4", 1, 1), ("v4", 2, 0), ("v2", 3, 0), ("torch", 3, 0), ("v5", 1, 0), ("v5", 3, 0)],
+    [("v4", 1), ("v4", 2), ("v2", 3), ("torch", 3), ("v5", 1), ("v5", 3)],
 )
 def test_resumed_equals_uninterrupted(
-    version: str, stop_after: int, workers: int, straight: Trained, tmp_path: Path
+    version: str, stop_after: int, straight: Trained, tmp_path: Path
 ) -> None:
-    assert not train(tmp_path, version, workers=workers, recorder=Recorder(stop_after))
+    assert not train(tmp_path, version, recorder=Recorder(stop_after))
     told = Recorder()
-    assert train(tmp_path, version, workers=workers, resume=True, recorder=told)
+    assert train(tmp_path, version, resume=True, recorder=told)
     assert told.resumed_at == stop_after
     assert len(told.steps) == 4 - stop_after
     assert_same_run(tmp_path, straight(version))
@@ -83,8 +80,7 @@ def test_stopped_during_validation(
 
 def test_everything_that_decides_a_step_goes_on_too(tmp_path: Path) -> None:
     folders = [SPEECH / "train-clean-100", SPEECH / "dev-clean"]
-    cache = tmp_path / "prepared.cache"
-    prepare([*index_speech(*folders), *index_noise(NOISE)], cache)
+    cache = tmp_path / "decoded"
     settings: dict[str, Any] = {
         "schedule": "cosine",
         "warmup_steps": 2,
@@ -96,10 +92,20 @@ def test_everything_that_decides_a_step_goes_on_too(tmp_path: Path) -> None:
     }
     told = Recorder()
     assert train(tmp_path / "straight", recorder=told, **settings)
-    assert f"recordings are read from {cache}" in told.material.describe()[-1]
-    assert not train(tmp_path / "resumed", workers=1, recorder=Recorder(3), **settings)
-    assert train(tmp_path / "resumed", workers=2, resume=True, **settings)
+    assert f"decoded: in {cache}, " in told.material.describe()[-1]
+    assert not train(tmp_path / "resumed", recorder=Recorder(3), **settings)
+    assert train(tmp_path / "resumed", resume=True, **settings)
     assert_same_run(tmp_path / "straight", tmp_path / "resumed")
+
+
+def test_a_run_of_an_earlier_release_goes_on_and_says_what_changes(
+    straight: Trained, tmp_path: Path
+) -> None:
+    whole = torch.load(straight("v4") / "last.pth", weights_only=True)
+    del whole["mixing"]
+    torch.save(whole, tmp_path / "last.pth")
+    with pytest.warns(UserNotice, match="last.pth is of an earlier release.*another order"):
+        assert train(tmp_path, epochs=3, resume=True)
 
 
 def test_a_run_that_was_killed_goes_on_from_its_last_save(

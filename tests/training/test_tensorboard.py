@@ -33,7 +33,7 @@ accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_ac
 
 def watch(out: Path, *others: Watcher, resume: bool = False, **changes: Any) -> bool:
     """A tiny run whose logs are in ``out/tensorboard``."""
-    place = RunPlace([SPEECH], [NOISE], out, "cpu", 0, resume)
+    place = RunPlace([SPEECH], [NOISE], out, "cpu", resume)
     with quickly(narrow=True):
         watchers = [TensorBoardLog(out / "tensorboard"), *others]
         return Trainer(options(**changes), place, watchers).run()
@@ -149,7 +149,7 @@ def test_a_resumed_run_goes_on_with_its_curves(run: Run, tmp_path: Path) -> None
 
 
 def test_a_run_watched_only_after_it_was_resumed_has_its_originals(tmp_path: Path) -> None:
-    place = RunPlace([SPEECH], [NOISE], tmp_path, "cpu", 0)
+    place = RunPlace([SPEECH], [NOISE], tmp_path, "cpu")
     with quickly(narrow=True):
         assert Trainer(options(epochs=1), place).run()
     assert watch(tmp_path, resume=True)

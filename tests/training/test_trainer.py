@@ -218,7 +218,7 @@ def test_clips_show_what_validation_hears(tmp_path: Path) -> None:
 
     told = Listener()
     assert train(tmp_path, epochs=1, recorder=told)
-    assert len(told.clips) == 2  # a batch of two
+    assert len(told.clips) == 4
     for clip in told.clips:
         assert clip.clean.shape == clip.noisy.shape == clip.cleaned.shape == (40800,)
         assert clip.clean_image.shape == clip.cleaned_image.shape == (256, 256)
@@ -249,7 +249,7 @@ def test_several_weighted_folders(tmp_path: Path) -> None:
     assert {r.source for r in recorder.material.splits.train.speech} == {0, 2}
     told = recorder.material.describe()
     assert told[2] == f"    speech: 50 % {folders[0]}, 0 % {folders[1]}, 50 % {folders[2]}"
-    assert len(told) == 3  # one folder of noise needs no shares
+    assert len(told) == 4  # one folder of noise needs no shares
     history = json.loads((tmp_path / "history.json").read_text())
     assert history["options"]["speech_weights"] == [1.0, 2.0, 1.0]
     assert str(SPEECH) not in json.dumps(history)

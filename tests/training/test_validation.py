@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from audio_denoising.corpora.corpus import index_noise, index_speech
-from audio_denoising.corpora.splits import split
 from audio_denoising.dsp.representation import DecibelImage
-from audio_denoising.training.validation import Validation, fixed_batches, mixtures_for
-from tests.training.runs import NOISE, SPEECH, quickly
+from audio_denoising.training.material import Material
+from audio_denoising.training.options import RunPlace
+from audio_denoising.training.validation import Validation
+from tests.training.runs import NOISE, SPEECH, options, quickly
 
 
 class Fixed:
@@ -27,11 +28,17 @@ class Fixed:
         self.representation = DecibelImage(lambda image, clean: (image - clean).abs().mean())
 
 
+def mixtures(epoch_size: int = 4) -> list[tuple[Tensor, Tensor]]:
+    place = RunPlace([SPEECH], [NOISE], Path("out"))
+    return list(Material(options(epoch_size=epoch_size), place).validation())
+
+
 def run(predict: Any, batch_size: int = 2) -> dict[str, float]:
     with quickly(narrow=False):
-        found = split(index_speech(SPEECH), index_noise(NOISE)).validation
+        ((noisy, clean),) = mixtures()
         learner: Any = Fixed(predict)
-        return Validation(fixed_batches(found, batch_size, 0, 4)).run(learner) or {}
+        parts = zip(noisy.split(batch_size), clean.split(batch_size), strict=True)
+        return Validation(parts).run(learner) or {}
 
 
 def test_psnr_is_the_mean_over_images_of_its_formula() -> None:
@@ -67,7 +74,10 @@ def test_a_network_that_silences_everything_is_not_a_perfect_one() -> None:
 
 
 def test_a_short_epoch_is_judged_on_few_mixtures() -> None:
-    assert [mixtures_for(epoch) for epoch in (1, 8, 40, 160, 28539)] == [8, 8, 40, 160, 160]
+    counts = {size: sum(len(noisy) for noisy, _ in mixtures(size)) for size in (1, 8, 40, 999)}
+    assert counts == {1: 8, 8: 8, 40: 40, 999: 160}
+    for short, long in zip(mixtures(40)[-1], mixtures(999)[2], strict=True):
+        assert torch.equal(short, long[: len(short)])  # the first ones of the same list
 
 
 def test_the_wish_to_stop_is_heard_between_two_batches() -> None:
@@ -80,7 +90,7 @@ def test_the_wish_to_stop_is_heard_between_two_batches() -> None:
         return image
 
     with quickly(narrow=False):
-        found = split(index_speech(SPEECH), index_noise(NOISE)).validation
+        ((noisy, clean),) = mixtures()
         learner: Any = Fixed(predict)
-        validation = Validation(fixed_batches(found, 1, 0, 4))
+        validation = Validation(zip(noisy.split(1), clean.split(1), strict=True))
         assert validation.run(learner, stopped) is None and len(calls) == 1

@@ -117,7 +117,7 @@ def check(
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     from audio_denoising.mixing.check import check as look
-    from audio_denoising.mixing.check_report import print_check
+    from audio_denoising.mixing.check import print_check
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -203,7 +203,7 @@ def mix(
       denoise data mix --count 40 --snr 0,5,10,15 --seed 7 --out data/test_set
     """
     from audio_denoising.corpora.sources import require_folder
-    from audio_denoising.mixing.mix_options import MixOptions
+    from audio_denoising.mixing.frozen_options import MixOptions
 
     options = MixOptions(count, snr, seed, part, shortest, shortest_noise, longest, bits)
     require_folder(speech, "speech")
@@ -211,8 +211,7 @@ def mix(
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from audio_denoising.mixing.frozen_folder import require_free, write_frozen
-    from audio_denoising.mixing.mix_options import choose
+    from audio_denoising.mixing.frozen_folder import choose, require_free, write_frozen
 
     require_free(out, force=force)
     with console.status("Drawing mixtures"):

@@ -45,17 +45,9 @@ HoldOut = Annotated[
 Cache = Annotated[
     Path | None,
     _data(
-        help="Audio that `denoise data prepare` decoded.",
-        metavar="FILE",
-        show_default="data/prepared.cache, if it is there",
-    ),
-]
-TrainCache = Annotated[
-    Path | None,
-    _data(
-        help="Audio that `denoise data prepare` decoded; for v5 a folder for what it decodes.",
-        metavar="FILE|DIR",
-        show_default="data/prepared.cache, if it is there; v5: none",
+        help="Folder of decoded recordings; what is missing in it is decoded into it.",
+        metavar="DIR",
+        show_default="data/decoded, if it is there",
     ),
 ]
 

@@ -13,10 +13,10 @@ from audio_denoising.cli.options import (
     DATA,
     NOISES,
     SPEECHES,
+    Cache,
     HoldOut,
     Noises,
     Speeches,
-    TrainCache,
     device_option,
 )
 from audio_denoising.errors import UserError
@@ -66,7 +66,7 @@ def train(
             OWN,
         ),
     ] = None,
-    cache: TrainCache = None,
+    cache: Cache = None,
     rooms: Annotated[
         list[Path] | None,
         _data("Folder of impulse responses of rooms, for v5; may be repeated.", "DIR", False),
@@ -145,8 +145,8 @@ def train(
     device: Annotated[str, device_option(COST)] = "auto",
     threads: Annotated[int | None, _cost("Processor threads that compute.", "N", "all")] = None,
     workers: Annotated[
-        int, _cost("Processes that decode audio meanwhile; 0: decode in between.", "N")
-    ] = 1,
+        int, typer.Option(hidden=True, help="Of earlier versions: nothing is decoded meanwhile.")
+    ] = 0,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -225,7 +225,6 @@ def train(
         [source.place for source in noises],
         out or Path("runs") / f"{options.version}-{options.size}",
         device,
-        workers,
         resume,
         cache,
         accumulate,

@@ -1,4 +1,4 @@
-"""Several folders of speech or noise at once, and how often each of them is drawn from."""
+"""The places that a run takes speech or noise from, as the command line names and weights them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 from audio_denoising.errors import UserError
-from audio_denoising.mixing.shards import is_shards
-
-if TYPE_CHECKING:  # a wrong name is refused before any of these is loaded
-    import numpy as np
-    import numpy.typing as npt
-
-    from audio_denoising.corpora.corpus import Recording
-
-LONGEST_NOISE = 60.0  # seconds: one very long noise must not drown a folder of short ones
 
 # "DIR=2", but not an address that ends in "?token=2".
 _WEIGHTED = re.compile(r"(?P<place>[^?]+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)", re.I)
-
-Weights = Sequence[float | None]
-Chances: TypeAlias = "npt.NDArray[np.float64]"
 
 
 @dataclass(frozen=True)
@@ -41,6 +28,14 @@ class Source:
     def folder(self) -> Path:
         """The place as a folder."""
         return Path(self.place)
+
+
+def is_shards(place: str) -> bool:
+    """Whether ``place`` names tar shards and not a folder."""
+    return (
+        place.endswith((".tar", ".tar.gz", ".tgz"))
+        or re.match("https?://|pipe:", place) is not None
+    )
 
 
 def parse_sources(texts: Sequence[str], option: str) -> list[Source]:
@@ -86,42 +81,6 @@ def weights_of(sources: Sequence[Source]) -> list[float | None] | None:
     """The weights, as a run remembers them; None for one folder that is given none."""
     weights = [source.weight for source in sources]
     return None if weights == [None] else weights
-
-
-def chances(
-    recordings: Sequence[Recording], weights: Weights | None = None, longest: float = math.inf
-) -> Chances:
-    """How often every recording shall be drawn, relative to the others.
-
-    Without weights every second of sound is as likely as any other. With weights this holds inside
-    each source, and the sources share the draws as their weights say.
-
-    Args:
-        recordings: of one or several sources.
-        weights: one for each source, or None for each.
-        longest: seconds of a recording that count at most.
-    """
-    import numpy as np
-
-    seconds = np.array([min(recording.seconds, longest) for recording in recordings])
-    if weights is None:
-        return seconds
-    source = np.array([recording.source for recording in recordings])
-    for number, weight in enumerate(weights):
-        mine = source == number
-        if weight is not None and mine.any():
-            seconds[mine] *= weight / seconds[mine].sum()
-    return seconds
-
-
-def speech_chances(recordings: Sequence[Recording], weights: Weights | None) -> Chances | None:
-    """`chances` of speech; None, for one folder without a weight, is one visit to every file."""
-    return None if weights is None else chances(recordings, weights)
-
-
-def noise_chances(recordings: Sequence[Recording], weights: Weights | None) -> Chances:
-    """`chances` of noise, of which a recording counts for a minute at most."""
-    return chances(recordings, weights, LONGEST_NOISE)
 
 
 def _parse(text: str, option: str) -> Source:

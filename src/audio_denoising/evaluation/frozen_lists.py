@@ -29,12 +29,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from audio_denoising.corpora.corpus import Recording, index_noise
+from audio_denoising.corpora.corpus import Recording, index_noise, read_segment
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.testset import Item
 from audio_denoising.evaluation.unseen_noise import write_clips
 from audio_denoising.mixing.frozen_set import Choice
-from audio_denoising.mixing.mixing import read_segment
 
 HELD_OUT, UNSEEN, CLEAN = "held-out", "unseen noise", "clean speech"
 OTHER, ROOM, QUIET = "other domain", "in a room", "quiet"

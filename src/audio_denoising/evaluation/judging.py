@@ -21,14 +21,13 @@ import numpy as np
 import torch
 
 from audio_denoising.cleaning.denoiser import Denoiser
-from audio_denoising.corpora.corpus import Recording
+from audio_denoising.corpora.corpus import DamagedRecording, Recording
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.peers import PEERS, Cleaner
 from audio_denoising.evaluation.results import NOISY, Evaluation, Result, this_run
 from audio_denoising.evaluation.scores import score
 from audio_denoising.evaluation.testset import Item, at_16_khz, digest
-from audio_denoising.mixing.mixing import DamagedRecording
 from audio_denoising.models.shipped import has_weights, locate
 from audio_denoising.models.versions import VERSIONS
 

@@ -11,14 +11,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import soxr
 
-from audio_denoising.corpora.corpus import EXTENSIONS, Recording
+from audio_denoising.corpora.corpus import EXTENSIONS, Recording, read_segment
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.alignment import align, check_pair
 from audio_denoising.evaluation.room import in_room
 from audio_denoising.media.reading import AudioReader, read_audio
-from audio_denoising.mixing.frozen_set import Choice, looped
-from audio_denoising.mixing.mixing import detailed_mix, power, read_segment
+from audio_denoising.mixing.frozen_set import Choice, detailed_mix, looped, power
 from audio_denoising.samples import Samples
 
 URBANSOUND_CLASSES = (

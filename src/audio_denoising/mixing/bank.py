@@ -1,21 +1,17 @@
 """All recordings of one kind, speech or noise, as one tensor that whole batches are read from.
 
 The samples may lie in a file (memory-mapped), in main memory or on a GPU; the small tables that
-say where each recording starts and where it is active stay in main memory, since places are drawn
-there.
+say where each recording starts stay in main memory, since places are drawn there.
 """
 
 from __future__ import annotations
 
-import logging
+import io
 import math
-import os
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,22 +19,14 @@ import torch
 from torch import Tensor
 
 from audio_denoising.corpora.corpus import Recording
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
-from audio_denoising.errors import UserError
-from audio_denoising.folders import whole_folder
-from audio_denoising.mixing.mixing import DamagedRecording, read_segment
 
 Array = npt.NDArray[Any]
 
 FRAME = 320  # samples (20 ms) that are active or not as one
 SHORTEST = 2.0  # seconds that every recording counts at least: it goes round, so it fills a crop
 _SEAM = 80  # samples (5 ms) over which the end of a recording fades into its beginning
-_GUARD = 3  # samples around each recording that interpolation may touch
 _GATE = 1e-2  # 20 dB below the mean of what is heard, a frame counts as a pause
 _SILENT = 1e-8  # mean square (-80 dB below the peak) of frames that nobody hears
-_PEAK = 30000  # of 32767: every recording uses the whole resolution, whatever its level was
-
-_log = logging.getLogger(__name__)
 
 
 class Crops(NamedTuple):
@@ -62,118 +50,76 @@ class Crops(NamedTuple):
         return Crops(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
 
+class Tape:
+    """Two growing files: recordings end to end, and how many frames before each are active.
+
+    Around every recording stand the samples that follow when it goes round, since interpolation
+    reads one sample before it and two behind.
+
+    Args:
+        samples, active: open for appending, int16 and int32; empty for a new tape.
+    """
+
+    def __init__(self, samples: BinaryIO, active: BinaryIO, frames: int = 0, count: int = 0):
+        self.samples, self.active = samples, active
+        self.frames, self.count = frames, count  # on the tape, and how many of them are active
+        if not frames:
+            self._write(np.zeros(FRAME - 1, np.int16), np.zeros(2, np.int32), 1)
+
+    def append(self, sound: Array) -> tuple[int, int]:
+        """Adds a float or int16 waveform ``(L,)``: where it starts and how long it is now."""
+        looped = _loop(sound)
+        start = self.frames * FRAME
+        around = np.pad(looped, (1, 2), mode="wrap")
+        frames = len(around) // FRAME + 1
+        heard = np.zeros(frames, np.int32)
+        heard[: -(-len(looped) // FRAME)] = _active(looped)
+        counts = self.count + np.cumsum(heard, dtype=np.int32)
+        self.count = int(counts[-1])
+        self._write(np.pad(around, (0, frames * FRAME - len(around))), counts, frames)
+        return start, len(looped)
+
+    def _write(self, samples: Array, active: Array, frames: int) -> None:
+        self.samples.write(samples.tobytes())
+        self.active.write(active.tobytes())
+        self.frames += frames
+
+
 @dataclass(frozen=True)
 class SoundBank:
-    """Recordings at 16 kHz, one behind the other.
+    """Recordings at 16 kHz on one tape.
 
     Attributes:
         samples: int16 ``(L,)``, each recording brought to the same peak.
+        active: int32 ``(L / FRAME + 1,)``, how many of the frames before this one are active.
         starts, lengths: int64 ``(R,)``, in samples; starts are multiples of `FRAME`.
         groups: int64 ``(R,)``, the speaker or noise source of each recording as a number.
         chances: float64 ``(R,)``, how often each recording is drawn; they add up to 1.
-        active: int32 ``(L / FRAME + 1,)``, how many of the frames before this one are active.
+        gains: float64 ``(R,)``, what brings each back to the level that it was recorded at.
     """
 
     samples: Tensor
+    active: Array
     starts: Array
     lengths: Array
     groups: Array
     chances: Array
-    active: Array
+    gains: Array
 
     @classmethod
-    def load(
-        cls,
-        recordings: Sequence[Recording],
-        *,
-        weights: Sequence[float] | None = None,
-        longest: float = 60.0,
-    ) -> SoundBank:
-        """Decodes the recordings with all cores; damaged and silent ones are left out, with a
-        warning.
-
-        Args:
-            recordings: as `index_speech` or `index_noise` lists them.
-            weights: how often each source (the folders that were indexed) is drawn. By default
-                the square root of its seconds, so that small folders are heard too.
-            longest: seconds that one group counts at most, so that no voice dominates.
-
-        Raises:
-            UserError: no recording has sound in it.
-        """
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            decoded = list(pool.map(_decode, recordings))
-        found = [(r, d) for r, d in zip(recordings, decoded, strict=True) if d is not None]
-        if len(found) < len(recordings):
-            lost = next(r.path for r, d in zip(recordings, decoded, strict=True) if d is None)
-            _log.warning(
-                "%d of %d recordings are damaged or silent and are left out; the first is %s.",
-                *(len(recordings) - len(found), len(recordings), lost),
-            )
-        if not found:
-            raise UserError(
-                "None of the recordings to train on has sound in it; check the folders given."
-            )
-        kept = [recording for recording, _ in found]
-        bank = cls.of([sound for _, sound in found])
-        numbers = {name: n for n, name in enumerate(sorted({r.group for r in kept}))}
-        groups = np.array([numbers[r.group] for r in kept])
-        return replace(bank, groups=groups, chances=fair_chances(kept, weights, longest))
-
-    @classmethod
-    def of(cls, sounds: Sequence[Array]) -> SoundBank:
+    def of(cls, sounds: Sequence[Array], gains: Sequence[float] | None = None) -> SoundBank:
         """A bank of float or int16 waveforms ``(L,)``, each a group of its own, all as likely."""
-        looped = [_loop(sound) for sound in sounds]
-        lengths = np.array([len(sound) for sound in looped])
-        slots = -(-(lengths + _GUARD) // FRAME) * FRAME
-        starts = FRAME + np.concatenate(([0], np.cumsum(slots)[:-1]))
-        samples = np.zeros(FRAME + int(slots.sum()), np.int16)
-        active = np.zeros(len(samples) // FRAME + 1, np.int32)
-        for start, sound in zip(starts, looped, strict=True):
-            end = start + len(sound)
-            # Interpolation reads one sample before and two behind: those that follow in the loop.
-            samples[start - 1 : end + 2] = np.pad(sound, (1, 2), mode="wrap")
-            heard = _active(sound)
-            active[start // FRAME + 1 :][: len(heard)] = heard
-        return cls(
-            torch.from_numpy(samples),
-            *(starts, lengths, np.arange(len(looped)), np.full(len(looped), 1 / len(looped))),
-            np.cumsum(active, dtype=np.int32),
+        buffers = io.BytesIO(), io.BytesIO()
+        tape = Tape(*buffers)
+        starts, lengths = np.array([tape.append(sound) for sound in sounds]).T
+        samples, active = (
+            np.frombuffer(buffer.getbuffer(), kind)
+            for buffer, kind in zip(buffers, (np.int16, np.int32), strict=True)
         )
-
-    @property
-    def seconds(self) -> float:
-        """Duration of all recordings together."""
-        return float(self.lengths.sum()) / SAMPLE_RATE
-
-    def to(self, device: torch.device | str) -> SoundBank:
-        """The same with the samples on ``device``."""
-        return replace(self, samples=self.samples.to(device))
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the bank into a folder that `open` maps into memory; it appears whole or not."""
-        names = ("starts", "lengths", "groups", "chances", "active")
-        tables: dict[str, Any] = {name: getattr(self, name) for name in names}
-        with whole_folder(Path(folder)) as draft:
-            np.save(draft / "samples.npy", self.samples.cpu().numpy())
-            np.savez(draft / "tables.npz", **tables)
-
-    @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> SoundBank:
-        """The bank that `save` wrote; its samples are read from the file when they are needed.
-
-        Raises UserError if there is none.
-        """
-        place = Path(folder)
-        try:
-            # "c": torch wants memory that may be written to; nothing ever reaches the file.
-            samples = np.load(place / "samples.npy", mmap_mode="c")
-            with np.load(place / "tables.npz") as tables:
-                return cls(torch.from_numpy(samples), **tables)
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"{place} holds no readable sound bank ({error}); delete it and it is made anew."
-            ) from error
+        count = len(sounds)
+        gained = np.ones(count) if gains is None else np.array(gains)
+        shares = np.arange(count), np.full(count, 1 / count), gained
+        return cls(torch.from_numpy(samples), active, starts, lengths, *shares)
 
     def draw(self, random: np.random.Generator, shape: int | tuple[int, ...]) -> Array:
         """Numbers of recordings, drawn by their chances."""
@@ -243,13 +189,15 @@ def to_device(array: Array, device: torch.device) -> Tensor:
 
 
 def fair_chances(
-    recordings: Sequence[Recording], weights: Sequence[float] | None, longest: float
+    recordings: Sequence[Recording], weights: Sequence[float] | None, longest: float = 60.0
 ) -> Array:
     """How often each recording is drawn, float64 ``(R,)`` with sum 1.
 
-    Sources share the draws by their weights, the groups of a source by their seconds, but no
-    group counts more than ``longest`` and no recording less than `SHORTEST`. A recording has the
-    part of its group's chance that it has of the group's seconds.
+    Sources, the folders that were given, share the draws by their weights, by default the square
+    roots of their seconds, so that small folders are heard too; the groups of a source by their
+    seconds. No group counts more than ``longest`` seconds, so that no voice dominates, and no
+    recording less than `SHORTEST`. A recording has the part of its group's chance that it has of
+    the group's seconds.
     """
     seconds = [max(recording.seconds, SHORTEST) for recording in recordings]
     whole: dict[tuple[int, str], float] = defaultdict(float)
@@ -267,18 +215,6 @@ def fair_chances(
         group = whole[recording.source, recording.group]
         chances[position] = share[recording.source] * min(group, longest) * lasts / group
     return np.asarray(chances / chances.sum())
-
-
-def _decode(recording: Recording) -> Array | None:
-    """int16 ``(L,)`` at the common peak, or None where there is nothing to hear."""
-    try:
-        sound = read_segment(recording, 0, recording.samples)
-    except DamagedRecording:
-        return None
-    sound = sound - sound.mean()
-    peak = float(np.abs(sound).max(initial=0.0))
-    # -70 dB re full scale: what is louder only there is the noise of a converter.
-    return np.rint(sound * (_PEAK / peak)).astype(np.int16) if peak > 3e-4 else None
 
 
 def _loop(sound: Array) -> Array:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
-from audio_denoising.mixing.bank import Array, SoundBank, to_device
+from audio_denoising.dsp.constants import SAMPLE_RATE
+from audio_denoising.mixing.bank import Array, Crops, SoundBank, to_device
 from audio_denoising.mixing.choices import BABBLE, COLOURED, RECORDED, Choices, draw
 from audio_denoising.mixing.filters import biquad, fast_size, low_pass
 from audio_denoising.mixing.recipe import Recipe
@@ -37,10 +38,13 @@ class Mixer:
     never waited for, and every device makes the same batch (but for rounding).
 
     Args:
-        speech, noise: on one device.
+        speech, noise: on ``device``, or in main memory where they are too large for it.
         recipe: how to mix.
         seed: of all steps.
         rooms: ``(R, K)`` measured responses as `load_rooms` reads them, or None.
+        device: where batches are made, by default where the speech is.
+        in_turn: visit every recording of speech once before any is heard again, in place of
+            drawing them by their chances.
     """
 
     def __init__(
@@ -50,19 +54,31 @@ class Mixer:
         recipe: Recipe,
         seed: int,
         rooms: Tensor | None = None,
+        device: torch.device | None = None,
+        in_turn: bool = False,
     ) -> None:
-        device = speech.samples.device
+        device = device or speech.samples.device
         self.speech, self.noise, self.recipe, self.seed = speech, noise, recipe, seed
+        self.device, self.in_turn = device, in_turn
         self.rooms = torch.empty(0, LENGTH) if rooms is None else rooms
         self.rooms = self.rooms.to(device)
-        self._made = _made_noise().to(device)
+        self._made = _made_noise()
+        self._made = replace(self._made, samples=self._made.samples.to(device))
         self._block = _BLOCK if device.type == "cpu" else _LARGE_BLOCK
 
     def choices(self, step: int, count: int, samples: int) -> Choices:
         """What is drawn for a batch."""
         random = np.random.default_rng((self.seed, step))
         banks = (self.speech, self.noise, self._made)
-        return draw(self.recipe, random, banks, count, samples, len(self.rooms))
+        spoken = self._turn(step, count) if self.in_turn else None
+        return draw(self.recipe, random, banks, count, samples, len(self.rooms), spoken)
+
+    def _turn(self, step: int, count: int) -> Array:
+        """Whose turn it is: lap after lap through all recordings of speech, each in a new order."""
+        recordings = len(self.speech.starts)
+        places = range(step * count, (step + 1) * count)
+        laps = [divmod(place, recordings) for place in places]
+        return np.array([_order(self.seed, lap, recordings)[place] for lap, place in laps])
 
     @torch.inference_mode()
     def batch(
@@ -90,27 +106,33 @@ class Mixer:
 
     def _render(self, drawn: Choices, samples: int) -> tuple[Tensor, Tensor]:
         """Makes the mixtures that are drawn, ``(N, samples)`` each."""
+        if not self.recipe.filters:
+            return self._mix(
+                self._read(self.speech, drawn.speech, samples), self._noise(drawn, samples), drawn
+            )
         # Sound from before the crop is read too, as far back as a room rings, and a little from
         # behind it. The transform goes round in a circle, so what a filter carries over one end
         # of it comes out at the other, outside the crop.
         size = fast_size(LENGTH + samples + _BEHIND)
         before = size - samples - _BEHIND
         drawn = drawn.earlier(before)
-        device = self.speech.samples.device
         spectra = torch.fft.rfft(
-            torch.stack((self.speech.read(drawn.speech, size), self._noise(drawn, size)))
+            torch.stack((self._read(self.speech, drawn.speech, size), self._noise(drawn, size)))
         )
-        coefficients = to_device(drawn.biquads.astype(np.float32), device)
+        coefficients = to_device(drawn.biquads.astype(np.float32), self.device)
         spectra[0] *= biquad(coefficients[:, 0], size)
         spectra[1] *= biquad(coefficients[:, 1], size)
-        spectra *= low_pass(to_device(drawn.cutoff, device), size)
+        spectra *= low_pass(to_device(drawn.cutoff, self.device), size)
         self._reverberate(spectra[0], drawn, size)
         sounds = torch.fft.irfft(spectra, n=size)[..., before : before + samples]
-        return _mix(sounds[0], sounds[1], drawn)
+        return self._mix(sounds[0], sounds[1], drawn)
+
+    def _read(self, bank: SoundBank, crops: Crops, size: int) -> Tensor:
+        return bank.read(crops, size).to(self.device, non_blocking=True)
 
     def _noise(self, drawn: Choices, size: int) -> Tensor:
         """The noises of all rows, ``(N, size)``, the first of each row with a mean square of 1."""
-        device = self.speech.samples.device
+        device = self.device
         noise = torch.zeros(len(drawn.kind), size, device=device)
 
         def where(chosen: Array) -> tuple[Array, Tensor]:
@@ -120,7 +142,7 @@ class Mixer:
         first, first_rows = where(drawn.kind == RECORDED)
         second, second_rows = where(drawn.second_gain > 0)
         crops = drawn.noise.take(first).join(drawn.second.take(second))
-        recorded = _even(self.noise.read(crops, size))
+        recorded = _even(self._read(self.noise, crops, size))
         noise.index_copy_(0, first_rows, recorded[: len(first)])
         made, made_rows = where(drawn.kind == COLOURED)
         if len(made):
@@ -129,7 +151,7 @@ class Mixer:
         talked, talked_rows = where(drawn.kind == BABBLE)
         if len(talked):
             crops = drawn.babble.take(talked)
-            voices = self.speech.read(type(crops)(*(part.ravel() for part in crops)), size)
+            voices = self._read(self.speech, Crops(*(part.ravel() for part in crops)), size)
             gains = to_device(drawn.voices[talked].astype(np.float32), device)
             babble = (_even(voices).view(*gains.shape, size) * gains[:, :, None]).sum(dim=1)
             noise.index_copy_(0, talked_rows, _even(babble))
@@ -153,6 +175,27 @@ class Mixer:
         heard = spectrum[place] * torch.fft.rfft(responses, n=size)
         spectrum.index_copy_(0, place, heard)
 
+    def _mix(self, speech: Tensor, noise: Tensor, drawn: Choices) -> tuple[Tensor, Tensor]:
+        """Sets ratio and level: ``(noisy, clean)``, each ``(N, L)``."""
+        table = np.stack((drawn.snr, drawn.level, drawn.gain, drawn.clip, *drawn.heard.T))
+        numbers = to_device(table.astype(np.float32), self.device)
+        snr, level, loud, clip, spoken, noised = numbers
+        measure = active_power if self.recipe.active_levels else _mean_power
+        speech_power, noise_power = measure(speech), measure(noise)
+        has_speech = (spoken > 0) & (speech_power > _SILENCE)
+        has_noise = (noised > 0) & (noise_power > _SILENCE)
+        wanted = (speech_power / (noise_power * 10 ** (snr / 10)).clamp_min(1e-20)).sqrt()
+        gain = torch.where(has_noise, torch.where(has_speech, wanted, 1.0), 0.0)
+        clean = speech * has_speech[:, None]
+        noisy = clean + noise * gain[:, None]
+        if self.recipe.level is not None:
+            loud = 10 ** (level / 20) * active_power(noisy).clamp_min(1e-12).rsqrt()
+        peak = torch.maximum(noisy.abs().amax(dim=1), clean.abs().amax(dim=1))
+        loud = torch.minimum(loud, _FULL_SCALE / peak.clamp_min(1e-6))[:, None]
+        noisy, clean = noisy * loud, clean * loud
+        limit = (clip * noisy.abs().amax(dim=1))[:, None]
+        return torch.minimum(torch.maximum(noisy, -limit), limit), clean
+
 
 def active_power(sound: Tensor) -> Tensor:
     """Mean square ``(N,)`` of what is active in ``(N, L)``, gated as `dsp.level.ActiveLevel`."""
@@ -165,23 +208,13 @@ def active_power(sound: Tensor) -> Tensor:
     return (powers * active).sum(dim=1) / active.sum(dim=1).clamp_min(1)
 
 
-def _mix(speech: Tensor, noise: Tensor, drawn: Choices) -> tuple[Tensor, Tensor]:
-    """Sets ratio and level: ``(noisy, clean)``, each ``(N, L)``."""
-    table = np.stack((drawn.snr, drawn.level, drawn.clip, *drawn.heard.T)).astype(np.float32)
-    snr, level, clip, spoken, noised = to_device(table, speech.device)
-    speech_power, noise_power = active_power(speech), active_power(noise)
-    has_speech = (spoken > 0) & (speech_power > _SILENCE)
-    has_noise = (noised > 0) & (noise_power > _SILENCE)
-    wanted = (speech_power / (noise_power * 10 ** (snr / 10)).clamp_min(1e-20)).sqrt()
-    gain = torch.where(has_noise, torch.where(has_speech, wanted, 1.0), 0.0)
-    clean = speech * has_speech[:, None]
-    noisy = clean + noise * gain[:, None]
-    loud = 10 ** (level / 20) * active_power(noisy).clamp_min(1e-12).rsqrt()
-    peak = torch.maximum(noisy.abs().amax(dim=1), clean.abs().amax(dim=1))
-    loud = torch.minimum(loud, _FULL_SCALE / peak.clamp_min(1e-6))[:, None]
-    noisy, clean = noisy * loud, clean * loud
-    limit = (clip * noisy.abs().amax(dim=1))[:, None]
-    return torch.minimum(torch.maximum(noisy, -limit), limit), clean
+def _mean_power(sound: Tensor) -> Tensor:
+    return sound.square().mean(dim=1)
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, lap: int, count: int) -> Array:
+    return np.random.default_rng((seed, lap, count)).permutation(count)
 
 
 def _even(sound: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.mixing.bank import Array, Crops, SoundBank
 from audio_denoising.mixing.recipe import Range, Recipe
 
@@ -28,6 +28,7 @@ class Choices:
         kind: which noise it is, `RECORDED`, `BABBLE` or `COLOURED`.
         second_gain: of the added noise over the first; 0 where none is added.
         snr, level: dB.
+        gain: what brings the speech back to the level that it was recorded at.
         heard: ``(N, 2)``, whether speech and noise are in the mixture at all.
         biquads: ``(N, 2, 4)``, coefficients for speech and noise.
         cutoff: Hz, infinite where nothing is cut.
@@ -46,6 +47,7 @@ class Choices:
     second_gain: Array
     snr: Array
     level: Array
+    gain: Array
     heard: Array
     biquads: Array
     cutoff: Array
@@ -77,12 +79,14 @@ def draw(
     count: int,
     samples: int,
     rooms: int,
+    spoken: Array | None = None,
 ) -> Choices:
     """Draws ``count`` mixtures of ``samples`` samples.
 
     Args:
         banks: speech, recorded noise and made noise (its first recording is white).
         rooms: number of measured rooms.
+        spoken: ``(N,)``, the recordings of speech, if they are not to be drawn.
     """
     speech, noise, made = banks
 
@@ -98,26 +102,29 @@ def draw(
     def noise_crops() -> Crops:
         pause = np.where(chance(recipe.pausing), spread(recipe.noise_pause), 0.0)
         place = speed(recipe.noise_speed), pause, recipe.noise_active, samples
-        return _crops(random, noise, recipe.candidates, *place)
+        found = noise.draw(random, count)
+        return _crops(random, noise, found, recipe.candidates, *place)
 
     voices = random.integers(*recipe.babble_voices, count, endpoint=True)
     most = recipe.babble_voices[1]
     talking = np.arange(most) < voices[:, None]
     talk = 10 ** (spread(recipe.babble_spread, count, most) / 20)
 
-    spoken = _crops(
-        *(random, speech, recipe.candidates, speed(recipe.speech_speed)),
-        *(spread(recipe.speech_pause), recipe.speech_active, samples),
+    tempo, pause = speed(recipe.speech_speed), spread(recipe.speech_pause)
+    found = speech.draw(random, count) if spoken is None else spoken
+    heard = _crops(
+        *(random, speech, found, recipe.candidates, tempo, pause, recipe.speech_active, samples),
+        inside=recipe.inside,
     )
-    babble = _crops(
-        *(random, speech, 1, np.ones((count, most))),
-        *(spread(recipe.speech_pause, count, most), 0.0, samples),
-    )
+    others, pauses = np.ones((count, most)), spread(recipe.speech_pause, count, most)
+    talkers = speech.draw(random, (count, most))
+    babble = _crops(random, speech, talkers, 1, others, pauses, 0.0, samples)
     # Whoever speaks is not among the others, as far as speakers are known.
-    other = speech.groups[babble.recording] != speech.groups[spoken.recording][:, None]
+    other = speech.groups[babble.recording] != speech.groups[heard.recording][:, None]
 
     def steady() -> Crops:
-        return _crops(random, made, 1, np.ones(count), np.zeros(count), 0.0, samples)
+        found = made.draw(random, count)
+        return _crops(random, made, found, 1, np.ones(count), np.zeros(count), 0.0, samples)
 
     kind = random.random(count)
     alone = random.random(count)
@@ -128,7 +135,7 @@ def draw(
     room = np.where(chance(recipe.measured), measured, -1)
     tail = steady()
     return Choices(
-        speech=spoken,
+        speech=heard,
         noise=noise_crops(),
         second=noise_crops(),
         coloured=steady(),
@@ -141,7 +148,8 @@ def draw(
         ),
         second_gain=second,
         snr=spread(recipe.snr),
-        level=spread(recipe.level),
+        level=spread(recipe.level or (0.0, 0.0)),
+        gain=speech.gains[heard.recording],
         heard=np.stack(
             (
                 (alone < recipe.clean_only) | (alone >= recipe.clean_only + recipe.noise_only),
@@ -162,25 +170,33 @@ def draw(
 def _crops(
     random: np.random.Generator,
     bank: SoundBank,
+    recording: Array,
     candidates: int,
     speed: Array,
     pause: Array,
     active: float,
     samples: int,
+    inside: bool = False,
 ) -> Crops:
-    """Draws recordings and in each the first of some places that is active enough.
+    """Draws a place in each recording: the first of some that is active enough, else the best.
 
     Args:
-        speed, pause: of one shape, that of the result; pauses in seconds.
-        active: share of a crop of ``samples`` samples; where no place has it, the best is taken.
+        recording, speed, pause: of one shape, that of the result; pauses in seconds.
+        active: share of a crop of ``samples`` samples.
+        inside: see `Recipe.inside`.
     """
-    recording = bank.draw(random, speed.shape)
     pause = np.rint(pause * SAMPLE_RATE)
-    period = bank.lengths[recording] + pause
-    offsets = np.floor(random.random((candidates, *speed.shape)) * period)
+    length = bank.lengths[recording]
+    share = random.random((candidates, *speed.shape))
+    if inside:
+        spare = length - np.ceil(samples * speed)
+        pause = np.maximum(pause, -spare)
+        offsets = np.floor(share * (np.abs(spare) + 1)) * np.sign(spare)
+    else:
+        offsets = np.floor(share * (length + pause))
     crops = Crops(recording, offsets, speed, pause)
     if candidates == 1:
         return crops._replace(offset=offsets[0])
-    share = np.minimum(bank.active_share(crops, samples), active)
-    best = share.argmax(axis=0)  # the first of equals
+    enough = np.minimum(bank.active_share(crops, samples), active)
+    best = enough.argmax(axis=0)  # the first of equals
     return crops._replace(offset=np.take_along_axis(offsets, best[None], axis=0)[0])

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.dsp.constants import SAMPLE_RATE
 
 _SLOPE = 500.0  # Hz from full to nothing at the edge of a low-pass
 

@@ -1,4 +1,4 @@
-"""A frozen set of mixtures on disk: clean/, noisy/ and a manifest of every choice made.
+"""A frozen set of mixtures on disk: its options, clean/, noisy/ and a manifest of choices.
 
 The folder appears whole or not at all: it is filled under a temporary name beside its place.
 The same choices give the same bytes; no date, path of this machine or random name is in them.
@@ -7,23 +7,63 @@ The same choices give the same bytes; no date, path of this machine or random na
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import soundfile
 
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.corpora.corpus import index_noise, index_speech
+from audio_denoising.corpora.splits import Split, split
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.folders import whole_folder
-from audio_denoising.mixing.frozen_set import Choice, render
-from audio_denoising.mixing.mix_options import SUBTYPES, MixOptions
+from audio_denoising.mixing.frozen_options import SUBTYPES, MixOptions
+from audio_denoising.mixing.frozen_set import Choice, draw, long_enough, render
 
 COLUMNS = (
     "id", "clean", "noisy", "split", "seed", "speaker", "speech_file", "samples",
     "noise_source", "noise_file", "noise_offset", "snr_db", "noise_gain", "scale",
 )  # fmt: skip
 _PARTS = {"clean", "noisy", "manifest.csv"}
+
+
+def choose(
+    speech: str | os.PathLike[str],
+    noise: str | os.PathLike[str],
+    options: MixOptions,
+    hold_out: Sequence[str] = (),
+) -> list[Choice]:
+    """Draws the mixtures from two folders, split as training splits them.
+
+    Raises:
+        UserError: the folders hold nothing that can be drawn.
+    """
+    spoken, noises = index_speech(speech), index_noise(noise)
+    splits = split(spoken, noises, hold_out=hold_out)
+    chosen = Split(spoken, noises) if options.part == "all" else getattr(splits, options.part)
+    where = "" if options.part == "all" else f" in its {options.part} split"
+    voices = long_enough(chosen.speech, round(options.shortest * SAMPLE_RATE))
+    if not voices:
+        raise UserError(
+            f"{speech} has no speech of {options.shortest:g} s or more{where}: choose another "
+            "--split, or lower --shortest"
+        )
+    sources = long_enough(chosen.noise, round(options.shortest_noise * SAMPLE_RATE), audible=True)
+    if not sources:
+        raise UserError(
+            f"{noise} has no audible noise of {options.shortest_noise:g} s or more{where}: choose "
+            "another --split, or lower --shortest-noise"
+        )
+    return draw(
+        voices,
+        sources,
+        count=options.count,
+        snrs_db=options.snrs_db,
+        seed=options.seed,
+        longest=options.longest_samples,
+    )
 
 
 def require_free(folder: Path, *, force: bool) -> None:

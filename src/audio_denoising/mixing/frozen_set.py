@@ -6,26 +6,21 @@ The same seed draws the same choices from the same recordings, wherever their fo
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from audio_denoising.corpora.corpus import Recording
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.corpora.corpus import DamagedRecording, Recording, Waveform
+from audio_denoising.corpora.corpus import read_segment as read
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.mixing.mixing import (
-    SILENCE,
-    DamagedRecording,
-    DetailedMix,
-    Waveform,
-    detailed_mix,
-    power,
-)
-from audio_denoising.mixing.mixing import read_segment as read
 
+SILENCE = 1e-6  # mean power (-60 dB re full scale) below which nothing is heard
 LONGEST = 8 * SAMPLE_RATE  # samples of an utterance that are used
 SHORTEST_SPEECH = 3 * SAMPLE_RATE  # PESQ and STOI need a few words
 SHORTEST_NOISE = 2 * SAMPLE_RATE  # shorter clips would be repeated too often
@@ -47,6 +42,59 @@ class Choice:
     noise: Recording
     offset: int
     snr_db: float
+
+
+@dataclass(frozen=True)
+class DetailedMix:
+    """A mixture and how it came about: ``noisy = scale · (speech + noise_gain · noise)``.
+
+    ``clean`` and ``noisy`` are float32 ``(L,)`` within [-1, 1].
+    """
+
+    clean: Waveform
+    noisy: Waveform
+    noise_gain: float
+    scale: float
+
+
+def mix(speech: npt.ArrayLike, noise: npt.ArrayLike, snr_db: float) -> tuple[Waveform, Waveform]:
+    """``(clean, noisy)`` of `detailed_mix`, both float32 ``(L,)`` within [-1, 1]."""
+    mixed = detailed_mix(speech, noise, snr_db)
+    return mixed.clean, mixed.noisy
+
+
+def detailed_mix(speech: npt.ArrayLike, noise: npt.ArrayLike, snr_db: float) -> DetailedMix:
+    """Adds noise to speech so that their mean powers over the whole stretch differ by ``snr_db``.
+
+    Where the sum would exceed full scale, speech and mixture are scaled down together, which
+    leaves the ratio as it is. Digitally silent noise leaves the speech clean; beside digitally
+    silent speech no ratio exists, and the noise is added as it is.
+
+    Args:
+        speech: ``(L,)``.
+        noise: ``(L,)``, scaled here.
+        snr_db: 10·log10(speech power / noise power) of the result.
+    """
+    clean = np.asarray(speech, dtype=np.float64)
+    added = np.asarray(noise, dtype=np.float64)
+    if clean.shape != added.shape:
+        raise ValueError(f"speech {clean.shape} and noise {added.shape} differ in length")
+    speech_power, noise_power = power(clean), power(added)
+    gain = 1.0
+    if speech_power > 0 and noise_power > 0:
+        gain = math.sqrt(speech_power / (noise_power * 10 ** (snr_db / 10)))
+    noisy = clean + added * gain
+    peak = max(np.abs(clean).max(initial=0.0), np.abs(noisy).max(initial=0.0))
+    scale = 1.0 / peak if peak > 1 else 1.0
+    return DetailedMix(
+        (clean * scale).astype(np.float32), (noisy * scale).astype(np.float32), gain, scale
+    )
+
+
+def power(waveform: npt.ArrayLike) -> float:
+    """Mean power of the samples; a full-scale square wave has power 1."""
+    samples = np.asarray(waveform, dtype=np.float64)
+    return float(np.mean(samples * samples)) if samples.size else 0.0
 
 
 def long_enough(

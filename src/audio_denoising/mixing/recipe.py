@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Range = tuple[float, float]
 
@@ -11,14 +11,20 @@ Range = tuple[float, float]
 class Recipe:
     """How mixtures are drawn: chances from 0 to 1, ranges drawn from evenly.
 
-    Speech and noise are set against each other on their active levels, as `dsp.level` measures
-    them. The defaults are those of v5.
+    The defaults are those of v5; `PRESETS` has the others.
     """
 
     snr: Range = (-5.0, 20.0)
-    """Active level of the speech over that of the noise, in dB."""
-    level: Range = (-50.0, -10.0)
-    """Active level of the mixture in dB re full scale; peaks above full scale lower it."""
+    """Level of the speech over that of the noise, in dB."""
+    active_levels: bool = True
+    """Whether these are the levels of what is active, as `dsp.level` measures them; otherwise the
+    mean powers of the whole crops count."""
+    level: Range | None = (-50.0, -10.0)
+    """Active level of the mixture in dB re full scale; None leaves the speech at the level that it
+    was recorded at. Peaks above full scale lower mixture and target in any case."""
+    inside: bool = False
+    """Whether a crop of speech lies inside its recording, and a shorter recording at a random place
+    in silence; otherwise the recording starts again after a pause. Noise always starts again."""
     clean_only: float = 0.05
     """Chance of a mixture without noise."""
     noise_only: float = 0.03
@@ -78,3 +84,29 @@ class Recipe:
     """Reverberation time of a made room in seconds."""
     direct: Range = (-3.0, 12.0)
     """Energy of its direct sound over that of its reverberation, in dB."""
+
+    @property
+    def filters(self) -> bool:
+        """Whether spectra are changed at all."""
+        return max(self.biquad, self.low_pass, self.room) > 0
+
+
+_ORIGINAL = Recipe(
+    snr=(0.0, 15.0), active_levels=False, level=None, inside=True,
+    clean_only=0.0, noise_only=0.0, speech_active=0.05, noise_active=0.05,
+    babble=0.0, coloured=0.0, second=0.0, speed=0.0, pausing=0.0,
+    biquad=0.0, low_pass=0.0, clipping=0.0, room=0.0,
+)  # fmt: skip
+
+PRESETS = {
+    # The original system: speech, one noise, a ratio.
+    "original": _ORIGINAL,
+    # A network that always met much noise removes speech from good recordings.
+    "wide": replace(_ORIGINAL, snr=(-3.0, 27.0)),
+    "varied": replace(
+        _ORIGINAL, snr=(-5.0, 20.0), level=(-48.0, -22.0),
+        coloured=0.1, second=0.25, second_level=(-5.0, 5.0), speed=1.0, noise_speed=(0.8, 1.25),
+        biquad=0.5, low_pass=0.2, cutoff=(2000.0, 7000.0), clipping=0.05, room=0.35, measured=0.0,
+    ),
+    "rich": Recipe(),
+}  # fmt: skip

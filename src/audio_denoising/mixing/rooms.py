@@ -13,9 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from audio_denoising.corpora.corpus import Recording
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
-from audio_denoising.mixing.mixing import read_segment
+from audio_denoising.corpora.corpus import Recording, read_segment
+from audio_denoising.dsp.constants import SAMPLE_RATE
 
 LENGTH = 8000
 """Samples (0.5 s) that a response has at most."""

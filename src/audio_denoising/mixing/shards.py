@@ -1,30 +1,47 @@
-"""Sets of shards: tar files of training audio for corpora beyond one disk.
+"""Sets of shards: tar files of training audio for corpora beyond one disk, and their pieces.
 
 ``denoise data shard`` writes, for each split, ``speech-train-000000.tar``, ``speech-train-000001
 .tar`` … and the index ``speech-train.json``; likewise noise. Such a set is named by its files, here
 or on a web server, with braces as shells and webdataset have them:
 ``shards/speech-train-{000000..000009}.tar``, ``https://host/speech-train-{000000..000099}.tar``, or
 with ``*`` for files here. Shards that others wrote in WebDataset's way serve as well; without an
-index the number of recordings, the split and the speakers are not known beforehand.
+index the number of recordings, the split and the speakers are not known beforehand. Nothing but
+audio and JSON is decoded, no pickles, and nothing but paths and http(s) addresses is opened.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import soundfile
+import soxr
+
+from audio_denoising.corpora.corpus import EXTENSIONS, TOLERANCE_SECONDS, Waveform
+from audio_denoising.corpora.transfer import Transfer, TransferDisplay
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.mixing.shard_opening import MissingShard, is_remote, open_shard
 
 INSTALL = "pip install webdataset"
+LONGEST = 60.0  # seconds of a recording that count when noise is drawn, and of a piece
 
 _SHARD = re.compile(r"([^/\\:]+)-\d+\.tar")
-_ENDINGS = (".tar", ".tar.gz", ".tgz")
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):", re.IGNORECASE)  # two letters: c:\ is a path
+_TIMEOUT = 30.0  # seconds
+_sleep = time.sleep  # before a broken connection is tried again
+_UNREADABLE = (StopIteration, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -56,18 +73,15 @@ class ShardIndex:
     @property
     def pattern(self) -> str:
         """All its shards in one word, as `find_shards` takes it."""
-        numbers = [shard.name.rpartition("-")[2].removesuffix(".tar") for shard in self.shards]
-        stem = f"{self.what}-{self.split}"
-        if len(numbers) == 1:
-            return f"{stem}-{numbers[0]}.tar"
-        return f"{stem}-{{{numbers[0]}..{numbers[-1]}}}.tar"
+        first, last = (self.shards[end].name for end in (0, -1))
+        if first == last:
+            return first
+        numbers = [name.rpartition("-")[2].removesuffix(".tar") for name in (first, last)]
+        return f"{self.what}-{self.split}-{{{numbers[0]}..{numbers[1]}}}.tar"
 
     def to_json(self) -> str:
-        """As it is stored, a shard a line."""
-        shards = ",\n  ".join(json.dumps(asdict(shard)) for shard in self.shards)
-        head = {"what": self.what, "split": self.split, "groups": self.groups}
-        lines = [f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in head.items()]
-        return "{\n" + ",\n".join(lines) + f',\n "shards": [\n  {shards}\n ]\n}}\n'
+        """As it is stored."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str, origin: str) -> ShardIndex:
@@ -85,38 +99,130 @@ class ShardIndex:
             ) from error
 
 
-@dataclass(frozen=True)
+class Piece(NamedTuple):
+    """A piece of audio, float32 ``(L,)`` at 16 kHz, and how many seconds it counts when drawn."""
+
+    sound: Waveform
+    seconds: float
+
+
+@dataclass
 class ShardSet:
     """The shards to read, and their indices where there are any.
 
-    ``counts`` says how many pieces of audio each of them holds, as far as that is known.
+    ``known`` are the shards that an index lists, ``damaged`` the pieces and shards that could not
+    be read so far.
     """
 
     what: str
     urls: list[str]
     indices: list[ShardIndex]
-    counts: dict[str, int]
+    known: dict[str, Shard]
+    damaged: dict[str, None] = field(default_factory=dict)
 
     @property
     def pieces(self) -> int | None:
         """All pieces together; None where not all are known."""
-        known = len(self.counts) == len(set(self.urls))
-        return sum(self.counts[url] for url in self.urls) if known else None
-
-    @property
-    def splits(self) -> set[str]:
-        """The splits that the indices name."""
-        return {index.split for index in self.indices}
+        if any(url not in self.known for url in self.urls):
+            return None
+        return sum(self.known[url].pieces for url in self.urls)
 
     @property
     def groups(self) -> set[str]:
         """The speakers or noise sources that the indices name."""
         return {group for index in self.indices for group in index.groups}
 
+    def require_split(self, split: str) -> None:
+        """Raises UserError if an index says that these are of another split."""
+        for other in {index.split for index in self.indices} - {split}:
+            raise UserError(
+                f"The {self.what} shards hold the {other} split: give those of the {split} split"
+            )
 
-def is_shards(text: str) -> bool:
-    """Whether ``text``, given to --speech or --noise, names shards and not a folder."""
-    return text.endswith(_ENDINGS) or is_remote(text) or text.startswith("pipe:")
+    def require_apart(self, other: ShardSet) -> None:
+        """Raises UserError if they share a speaker or a noise source, as far as indices tell."""
+        shared = self.groups & other.groups
+        if shared:
+            raise UserError(
+                f"{min(shared)} and {len(shared) - 1} more {self.what} groups are in the shards of "
+                "both splits: write both with one call of `denoise data shard`"
+            )
+
+    def sibling(self, split: str) -> ShardSet:
+        """The set of another split that lies beside these shards, as its index lists it.
+
+        Raises UserError if there is none.
+        """
+        urls: list[str] = []
+        for folder in dict.fromkeys(_folder(url) for url in self.urls):
+            index = _read_index(f"{folder}{self.what}-{split}.json")
+            if index is None:
+                raise UserError(
+                    f"There is no {folder}{self.what}-{split}.json: write it with `denoise data "
+                    f"shard --split {split}`, which gives a run something to validate on"
+                )
+            urls += [folder + shard.name for shard in index.shards]
+        return find_shards(urls, self.what)
+
+    def pools(self, split: str, size: int, seed: Sequence[int]) -> Iterator[list[Piece]]:
+        """All pieces, up to ``size`` at a time, lap after lap, the shards each time in a new order.
+
+        Args:
+            split: what the pieces must be of, as far as they say.
+            seed: of the orders.
+
+        Raises:
+            UserError: a shard cannot be fetched, a piece is of another split, or nothing at all
+                can be decoded.
+        """
+        random = np.random.default_rng(list(seed))
+        while True:
+            pool: list[Piece] = []
+            empty = True
+            for number in random.permutation(len(self.urls)):
+                for piece in self._read(self.urls[number], split):
+                    pool.append(piece)
+                    empty = False
+                    if len(pool) == size:
+                        yield pool
+                        pool = []
+            if empty:
+                raise UserError(
+                    f"Nothing in the {len(self.urls)} shards of {self.what} can be decoded "
+                    f"({next(iter(self.damaged), self.urls[0])}): write or copy them again"
+                )
+            if pool:
+                yield pool
+
+    def _read(self, url: str, split: str) -> Iterator[Piece]:
+        """The pieces of one shard; notes what is wrong with it."""
+        from webdataset.tariterators import group_by_keys, tar_file_expander
+
+        seen, fault = 0, ""
+        try:
+            with _fetched(url, self.known.get(url)) as path, path.open("rb") as stream:
+                for sample in group_by_keys(tar_file_expander([{"url": url, "stream": stream}])):
+                    seen += 1
+                    try:
+                        piece, told = _decode(sample)
+                    except _UNREADABLE:
+                        self.damaged[f"{url}: {sample['__key__']}"] = None
+                        continue
+                    if told not in (None, split):
+                        raise UserError(
+                            f"{url} holds recordings of the {told} split: give shards of the "
+                            f"{split} split"
+                        )
+                    yield piece
+        except UserError:
+            raise
+        except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error):
+            fault = f"{url} (damaged, {seen} of its pieces read)"
+        expected = self.known[url].pieces if url in self.known else seen
+        if not fault and seen < expected:
+            fault = f"{url} (ends after {seen} of {expected} pieces)"
+        if fault:
+            self.damaged[fault] = None
 
 
 def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
@@ -129,123 +235,127 @@ def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
     Raises:
         UserError: one names nothing, or nothing that can be opened; or its index is damaged.
     """
-    urls: list[str] = []
-    for spec in [specs] if isinstance(specs, str) else specs:
-        urls += _expand(spec, what)
-    indices = {place: _read_index(place) for place in dict.fromkeys(map(_index_of, urls)) if place}
-    known = [index for index in indices.values() if index is not None]
-    pieces = {
-        f"{_folder(place)}{shard.name}": shard.pieces
-        for place, index in indices.items()
-        for shard in (index.shards if index else ())
+    urls = [
+        u for spec in ([specs] if isinstance(specs, str) else specs) for u in _expand(spec, what)
+    ]
+    found: dict[str, ShardIndex] = {}
+    for url in urls:
+        name = _SHARD.fullmatch(PurePosixPath(url).name)
+        place = f"{_folder(url)}{name[1]}.json" if name else ""
+        index = _read_index(place) if place and place not in found else None
+        if index is not None:
+            found[place] = index
+            if index.what != what:
+                raise UserError(
+                    f"{place} is an index of {index.what}: give these shards to --{index.what}"
+                )
+    known = {
+        f"{_folder(place)}{shard.name}": shard
+        for place, index in found.items()
+        for shard in index.shards
     }
-    for index in known:
-        if index.what != what:
-            raise UserError(
-                f"{index.name} is an index of {index.what}: give these shards to --{index.what}"
-            )
-    return ShardSet(what, urls, known, {url: pieces[url] for url in urls if url in pieces})
+    return ShardSet(what, urls, list(found.values()), known)
 
 
-def sibling(shards: ShardSet, split: str) -> ShardSet:
-    """The set of another split that lies beside these shards, whole, as its index lists it.
+def _decode(sample: dict[str, Any]) -> tuple[Piece, str | None]:
+    """The audio of a sample as webdataset groups it, by their endings, and its split if it says.
 
-    Raises UserError if there is none, or these are of that split themselves.
+    Raises ValueError and others where there is none, or it cannot be decoded.
     """
-    if split in shards.splits:
-        raise UserError(
-            f"The {shards.what} shards hold the {split} split: give those of the train split"
+    audio = next(v for k, v in sample.items() if f".{k.rpartition('.')[2]}" in EXTENSIONS)
+    with soundfile.SoundFile(io.BytesIO(audio)) as file:
+        frames = file.read(dtype="float32", always_2d=True)
+        rate = file.samplerate
+        if len(frames) < file.frames - TOLERANCE_SECONDS * rate:
+            raise ValueError("it ends early")
+    about = json.loads(sample.get("json", "{}"))
+    mono = np.asarray(soxr.resample(frames.mean(axis=1), rate, SAMPLE_RATE), np.float32)
+    if not len(mono) or not np.isfinite(mono).all():
+        raise ValueError("no samples, or such that are not numbers")
+    whole = max(1, int(about.get("recording_samples", len(mono)))) / SAMPLE_RATE
+    return Piece(mono, len(mono) / SAMPLE_RATE * min(1.0, LONGEST / whole)), about.get("split")
+
+
+@contextmanager
+def _fetched(url: str, known: Shard | None) -> Iterator[Path]:
+    """The file at ``url``; from a web server it is fetched first, and removed after use."""
+    if not _is_remote(url):
+        yield Path(url)
+        return
+    with tempfile.TemporaryDirectory(prefix="shard-") as folder:
+        size = known.bytes if known else _size(url)
+        transfer = Transfer(
+            [url], Path(folder) / PurePosixPath(url).name, size, TransferDisplay(), sleep=_sleep
         )
-    urls: list[str] = []
-    for folder in dict.fromkeys(_folder(url) for url in shards.urls):
-        place = f"{folder}{shards.what}-{split}.json"
-        index = _read_index(place)
-        if index is None:
-            raise UserError(
-                f"There is no {place}: write it with `denoise data shard --split {split}`, which "
-                f"gives a run something to {'validate on' if split == 'validation' else 'read'}"
-            )
-        urls += [folder + shard.name for shard in index.shards]
-    return find_shards(urls, shards.what)
+        transfer.run()
+        yield transfer.target
 
 
-def require_split(shards: ShardSet, split: str) -> None:
-    """Refuses shards that are known to hold another split.
-
-    Raises UserError; the pieces themselves name their split too, and are checked as they are read.
-    """
-    for other in shards.splits - {split}:
+def _size(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+            return int(answer.headers["Content-Length"])
+    except (OSError, TypeError, ValueError) as error:
         raise UserError(
-            f"The {shards.what} shards hold the {other} split: give those of the {split} split"
-        )
+            f"{url} cannot be read ({error}): check the address of the shards"
+        ) from error
 
 
-def require_apart(one: ShardSet, other: ShardSet) -> None:
-    """Refuses two sets that share a speaker or a noise source, as far as their indices tell.
-
-    Raises UserError.
-    """
-    shared = one.groups & other.groups
-    if shared:
-        raise UserError(
-            f"{min(shared)} and {len(shared) - 1} more {one.what} groups are in the shards of both "
-            "splits: write both with one call of `denoise data shard`"
-        )
+def _read_index(place: str) -> ShardIndex | None:
+    """The index at a path or address; None if there is none."""
+    try:
+        if _is_remote(place):
+            with urllib.request.urlopen(place, timeout=_TIMEOUT) as answer:
+                data = answer.read()
+        else:
+            data = Path(place).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code in (404, 410):
+            return None
+        raise UserError(f"{place} cannot be read ({error}): check the address") from error
+    return ShardIndex.from_json(data.decode("utf-8", errors="replace"), place)
 
 
 def _expand(spec: str, what: str) -> list[str]:
-    scheme = _SCHEME.match(spec)
-    if spec == "-" or (scheme and not is_remote(spec)):
+    remote = _is_remote(spec)
+    if spec == "-" or (not remote and re.match(r"[a-z][a-z0-9+.-]+:", spec, re.IGNORECASE)):
         raise UserError(
             f"{spec!r} is not opened: --{what} takes paths and http(s) addresses of tar files"
         )
-    if not is_remote(spec) and Path(spec).exists():
+    if not remote and Path(spec).exists():
         return [spec]
     try:
         from braceexpand import braceexpand
+
+        urls = list(braceexpand(spec))
     except ImportError as error:
         raise UserError(f"Reading shards needs the webdataset library: {INSTALL}") from error
-    try:
-        urls = list(braceexpand(spec))
     except ValueError as error:
         raise UserError(f"{spec!r} has braces that do not match ({error})") from error
-    if not is_remote(spec):
-        urls = [path for url in urls for path in (_matching(url) if "*" in url else [url])]
-        if not urls:
-            raise UserError(f"No file matches {spec}: check the name of the shards")
-        missing = [url for url in urls if not Path(url).is_file()]
-        if missing:
-            raise UserError(
-                f"{missing[0]} does not exist ({len(missing)} of {len(urls)} shards of {spec} are "
-                "missing): check the numbers in braces, or copy them again"
-            )
-    return urls
+    if remote:
+        return urls
+    paths: list[Path] = []
+    for path in map(Path, urls):
+        paths += sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
+    missing = [path for path in paths if not path.is_file()]
+    if missing or not paths:
+        raise UserError(
+            f"{missing[0] if missing else spec} does not exist ({len(missing)} of {len(paths)} "
+            f"shards of {spec} are missing): check the name, or copy them again"
+        )
+    return [str(path) for path in paths]
 
 
-def _matching(pattern: str) -> list[str]:
-    path = Path(pattern)
-    return sorted(str(found) for found in path.parent.glob(path.name))
+def _is_remote(url: str) -> bool:
+    return re.match(r"https?://", url) is not None
 
 
 def _folder(url: str) -> str:
     """What stands before the file's name, its slash included."""
-    return url[: len(url) - len(_name(url))]
-
-
-def _name(url: str) -> str:
-    return PurePosixPath(url).name if is_remote(url) else Path(url).name
-
-
-def _index_of(url: str) -> str | None:
-    """Where the index of the set lies that the file belongs to, if it is called like a shard."""
-    match = _SHARD.fullmatch(_name(url))
-    return f"{_folder(url)}{match[1]}.json" if match else None
-
-
-def _read_index(place: str) -> ShardIndex | None:
-    try:
-        with open_shard(place) as file:
-            text = file.read().decode("utf-8", errors="replace")
-    except MissingShard:
-        return None
-    return ShardIndex.from_json(text, place)
+    return (
+        url[: len(url) - len(PurePosixPath(url).name)]
+        if _is_remote(url)
+        else f"{Path(url).parent}/"
+    )

@@ -1,59 +1,198 @@
-"""What a run trains and validates on: recordings in folders, divided and drawn from."""
+"""What a run trains and validates on: recordings in folders, divided, decoded once, and mixed.
+
+A mixture is a function of the seed and the step alone, whatever the number of processes, wherever
+the decoded recordings lie, and also in a run that was resumed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import Progress
 from torch import Tensor
 
-from audio_denoising.corpora.corpus import Recording, join, recordings_of, scan_noise, scan_speech
-from audio_denoising.corpora.sources import Chances, noise_chances, speech_chances
-from audio_denoising.corpora.splits import Split, Splits, split
+from audio_denoising.corpora.corpus import (
+    Recording,
+    index_noise,
+    join,
+    recordings_of,
+    scan_noise,
+    scan_speech,
+)
+from audio_denoising.corpora.held_out import is_held_out
+from audio_denoising.corpora.sources import is_shards
+from audio_denoising.corpora.splits import TEST_FOLD, Split, Splits, split
+from audio_denoising.dsp import compressed_spectrum
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError, counted
-from audio_denoising.mixing.augment import preset
-from audio_denoising.mixing.dataset import MixtureDataset, batches
-from audio_denoising.mixing.mixing import Stretches, read_segment
-from audio_denoising.mixing.mixtures import Pair, mixed
-from audio_denoising.mixing.prepared import open_cache
-from audio_denoising.mixing.shards import is_shards
+from audio_denoising.mixing.bank import fair_chances
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.library import DEFAULT, IN_MEMORY, Library
+from audio_denoising.mixing.recipe import PRESETS
+from audio_denoising.mixing.rooms import load_rooms
 from audio_denoising.training.options import ALONE, RICH, Processes, RunPlace, TrainingOptions
-from audio_denoising.training.validation import fixed_batches, mixtures_for
 
 NON_COMMERCIAL = "non-commercial use"  # how a licence with this condition begins
-
+LONG_FROM = 0.8  # of the steps of a v5 run that ends: then half as many mixtures, twice as long
+STATISTICS = 40  # batches
+VALIDATION_SEED = 1234  # the same for every run, so that runs can be compared
+VALIDATION_SIZE = 160  # mixtures: enough for a steady mean, few enough for every epoch
+_FEWEST = 8  # mixtures: a mean over less says nothing
+_VALIDATION_BATCH = 16
+_FIRST_STATISTICS = 1 << 40  # a step that no training reaches
 _CPU = torch.device("cpu")
 
+Pair = tuple[Tensor, Tensor]
+"""Noisy and clean waveforms of one batch, ``(N, L)`` each."""
 
-class Material(Protocol):
-    """Where the mixtures of a run come from."""
+
+class Material:
+    """Mixtures of speech and noise from folders, for training and for validation.
+
+    Attributes:
+        splits: who trains, validates and tests.
+
+    Args:
+        processes: of every batch this one makes its share.
+        device: that trains.
+
+    Raises:
+        UserError: a folder cannot be read, holds nothing, or leaves a split empty; the batch
+            cannot be divided; or the decoded recordings cannot be kept.
+    """
+
+    def __init__(
+        self,
+        options: TrainingOptions,
+        place: RunPlace,
+        processes: Processes = ALONE,
+        device: torch.device = _CPU,
+    ) -> None:
+        self.options, self.place, self.processes = options, place, processes
+        rich = options.augmentation == RICH
+        if place.rooms and not rich:
+            raise UserError("--rooms is for v5; --augment varied makes rooms for other versions")
+        self.blocks = round(options.clip_seconds * SAMPLE_RATE / compressed_spectrum.HOP)
+        ends = rich and options.schedule == "linear-end"
+        if ends and options.batch_size % (2 * processes.count):
+            raise UserError(
+                f"--batch-size {options.batch_size} must be a multiple of {2 * processes.count}: "
+                "the last clips are twice as long and half as many"
+            )
+        self.splits, unreadable = divided(options, place, _may_be_heard if rich else None)
+        if rich:
+            # The held-out list is the test: loose noise need not be held back twice.
+            spare = [each for each in self.splits.test.noise if each.split_hint is None]
+            train = Split(self.splits.train.speech, [*self.splits.train.noise, *spare])
+            self.splits = replace(self.splits, train=train)
+        train, held_out = self.splits.train, self.splits.validation
+        used = [*train.speech, *train.noise, *held_out.speech, *held_out.noise]
+        self.library = decoded(used, place.cache, processes)
+        self._damaged = [*unreadable, *self.library.damaged(used)]
+        rooms = load_rooms(index_noise(*place.rooms)) if place.rooms else None
+        self.rooms = 0 if rooms is None else len(rooms)
+        weights = [_chosen(each) for each in (options.speech_weights, options.noise_weights)]
+        speech, noise, voices, sounds = (
+            self.library.bank(recordings, each, device)
+            for part in (train, held_out)
+            for recordings, each in zip((part.speech, part.noise), weights, strict=True)
+        )
+        # A single folder without a weight is visited file by file.
+        in_turn = not rich and options.speech_weights is None
+        recipe = PRESETS[options.augmentation]
+        self.mixer = Mixer(speech, noise, recipe, options.seed, rooms, device, in_turn)
+        # The others are judged by the original mixtures, so that runs can be compared. Of mixtures
+        # without noise, or without speech, there is no ratio to improve.
+        judged = recipe if rich else PRESETS["original"]
+        judged = replace(judged, clean_only=0.0, noise_only=0.0)
+        self.judged = Mixer(voices, sounds, judged, VALIDATION_SEED, rooms, device, not rich)
+        self.steps = len(self) // options.batch_size
+        self.long_from = int(LONG_FROM * options.epochs * self.steps) if ends else None
 
     def __len__(self) -> int:
         """Mixtures in an epoch, those of all processes."""
+        return self.options.epoch_size or len(self.splits.train.speech)
 
     def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
         """This process's share of the mixtures of an epoch, from ``start_batch`` on, a batch each,
         on the device that trains."""
+        rank, processes = self.processes.rank, self.processes.count
+        for batch in range(start_batch, self.steps):
+            step = (epoch - 1) * self.steps + batch
+            count, length = self.options.batch_size, 1
+            if self.long_from is not None and step >= self.long_from:
+                count, length = count // 2, 2
+            share = count // processes
+            rows = slice(rank * share, (rank + 1) * share)
+            yield self.mixer.batch(step, count, self._samples(length), rows)
 
     def validation(self) -> Iterator[Pair]:
-        """The mixtures that every validation uses."""
+        """The mixtures that every validation uses, whatever the size of a batch: 160, or fewer
+        after an epoch of less; the first ones of the same list."""
+        return self._fixed(self.judged)
 
     def statistics(self) -> Iterator[Tensor]:
-        """Noisy waveforms, a batch each, for `nn.take_statistics`; the same in every process."""
-
-    @property
-    def licence(self) -> str:
-        """What the recordings demand of who uses the weights; nothing where they demand nothing."""
+        """Noisy waveforms as in training, a batch each, the same every time and in every process,
+        for `nn.take_statistics`."""
+        for step in range(_FIRST_STATISTICS, _FIRST_STATISTICS + STATISTICS):
+            yield self.mixer.batch(step, self.options.batch_size, self._samples())[0]
 
     @property
     def damaged(self) -> Sequence[str | Path]:
-        """What could not be decoded and was passed over, so far."""
+        """What could not be decoded so far."""
+        return self._damaged
+
+    @property
+    def licence(self) -> str:
+        """What the recordings demand of who uses the weights; nothing if they demand nothing."""
+        if any("UrbanSound8K" in r.path.parts or r.split_hint for r in self.splits.train.noise):
+            return f"{NON_COMMERCIAL}: UrbanSound8K (CC BY-NC 3.0) is among the noise"
+        return ""
 
     def describe(self) -> list[str]:
         """What it is made of, in a few lines."""
+        lines = []
+        for name, part in (("train", self.splits.train), ("validation", self.splits.validation)):
+            speakers = counted(len({r.group for r in part.speech}), "speaker")
+            hours = [sum(r.seconds for r in found) / 3600 for found in (part.speech, part.noise)]
+            lines.append(
+                f"{name:>10}: {counted(len(part.speech), 'speech file')}, {speakers}, "
+                f"{hours[0]:.2f} h; {counted(len(part.noise), 'noise file')}, {hours[1]:.2f} h"
+            )
+        train = self.splits.train
+        weights = self.options.speech_weights, self.options.noise_weights
+        for what, given in zip(("speech", "noise"), weights, strict=True):
+            folders = getattr(self.place, what)
+            if len(folders) > 1:
+                recordings = getattr(train, what)
+                chances = fair_chances(recordings, _chosen(given))
+                drawn = np.bincount([r.source for r in recordings], 100 * chances, len(folders))
+                shares = (f"{each:.0f} % {f}" for each, f in zip(drawn, folders, strict=True))
+                lines.append(f"{what:>10}: {', '.join(shares)}")
+        if self.rooms:
+            lines.append(f"{'rooms':>10}: {self.rooms} measured ones, beside made ones")
+        where = self.library.folder or "memory"
+        lines.append(f"{'decoded':>10}: in {where}, {self.library.bytes / 1e6:,.1f} MB")
+        return lines
+
+    def _fixed(self, judged: Mixer) -> Iterator[Pair]:
+        left, step = min(VALIDATION_SIZE, max(_FEWEST, len(self))), 0
+        while left > 0:
+            rows = slice(0, left)
+            noisy, clean = judged.batch(step, _VALIDATION_BATCH, self._samples(), rows)
+            yield noisy.cpu(), clean.cpu()
+            left, step = left - len(noisy), step + 1
+
+    def _samples(self, length: int = 1) -> int:
+        """Of a mixture, or of one ``length`` times as long."""
+        if self.options.augmentation == RICH:
+            return (length * self.blocks + 1) * compressed_spectrum.HOP
+        return round(length * self.options.clip_seconds * SAMPLE_RATE)
 
 
 def find_material(
@@ -62,22 +201,16 @@ def find_material(
     processes: Processes = ALONE,
     device: torch.device = _CPU,
 ) -> Material:
-    """Folders or tar shards, whatever the places of a run are; of every batch one process's share.
+    """Folders or tar shards, whatever the places of a run are.
 
     Raises:
         UserError: they are some of both, or nothing that can be trained on.
     """
     kinds = {is_shards(str(each)) for each in (*place.speech, *place.noise)}
-    if options.augmentation == RICH:
-        from audio_denoising.training.bank_material import BankMaterial
-
-        if kinds != {False}:
-            raise UserError(f"{options.version} trains from folders: give those of the shards")
-        return BankMaterial(options, place, processes, device)
-    if place.rooms:
-        raise UserError("--rooms is for v5; --augment varied makes rooms for the other versions")
     if kinds == {False}:
-        return FolderMaterial(options, place, processes, device)
+        return Material(options, place, processes, device)
+    if options.augmentation == RICH:
+        raise UserError(f"{options.version} trains from folders: give those of the shards")
     if kinds == {True}:
         from audio_denoising.training.shard_material import ShardMaterial
 
@@ -88,108 +221,13 @@ def find_material(
     )
 
 
-class FolderMaterial:
-    """Batches from folders of recordings, for training and for validation.
-
-    Raises:
-        UserError: a folder cannot be read, holds nothing, or leaves a split empty.
-    """
-
-    def __init__(
-        self,
-        options: TrainingOptions,
-        place: RunPlace,
-        processes: Processes = ALONE,
-        device: torch.device = _CPU,
-    ) -> None:
-        self.options = options
-        self.place = place
-        self.processes = processes
-        self.device = device
-        self.rooms = preset(options.augmentation).rooms(options.seed, device)
-        self.splits, self.unreadable = divided(options, place)
-        train, held_out = self.splits.train, self.splits.validation
-        used = [*train.speech, *train.noise, *held_out.speech, *held_out.noise]
-        self.cache = open_cache(place.cache, used)
-        self.reader = self.cache.read_segment if self.cache else read_segment
-        self.speech_chances = speech_chances(train.speech, options.speech_weights)
-        self.noise_chances = noise_chances(train.noise, options.noise_weights)
-        self.dataset = MixtureDataset(
-            train.speech,
-            train.noise,
-            seed=options.seed,
-            augmentation=preset(options.augmentation),
-            epoch_size=options.epoch_size,
-            speech_chances=self.speech_chances,
-            noise_chances=self.noise_chances,
-            reader=self.reader,
-        )
-
-    def __len__(self) -> int:
-        """Mixtures in an epoch."""
-        return len(self.dataset)
-
-    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Stretches]:
-        """Batches of an epoch, from ``start_batch`` on."""
-        return batches(
-            self.dataset,
-            epoch=epoch,
-            batch_size=self.options.batch_size,
-            seed=self.options.seed,
-            workers=self.place.workers,
-            start_batch=start_batch,
-            share=(self.processes.rank, self.processes.count),
-        )
-
-    def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
-        """This process's share of the mixtures of an epoch, from ``start_batch`` on."""
-        return mixed(self.batches(epoch, start_batch), self.rooms, self.device)
-
-    def statistics(self) -> Iterator[Tensor]:
-        """None: no U-Net normalises."""
-        return iter(())
-
-    @property
-    def licence(self) -> str:
-        """What the noise demands."""
-        return licence_of(self.splits.train.noise)
-
-    def validation(self) -> Iterator[Pair]:
-        """The mixtures that every validation uses."""
-        count = mixtures_for(len(self))
-        return fixed_batches(
-            self.splits.validation, self.options.batch_size, self.place.workers, count, self.reader
-        )
-
-    @property
-    def damaged(self) -> Sequence[Path]:
-        """The files that could not be read or decoded and were passed over, so far."""
-        return [*self.unreadable, *self.dataset.damaged]
-
-    def describe(self) -> list[str]:
-        """What it is made of, in a few lines."""
-        lines = sizes(self.splits.train, self.splits.validation)
-        train, place = self.splits.train, self.place
-        for what, folders, recordings, drawn in (
-            ("speech", place.speech, train.speech, self.speech_chances),
-            ("noise", place.noise, train.noise, self.noise_chances),
-        ):
-            if len(folders) > 1 and drawn is not None:
-                lines.append(f"{what:>10}: {_shares(folders, recordings, drawn)}")
-        if self.cache:
-            lines.append(f"{'cache':>10}: {self.cache.summary}")
-        return lines
-
-
 def divided(
-    options: TrainingOptions,
-    place: RunPlace,
-    allowed: Callable[[Recording], bool] = lambda recording: True,
+    options: TrainingOptions, place: RunPlace, allowed: Callable[[Recording], bool] | None
 ) -> tuple[Splits, list[Path]]:
     """The recordings in the folders of a run, divided, and the files that cannot be read.
 
     Args:
-        allowed: which of them the run may use at all.
+        allowed: which of them the run may use at all; None for all.
 
     Raises:
         UserError: a folder cannot be read, holds nothing, or leaves a split empty.
@@ -211,28 +249,35 @@ def divided(
     return found, [path for scan in (*voices, *sounds) for path in scan.unreadable]
 
 
-def sizes(train: Split, validation: Split) -> list[str]:
-    """How much there is to train and to validate on, a line each."""
-    lines = []
-    for name, part in (("train", train), ("validation", validation)):
-        speakers = counted(len({r.group for r in part.speech}), "speaker")
-        hours = [sum(r.seconds for r in found) / 3600 for found in (part.speech, part.noise)]
-        lines.append(
-            f"{name:>10}: {counted(len(part.speech), 'speech file')}, {speakers}, "
-            f"{hours[0]:.2f} h; {counted(len(part.noise), 'noise file')}, {hours[1]:.2f} h"
-        )
-    return lines
+def decoded(recordings: Sequence[Recording], cache: Path | None, processes: Processes) -> Library:
+    """The recordings, decoded by the first process into a folder, or by each into its memory.
+
+    Args:
+        cache: the folder; None is the usual one if it is there or the recordings are more than 35
+            hours, and memory otherwise.
+
+    Raises:
+        UserError: the folder cannot be written, or holds something else.
+    """
+    long = sum(each.seconds for each in recordings) > 3600 * IN_MEMORY
+    folder = cache or (DEFAULT if long or DEFAULT.exists() else None)
+    library = Library(folder)
+    if folder is None or processes.leads:
+        told = Console(stderr=True)
+        with Progress(console=told, transient=True, disable=not told.is_terminal) as bar:
+            task = bar.add_task("Decoding", total=None)
+            library.add(recordings, lambda done, t: bar.update(task, completed=done, total=t))
+    if folder is not None:
+        processes.sum(0.0)  # the others wait for it
+    return library if folder is None or processes.leads else Library(folder)
 
 
-def licence_of(noise: Sequence[Recording]) -> str:
-    """What UrbanSound8K, where it is among the noise, demands of who uses the weights."""
-    if any("UrbanSound8K" in r.path.parts or r.split_hint for r in noise):
-        return f"{NON_COMMERCIAL}: UrbanSound8K (CC BY-NC 3.0) is among the noise"
-    return ""
+def _chosen(weights: Sequence[float | None] | None) -> list[float] | None:
+    """The weights of folders that were given some."""
+    return [weight for weight in weights or () if weight is not None] or None
 
 
-def _shares(folders: Sequence[str | Path], recordings: Sequence[Recording], drawn: Chances) -> str:
-    """How often each folder is drawn, such as ``"75 % a, 25 % b"``."""
-    source = np.array([recording.source for recording in recordings])
-    shares = (100 * drawn[source == number].sum() / drawn.sum() for number in range(len(folders)))
-    return ", ".join(f"{share:.0f} % {f}" for share, f in zip(shares, folders, strict=True))
+def _may_be_heard(recording: Recording) -> bool:
+    """Whether v5 may hear it: not the held-out list, test-other and UrbanSound8K's fold 10."""
+    path, hint = recording.path, recording.split_hint
+    return not is_held_out(path) and "test-other" not in path.parts and hint != f"fold{TEST_FOLD}"

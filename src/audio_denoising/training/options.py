@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from audio_denoising.errors import UserError
+from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS
 
-AUGMENTATIONS = ("original", "wide", "varied")  # see `mixing.augment`, which takes time to load
-RICH = "rich"  # see `mixing.recipe`
+RICH = "rich"  # the preset of v5
 SCHEDULES = ("constant", "linear-end", "cosine")  # see `nn.optimisers`, likewise
 OPTIONS = {  # whose names on the command line are other ones
     "learning_rate": "--lr",
@@ -39,7 +39,7 @@ class TrainingOptions:
         ema: decay of the moving average of the weights that is validated and kept, 0 for none.
         patience: epochs without a better validation after which the run ends, 0 for never.
         seed: decides first weights, order and mixtures.
-        augmentation: name of a preset of `mixing.augment`, or "rich", see `mixing.recipe`.
+        augmentation: name of a preset of `mixing.recipe`.
         start_from: a version or a checkpoint whose weights are the first ones, not random ones.
         hold_out: speakers, noise sources or folders that validate instead of training.
         speech_weights, noise_weights: how often each of the folders is drawn from; None stands for
@@ -82,7 +82,7 @@ class TrainingOptions:
         for name, known in {
             "size": row.sizes,
             "schedule": SCHEDULES,
-            "augmentation": (RICH,) if hears_spectra else AUGMENTATIONS,
+            "augmentation": [name for name in PRESETS if (name == RICH) == hears_spectra],
         }.items():
             if getattr(self, name) not in known:
                 raise UserError(
@@ -129,7 +129,7 @@ class RunPlace:
 
     Attributes:
         speech, noise: folders, or tar shards by path or address.
-        cache: of decoded audio; None is the usual place, if it is there. Of v5 a folder, or none.
+        cache: folder of decoded recordings; None is the usual one, see `material.decoded`.
         rooms: folders of impulse responses, for v5.
         accumulate: parts that a batch is computed in, one after the other, to save memory.
         recompute: whether activations are computed a second time instead of kept.
@@ -140,7 +140,6 @@ class RunPlace:
     noise: Sequence[str | Path]
     out: Path
     device: str = "auto"
-    workers: int = 1
     resume: bool = False
     cache: Path | None = None
     accumulate: int = 1
@@ -149,8 +148,6 @@ class RunPlace:
     rooms: Sequence[str | Path] = ()
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise UserError("--workers must not be negative: 0 decodes in the training process")
         if self.accumulate < 1:
             raise UserError("--accumulate must be above 0: 1 computes the batch in one piece")
         if not self.save_seconds >= 0:

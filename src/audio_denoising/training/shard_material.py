@@ -1,28 +1,33 @@
-"""What a run trains and validates on where the audio comes in tar shards, by path or address."""
+"""What a run trains and validates on where the audio comes in tar shards, by path or address.
+
+Pools of pieces are read into memory one after the other, speech beside noise, and mixed like
+recordings in folders; every process has its own part of the shards of speech.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from audio_denoising.errors import UserError, counted
-from audio_denoising.mixing.augment import preset
-from audio_denoising.mixing.mixing import Stretches
-from audio_denoising.mixing.mixtures import Pair, mixed
-from audio_denoising.mixing.shard_reading import ShardMixtures
-from audio_denoising.mixing.shards import ShardSet, find_shards, require_apart, sibling
-from audio_denoising.training import validation
-from audio_denoising.training.options import ALONE, Processes, RunPlace, TrainingOptions
+from audio_denoising.mixing.bank import Array, SoundBank
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.recipe import PRESETS, Recipe
+from audio_denoising.mixing.shards import INSTALL, Piece, ShardSet, find_shards
+from audio_denoising.training.material import VALIDATION_SEED, Material, Pair
+from audio_denoising.training.options import Processes, RunPlace, TrainingOptions
+
+POOL = 256  # pieces in memory: at most 500 MB
 
 
-class ShardMaterial:
-    """Batches from shards of the train split; the shards beside them validate.
+class ShardMaterial(Material):
+    """Mixtures from shards of the train split; the shards beside them validate.
 
-    Which batches come depends on the number of workers and of processes, other than with folders:
-    see `data.shard_reading`. The validation batches do not.
+    They are a function of seed, epoch and number of processes. To resume in the middle of an epoch
+    its earlier pools are read and thrown away.
 
     Raises:
         UserError: shards cannot be read, hold another split, or lack a validation split beside
@@ -30,94 +35,103 @@ class ShardMaterial:
     """
 
     def __init__(
-        self,
-        options: TrainingOptions,
-        place: RunPlace,
-        processes: Processes = ALONE,
-        device: torch.device | str = "cpu",
+        self, options: TrainingOptions, place: RunPlace, processes: Processes, device: torch.device
     ) -> None:
+        try:
+            import webdataset  # noqa: F401
+        except ImportError as error:
+            raise UserError(f"Reading shards needs the webdataset library: {INSTALL}") from error
         if options.hold_out:
             raise UserError("--hold-out is for folders: give it to `denoise data shard` instead")
         for what, weights in (("speech", options.speech_weights), ("noise", options.noise_weights)):
             if any(weight is not None for weight in weights or ()):
                 raise UserError(f"--{what}: weights are for folders, shards are read as they come")
-        self.options = options
-        self.place = place
-        self.processes = processes
-        self.device = torch.device(device)
-        self.rooms = preset(options.augmentation).rooms(options.seed, self.device)
-        speech, noise = _find(place.speech, "speech"), _find(place.noise, "noise")
-        held_out = sibling(speech, "validation"), sibling(noise, "validation")
-        require_apart(speech, held_out[0])
-        require_apart(noise, held_out[1])
-        self.training = ShardMixtures(
-            speech,
-            noise,
-            seed=options.seed,
-            augmentation=preset(options.augmentation),
-            epoch_size=options.epoch_size and options.epoch_size // processes.count,
-            rank=processes.rank,
-            ranks=processes.count,
+        self.options, self.place, self.processes, self.device = options, place, processes, device
+        speech, noise = (
+            find_shards([str(each) for each in places], what)
+            for what, places in (("speech", place.speech), ("noise", place.noise))
         )
-        self.held_out = ShardMixtures(
-            *held_out,
-            seed=validation.SEED,
-            epoch_size=validation.mixtures_for(len(self)),
-            split="validation",
-        )
+        for shards in (speech, noise):
+            shards.require_split("train")
+        self.held_out = speech.sibling("validation"), noise.sibling("validation")
+        speech.require_apart(self.held_out[0])
+        noise.require_apart(self.held_out[1])
+        if options.epoch_size is None and speech.pieces is None:
+            raise UserError(
+                "Nobody says how much speech is in the shards (there is no index beside "
+                f"{speech.urls[0]}): give the length of an epoch by --epoch-size"
+            )
+        self.pieces = speech.pieces
+        mine = speech.urls[processes.rank :: processes.count]
+        if not mine:
+            raise UserError(
+                f"{len(speech.urls)} shards of speech cannot be divided among {processes.count} "
+                "processes: write smaller ones with `denoise data shard --shard-size`"
+            )
+        self.speech, self.noise = replace(speech, urls=mine), noise
+        self.steps = len(self) // options.batch_size
 
     def __len__(self) -> int:
         """Mixtures in an epoch, those of all processes."""
-        return len(self.training) * self.processes.count
-
-    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Stretches]:
-        """This process's share of the batches of an epoch, from ``start_batch`` on."""
-        return self.training.batches(
-            epoch=epoch,
-            batch_size=self.processes.share(self.options.batch_size),
-            workers=self.place.workers,
-            start_batch=start_batch,
-        )
+        return self.options.epoch_size or self.pieces or 0
 
     def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
         """This process's share of the mixtures of an epoch, from ``start_batch`` on."""
-        return mixed(self.batches(epoch, start_batch), self.rooms, self.device)
+        own = self.options.seed, self.processes.rank, epoch
+        share = self.processes.share(self.options.batch_size)
+        recipe = PRESETS[self.options.augmentation]
+        batch = 0
+        for mixer in self._mixers(self.speech, self.noise, "train", own, recipe):
+            for step in range(-(-len(mixer.speech.starts) // share)):
+                if batch == self.steps:
+                    return
+                if batch >= start_batch:
+                    yield mixer.batch(step, share, self._samples())
+                batch += 1
 
-    def statistics(self) -> Iterator[Tensor]:
-        """None: no U-Net normalises."""
-        return iter(())
+    def validation(self) -> Iterator[Pair]:
+        """The mixtures that every validation uses."""
+        seed = (VALIDATION_SEED,)
+        mixer = next(self._mixers(*self.held_out, "validation", seed, PRESETS["original"]))
+        return self._fixed(mixer)
+
+    @property
+    def damaged(self) -> list[str]:
+        """The pieces and shards that could not be read so far."""
+        return [name for shards in (self.speech, self.noise) for name in shards.damaged]
 
     @property
     def licence(self) -> str:
         """Unknown: shards do not tell where their recordings come from."""
         return ""
 
-    def validation(self) -> Iterator[Pair]:
-        """The mixtures that every validation uses, the same for any number of workers."""
-        return mixed(
-            self.held_out.batches(
-                epoch=0, batch_size=self.options.batch_size, workers=0, drop_last=False
-            )
-        )
-
-    @property
-    def damaged(self) -> Sequence[str]:
-        """The pieces and shards that could not be read and were passed over, so far."""
-        return self.training.damaged
-
     def describe(self) -> list[str]:
         """What it is made of, in a few lines."""
-        return [
-            f"{name:>10}: {_size(material.speech)}; {_size(material.noise)}"
-            for name, material in (("train", self.training), ("validation", self.held_out))
-        ]
+        lines = []
+        for name, sets in (("train", (self.speech, self.noise)), ("validation", self.held_out)):
+            sizes = []
+            for each in sets:
+                pieces = "" if each.pieces is None else f", {counted(each.pieces, 'piece')}"
+                sizes.append(f"{counted(len(each.urls), 'shard')} of {each.what}{pieces}")
+            lines.append(f"{name:>10}: {'; '.join(sizes)}")
+        return lines
+
+    def _mixers(
+        self, speech: ShardSet, noise: ShardSet, split: str, seed: Sequence[int], recipe: Recipe
+    ) -> Iterator[Mixer]:
+        """One for each pool, endlessly."""
+        pools = (each.pools(split, POOL, seed) for each in (speech, noise))
+        for number, (spoken, sounds) in enumerate(zip(*pools, strict=True)):
+            own = int(np.random.default_rng((*seed, number)).integers(2**63))
+            voices = _bank(spoken, np.full(len(spoken), 1 / len(spoken)), self.device)
+            seconds = np.array([piece.seconds for piece in sounds])
+            sounding = _bank(sounds, seconds / seconds.sum(), self.device)
+            yield Mixer(voices, sounding, recipe, own, in_turn=True)
 
 
-def _find(places: Sequence[str | Path], what: str) -> ShardSet:
-    return find_shards([str(place) for place in places], what)
-
-
-def _size(shards: ShardSet) -> str:
-    """Such as ``"12 shards of speech, 3,456 pieces"``."""
-    pieces = "" if shards.pieces is None else f", {counted(shards.pieces, 'piece')}"
-    return f"{counted(len(shards.urls), 'shard')} of {shards.what}{pieces}"
+def _bank(pieces: Sequence[Piece], chances: Array, device: torch.device) -> SoundBank:
+    """The pieces at the peak of a bank, each with the gain that undoes it."""
+    peaks = [max(float(np.abs(piece.sound).max()), 1e-6) for piece in pieces]
+    sounds = [piece.sound / peak for piece, peak in zip(pieces, peaks, strict=True)]
+    bank = SoundBank.of(sounds, peaks)
+    return replace(bank, samples=bank.samples.to(device), chances=chances)

@@ -1,9 +1,9 @@
 """The training loop: mixtures in, weights and their history out, stoppable at any step.
 
 The state of a run is a plain dictionary (weights, optimiser, position, sums of the running epoch,
-history), saved after every epoch and every few minutes. Every mixture is a function of seed, epoch
-and index alone (from tar shards: of the number of workers and processes too), so a resumed run sees
-what an uninterrupted one would have seen.
+history), saved after every epoch and every few minutes. Every mixture is a function of the seed and
+the step alone (from tar shards: of the number of processes too), so a resumed run sees what an
+uninterrupted one would have seen.
 
 Under torchrun every process runs this loop on its share of every batch. What decides where the loop
 goes (losses, the wish to stop, validation) is added up over all of them first, so that all go the
@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from audio_denoising.device import pick_device
 from audio_denoising.dsp.constants import SAMPLE_RATE, SEGMENT
-from audio_denoising.errors import UserError
+from audio_denoising.errors import UserError, UserNotice
 from audio_denoising.models.checkpoint import Checkpoint, describe, load_checkpoint
 from audio_denoising.models.shipped import locate
 from audio_denoising.nn import MovingAverage, Schedule, take_statistics
@@ -36,6 +37,7 @@ from audio_denoising.training.learner import build_learner
 from audio_denoising.training.material import NON_COMMERCIAL, find_material
 from audio_denoising.training.options import (
     ALONE,
+    RICH,
     Processes,
     RunPlace,
     TrainingOptions,
@@ -296,6 +298,7 @@ class Trainer:
             "history": list(self.history),
             "earlier": self.earlier,
             "rng": torch.get_rng_state(),
+            "mixing": "banks",  # older runs of U-Nets drew mixtures in another way
         }
         if self.average:
             content["unaveraged_model"] = content["model"]
@@ -347,6 +350,13 @@ class Trainer:
             raise UserError(
                 f"{checkpoint.path} was trained with another {', '.join(different)}: give the same "
                 "options to resume it, or choose another --out"
+            )
+        if "mixing" not in content and self.options.augmentation != RICH:
+            warnings.warn(
+                f"{checkpoint.path} is of an earlier release: from here on the run hears its "
+                "recordings in another order, and is judged by other mixtures of them",
+                UserNotice,
+                stacklevel=2,
             )
         self._inherit_licence(checkpoint)
         try:

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from torch import Tensor
 
-from audio_denoising.corpora.splits import Split
 from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.dsp.spectrum import image, stft
-from audio_denoising.mixing.dataset import VALIDATION_SIZE, MixtureDataset, Reader, batches
-from audio_denoising.mixing.mixing import read_segment
-from audio_denoising.mixing.mixtures import Pair, mixed
 from audio_denoising.training.learner import Learner
+from audio_denoising.training.material import Pair
 from audio_denoising.training.options import ALONE, Processes
 
-FEWEST = 8  # mixtures: a mean over less says nothing
 CLIPS = 4  # that logs show
-SEED = 1234  # of the mixtures: the same for every run, so that runs can be compared
-
-
-def fixed_batches(
-    split: Split, batch_size: int, workers: int, count: int, reader: Reader = read_segment
-) -> Iterator[Pair]:
-    """`count` mixtures of a split, the same for every run, with nothing but noise added."""
-    dataset = MixtureDataset(split.speech, split.noise, seed=SEED, epoch_size=count, reader=reader)
-    return mixed(
-        batches(
-            dataset, epoch=0, batch_size=batch_size, workers=workers, shuffle=False, drop_last=False
-        )
-    )
-
-
-def mixtures_for(epoch: int) -> int:
-    """How many mixtures judge an epoch of so many: 160, or fewer after less training than that.
-
-    They are the first ones of the same list, so runs with epochs of 160 or more can be compared.
-    """
-    return min(VALIDATION_SIZE, max(FEWEST, epoch))
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,12 @@
-"""What `denoise data mix` is asked for, checked, and the choices that follow from it."""
+"""What `denoise data mix` is asked for, checked before anything that reads sound is loaded."""
 
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from audio_denoising.dsp.constants import FFT_SIZE, SAMPLE_RATE
 from audio_denoising.errors import UserError
-
-if TYPE_CHECKING:
-    from audio_denoising.mixing.frozen_set import Choice
 
 # Not float: libsndfile stamps such files with the time of writing.
 SUBTYPES = {16: "PCM_16", 24: "PCM_24"}
@@ -71,44 +65,3 @@ class MixOptions:
     def longest_samples(self) -> int:
         """``longest`` at 16 kHz."""
         return round(self.longest * SAMPLE_RATE)
-
-
-def choose(
-    speech: str | os.PathLike[str],
-    noise: str | os.PathLike[str],
-    options: MixOptions,
-    hold_out: Sequence[str] = (),
-) -> list[Choice]:
-    """Draws the mixtures from two folders, split as training splits them.
-
-    Raises:
-        UserError: the folders hold nothing that can be drawn.
-    """
-    from audio_denoising.corpora.corpus import index_noise, index_speech
-    from audio_denoising.corpora.splits import Split, split
-    from audio_denoising.mixing.frozen_set import draw, long_enough
-
-    spoken, noises = index_speech(speech), index_noise(noise)
-    splits = split(spoken, noises, hold_out=hold_out)
-    chosen = Split(spoken, noises) if options.part == "all" else getattr(splits, options.part)
-    where = "" if options.part == "all" else f" in its {options.part} split"
-    voices = long_enough(chosen.speech, round(options.shortest * SAMPLE_RATE))
-    if not voices:
-        raise UserError(
-            f"{speech} has no speech of {options.shortest:g} s or more{where}: choose another "
-            "--split, or lower --shortest"
-        )
-    sources = long_enough(chosen.noise, round(options.shortest_noise * SAMPLE_RATE), audible=True)
-    if not sources:
-        raise UserError(
-            f"{noise} has no audible noise of {options.shortest_noise:g} s or more{where}: choose "
-            "another --split, or lower --shortest-noise"
-        )
-    return draw(
-        voices,
-        sources,
-        count=options.count,
-        snrs_db=options.snrs_db,
-        seed=options.seed,
-        longest=options.longest_samples,
-    )
