@@ -22,6 +22,7 @@ from audio_denoising.cli.data import data_app
 from audio_denoising.cli.evaluate import evaluate
 from audio_denoising.cli.models import export, models
 from audio_denoising.cli.options import Command, Group
+from audio_denoising.cli.page import page, serve
 from audio_denoising.cli.train import train
 from audio_denoising.cli.verify import verify
 from audio_denoising.errors import UserNotice, told
@@ -37,7 +38,7 @@ console = Console(highlight=False, emoji=False)
 
 
 for _panel, _commands in {
-    "Denoise": (clean, models),
+    "Denoise": (clean, serve, page, models),
     "Compare and measure": (compare, evaluate, verify),
     "Train": (train, export),
 }.items():

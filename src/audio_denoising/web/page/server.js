@@ -1,12 +1,15 @@
 /* What `denoise serve` does for the page: any format that FFmpeg reads, video, hours of sound. */
 
-export const hasServer = document.documentElement.dataset.server === "yes";
+const { server, limit } = document.documentElement.dataset;
+export const hasServer = server === "yes";
+const kept = new Set(); // jobs whose results the server still has
 
 /* Sends a file, follows the work and answers the address of the cleaned form and its file's ending.
 
 `watch(share)` hears of the progress, 0 to 1; `signal` stops it all. Rejects with an Error whose
 message is a sentence of the server's, or the name of one in words.js. */
 export async function cleanOnServer(file, name, strength, watch, signal) {
+  if (file.size > Number(limit)) throw new Error("tooLarge");
   const ending = /\.[a-z0-9]{1,5}$/i.exec(name)?.[0].slice(1) ?? "";
   const query = new URLSearchParams({ ending, strength: Math.round(100 * strength) });
   let response;
@@ -17,6 +20,7 @@ export async function cleanOnServer(file, name, strength, watch, signal) {
   }
   const { id, error } = await response.json();
   if (error) throw new Error(error);
+  kept.add(id);
   return new Promise((resolve, reject) => {
     const events = new EventSource(`jobs/${id}/events`);
     const end = (settle, value) => {
@@ -24,7 +28,7 @@ export async function cleanOnServer(file, name, strength, watch, signal) {
       settle(value);
     };
     signal.addEventListener("abort", () => {
-      fetch(`jobs/${id}`, { method: "DELETE" }).catch(() => {});
+      forget(id);
       end(reject, signal.reason);
     });
     events.onerror = () => end(reject, new Error("serverGone"));
@@ -39,5 +43,7 @@ export async function cleanOnServer(file, name, strength, watch, signal) {
 
 /* The server forgets a recording and its cleaned form. */
 export function forget(id) {
-  fetch(`jobs/${id}`, { method: "DELETE", keepalive: true }).catch(() => {});
+  if (kept.delete(id)) fetch(`jobs/${id}`, { method: "DELETE", keepalive: true }).catch(() => {});
 }
+
+addEventListener("pagehide", () => kept.forEach(forget));

@@ -1,0 +1,246 @@
+"""The server of `denoise serve`: it cleans what comes, refuses strangers, and leaves nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from audio_denoising import Denoiser
+from audio_denoising.web import server as web_server
+from audio_denoising.web.server import Server
+from tests.web.conftest import EXAMPLES, put, wait
+
+STREET = EXAMPLES / "noisy_street.wav"
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    return Denoiser("v5", device="cpu")
+
+
+@pytest.fixture
+def server(denoiser: Denoiser) -> Iterator[Server]:
+    opened = Server(denoiser, limit=3_000_000)
+    thread = Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    folder = Path(opened.folder.name)
+    yield opened
+    opened.shutdown()
+    thread.join()
+    opened.server_close()
+    assert not folder.exists()
+
+
+def ask(
+    server: Server, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, bytes, dict[str, str]]:
+    """One request below the secret; a path that begins with / is taken as it is."""
+    address = urlsplit(server.address)
+    connection = http.client.HTTPConnection(address.netloc, timeout=60)
+    whole = path if path.startswith("/") else address.path + path
+    connection.request(method, whole, body, {k.replace("_", "-"): v for k, v in headers.items()})
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer.status, content, dict(answer.getheaders())
+
+
+def upload(server: Server, body: bytes, query: str = "") -> str:
+    status, content, _ = ask(server, "POST", f"jobs?{query}", body)
+    assert status == 201, content
+    return str(json.loads(content)["id"])
+
+
+def events(server: Server, name: str) -> list[dict[str, Any]]:
+    """All that the server tells of a recording, to its end."""
+    _, content, _ = ask(server, "GET", f"jobs/{name}/events")
+    lines = content.decode().split("\n\n")
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data")]
+
+
+def left(server: Server) -> list[str]:
+    return [path.name for path in Path(server.folder.name).rglob("*")]
+
+
+def test_a_recording_comes_back_clean_and_in_ranges(
+    server: Server, denoiser: Denoiser, tmp_path: Path
+) -> None:
+    name = upload(server, STREET.read_bytes(), "ending=wav&strength=70")
+    told = events(server, name)
+    assert told[-1] == {"ready": ".wav"}
+    status, whole, headers = ask(server, "GET", f"jobs/{name}/result")
+    denoiser.denoise_file(STREET, tmp_path / "expected.wav", strength=70)
+    assert (status, whole) == (200, (tmp_path / "expected.wav").read_bytes())
+    assert headers["Content-Type"] in ("audio/x-wav", "audio/wav")
+    for asked, (first, end) in {
+        "bytes=100-199": (100, 200),
+        "bytes=199000-": (199_000, len(whole)),
+        "bytes=-50": (len(whole) - 50, len(whole)),
+    }.items():
+        status, part, headers = ask(server, "GET", f"jobs/{name}/result", Range=asked)
+        assert (status, part) == (206, whole[first:end])
+        assert headers["Content-Range"] == f"bytes {first}-{end - 1}/{len(whole)}"
+    assert ask(server, "GET", f"jobs/{name}/result", Range="bytes=999999-")[0] == 416
+    assert ask(server, "DELETE", f"jobs/{name}")[0] == 200
+    assert left(server) == [] and ask(server, "GET", f"jobs/{name}/result")[0] == 404
+
+
+def test_the_picture_of_a_video_stays(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "film.mkv"
+    samples, rate = soundfile.read(STREET, stop=16_000, dtype="int16")
+    with av.open(str(path), "w") as film:
+        picture, sound = film.add_stream("mpeg4", 25), film.add_stream("pcm_s16le", rate)
+        picture.width = picture.height = 32
+        picture.pix_fmt = "yuv420p"
+        for _ in range(25):
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
+            film.mux(picture.encode(frame))
+        film.mux(picture.encode())
+        heard = av.AudioFrame.from_ndarray(samples[None], "s16", "mono")
+        heard.sample_rate = rate
+        film.mux(sound.encode(heard))
+        film.mux(sound.encode())
+    name = upload(server, path.read_bytes(), "ending=mkv")
+    assert events(server, name)[-1] == {"ready": ".mkv"}
+    (tmp_path / "clean.mkv").write_bytes(ask(server, "GET", f"jobs/{name}/result")[1])
+
+    def packets(film: Path) -> list[bytes]:
+        with av.open(str(film)) as opened:
+            return [bytes(packet) for packet in opened.demux(video=0) if packet.size]
+
+    assert packets(tmp_path / "clean.mkv") == packets(path) != []
+
+
+def test_what_is_no_sound_gets_a_sentence_without_a_path(server: Server) -> None:
+    told = events(server, upload(server, b"Dear madam, " * 99, "ending=../../etc/passwd"))[-1]
+    assert "the recording" in told["error"] and "/" not in told["error"].replace("and/or", "")
+
+
+def test_many_at_once_are_cleaned_one_after_the_other(server: Server) -> None:
+    samples, rate = soundfile.read(STREET, stop=4000)
+    short = Path(server.folder.name).parent / f"{server.token}.wav"
+    soundfile.write(short, samples, rate)
+    body = short.read_bytes()
+    short.unlink()
+    names: list[str] = []
+    threads = [
+        Thread(target=lambda: names.append(upload(server, body, "ending=wav"))) for _ in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(names)) == 10
+    assert all(events(server, name)[-1] == {"ready": ".wav"} for name in names)
+
+
+def test_a_recording_nobody_waits_for_is_dropped(server: Server) -> None:
+    names = [upload(server, STREET.read_bytes(), "ending=wav") for _ in range(3)]
+    for name in names:
+        assert ask(server, "DELETE", f"jobs/{name}")[0] == 200
+    assert nothing_left(server)
+
+
+def nothing_left(server: Server) -> bool:
+    end = time.monotonic() + 20
+    while left(server) and time.monotonic() < end:
+        time.sleep(0.05)
+    return left(server) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("", {"Origin": "https://evil.example"}, 403),
+        ("", {"Origin": "null"}, 403),
+        ("", {"Host": "evil.example"}, 403),  # a name that somebody points at this machine
+        ("", {"Sec_Fetch_Site": "cross-site"}, 403),
+        ("/", {}, 404),
+        ("/wrong-secret/", {}, 404),
+        ("../../../etc/passwd", {}, 404),
+        ("%2e%2e/server.py", {}, 404),
+        ("jobs/../../x/result", {}, 404),
+        ("jobs/none/events", {}, 404),
+        ("", {"X_Long": "x" * 70_000}, 431),
+    ],
+)
+def test_strangers_are_refused(
+    server: Server, path: str, headers: dict[str, str], status: int
+) -> None:
+    assert ask(server, "GET", path, **headers)[0] == status
+    if status == 403:
+        answer = ask(server, "POST", "jobs?ending=wav", STREET.read_bytes(), **headers)
+        assert answer[0] == 403
+    assert left(server) == []
+
+
+@pytest.mark.parametrize("length", ["3000001", "0", "-1", "many"])
+def test_a_wrong_size_is_refused_before_a_byte_is_stored(server: Server, length: str) -> None:
+    assert ask(server, "POST", "jobs", b"x", Content_Length=length)[0] in (411, 413)
+    assert left(server) == []
+
+
+@pytest.mark.parametrize("hang_up", [True, False], ids=["cut off", "slow"])
+def test_an_upload_that_does_not_come_leaves_nothing(
+    server: Server, hang_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_server._Handler, "timeout", 0.5)
+    address = urlsplit(server.address)
+    with socket.create_connection((address.hostname, address.port)) as line:
+        line.sendall(
+            f"POST {address.path}jobs?ending=wav HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            "Content-Length: 100000\r\n\r\nRIFF".encode()
+        )
+        if hang_up:
+            line.shutdown(socket.SHUT_WR)
+        assert b" 408 " in line.recv(1000)
+    assert nothing_left(server)
+
+
+def test_a_full_disk_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(web_server.shutil, "disk_usage", lambda path: usage)
+    status, content, _ = ask(server, "POST", "jobs?ending=wav", STREET.read_bytes())
+    assert status == 507 and "too little space" in json.loads(content)["error"]
+    assert left(server) == []
+
+
+def test_the_page_hands_over_what_the_browser_cannot_read(
+    browser: Any, server: Server, tmp_path: Path
+) -> None:
+    samples, rate = soundfile.read(STREET, stop=16_000)
+    soundfile.write(tmp_path / "talk.aiff", samples, rate)
+    soundfile.write(tmp_path / "talk.flac", samples, rate)
+    page = browser.new_page(locale="en-GB")
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(server.address)
+    put(page, tmp_path / "talk.aiff", tmp_path / "talk.flac")
+    assert page.evaluate("recordings.map((r) => [r.state, !!r.result])") == [
+        ["ready", True],
+        ["ready", False],
+    ]
+    link = page.locator("#result-save")
+    assert link.get_attribute("download") == "talk_denoised.aiff"
+    assert page.evaluate("fetch(recordings[0].result.address).then((r) => r.status)") == 200
+    page.locator("#list .open").nth(1).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save .flac, by the server").click()
+    assert download.value.suggested_filename == "talk_denoised.flac"
+    assert soundfile.info(download.value.path()).frames == 16_000
+    page.locator("#list .remove").first.click()
+    wait(page, "recordings.length === 1")
+    page.close()
+    assert complaints == [] and nothing_left(server)
