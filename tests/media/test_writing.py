@@ -62,6 +62,11 @@ def test_samples_survive_reading_and_writing_unchanged(
     assert np.array_equal(read_audio(tmp_path / "second.wav")[0], first)
 
 
+def test_a_plain_wav_has_the_header_that_all_programs_know(tmp_path: Path) -> None:
+    write(tmp_path / "a.wav")
+    assert (tmp_path / "a.wav").stat().st_size == 44 + 2 * NOISE.size
+
+
 @pytest.mark.parametrize(
     ("name", "frames"), [("a.wav", 4), ("a.wav", 0), ("a.flac", 4), ("a.aiff", 4)]
 )

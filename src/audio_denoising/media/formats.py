@@ -48,36 +48,27 @@ def _pcm(order: str) -> dict[str, str]:
 
 _LAW = {"ULAW": "pcm_mulaw", "ALAW": "pcm_alaw"}
 _ALAC = {"ALAC_16": "alac", "ALAC_24": "alac"}
-_LOSSY = {"AAC": "aac", "MPEG_LAYER_III": "libmp3lame", "AC3": "ac3"}
 _FLAC = {"PCM_16": "flac", "PCM_24": "flac"}
-_OGG = Container("ogg", {"VORBIS": LIBSNDFILE, "OPUS": "libopus"})
-_U8 = {"PCM_U8": "pcm_u8"}
-_AIFF = Container(
-    "aiff",
-    {**_pcm("be"), "PCM_S8": "pcm_s8", **_LAW},
-    options={"write_id3v2": "1"},
-)
-_M4A = Container("mp4", {"AAC": "aac", **_ALAC}, pictures=True, options={"brand": "M4A "})
-_MP4 = Container("mp4", {**_LOSSY, **_ALAC, "OPUS": "libopus"}, video=True, pictures=True)
-_MOV = Container("mov", {**_LOSSY, **_pcm("le"), **_ALAC, **_LAW}, video=True, pictures=True)
-# A shift of all streams by the encoder's delay would move the picture.
-_UNSHIFTED = {"avoid_negative_ts": "disabled"}
-_MKV = Container(
-    "matroska",
-    {**_LOSSY, "OPUS": "libopus", **_pcm("le"), **_FLAC, **_U8, **_LAW},
-    video=True,
-    pictures=True,
-    options=_UNSHIFTED,
-)
-
+_U8, _S8 = {"PCM_U8": "pcm_u8"}, {"PCM_S8": "pcm_s8"}
+_OPUS = {"OPUS": "libopus"}
+_LOSSY = {"AAC": "aac", "MPEG_LAYER_III": "libmp3lame", "AC3": "ac3"}
+_IN_MKV = {**_LOSSY, **_OPUS, **_pcm("le"), **_FLAC, **_U8, **_LAW}
 _PLAIN = {"fflags": "+bitexact"}  # no chunk that tells of FFmpeg: a header of 44 bytes is the rule
+_UNSHIFTED = {"avoid_negative_ts": "disabled"}  # else an encoder's delay would move the picture
+
+_OGG = Container("ogg", {"VORBIS": LIBSNDFILE, **_OPUS})
+_AIFF = Container("aiff", {**_pcm("be"), **_S8, **_LAW}, options={"write_id3v2": "1"})
+_M4A = Container("mp4", {"AAC": "aac", **_ALAC}, pictures=True, options={"brand": "M4A "})
+_MP4 = Container("mp4", {**_LOSSY, **_ALAC, **_OPUS}, video=True, pictures=True)
+_MOV = Container("mov", {**_LOSSY, **_pcm("le"), **_ALAC, **_LAW}, video=True, pictures=True)
+_MKV = Container("matroska", _IN_MKV, video=True, pictures=True, options=_UNSHIFTED)
 
 CONTAINERS: dict[str, Container] = {
     ".wav": Container("wav", {**_pcm("le"), **_U8, **_LAW}, options=_PLAIN),
     ".flac": Container("flac", _FLAC, pictures=True),
     ".ogg": _OGG,
     ".oga": _OGG,
-    ".opus": Container("opus", {"OPUS": "libopus"}),
+    ".opus": Container("opus", _OPUS),
     ".mp3": Container("mp3", {"MPEG_LAYER_III": "libmp3lame"}, pictures=True),
     ".m4a": _M4A,
     ".m4b": replace(_M4A, options={"brand": "M4B "}),
@@ -87,13 +78,13 @@ CONTAINERS: dict[str, Container] = {
     ".aiff": _AIFF,
     ".aif": _AIFF,
     ".w64": Container("w64", {**_pcm("le"), **_U8}),
-    ".caf": Container("caf", {**_pcm("le"), "PCM_S8": "pcm_s8", **_LAW}),
+    ".caf": Container("caf", {**_pcm("le"), **_S8, **_LAW}),
     ".mp4": _MP4,
     ".m4v": _MP4,
     ".mov": _MOV,
     ".mkv": _MKV,
     ".mka": _MKV,
-    ".webm": Container("webm", {"OPUS": "libopus"}, video=True, options=_UNSHIFTED),
+    ".webm": Container("webm", _OPUS, video=True, options=_UNSHIFTED),
 }
 # Video that can be read but not written: Matroska holds nearly every codec.
 _OTHER_VIDEO = (
