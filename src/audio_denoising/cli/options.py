@@ -59,6 +59,11 @@ _RECORDING = re.compile(r"\.[a-z]+\d?$", re.IGNORECASE)  # ends like a file
 _DASHED = re.compile(r"-[^-].*\.[a-z]+\d?", re.IGNORECASE)  # so, and begins like an option
 
 
+def option(panel: str, help: str, metavar: str = "", default: str | bool = True) -> Any:
+    """An option in a group of the help; `default` is what the help shows as its default."""
+    return typer.Option(help=help, metavar=metavar, show_default=default, rich_help_panel=panel)
+
+
 def device_option(panel: str) -> Any:
     """`--device` of a command, in a group of its help."""
 

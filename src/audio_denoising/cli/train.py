@@ -18,6 +18,7 @@ from audio_denoising.cli.options import (
     Noises,
     Speeches,
     device_option,
+    option,
 )
 from audio_denoising.errors import UserError
 
@@ -27,13 +28,8 @@ COST, RUN = "Saving memory and time", "Run and files"
 OWN = "the version's own"
 
 
-def _option(panel: str, help: str, metavar: str = "", default: str | bool = True) -> Any:
-    """An option in a group of the help; `default` is what the help shows as its default."""
-    return typer.Option(help=help, metavar=metavar, show_default=default, rich_help_panel=panel)
-
-
-_data, _model, _steps = (partial(_option, panel) for panel in (DATA, "Model", "Optimisation"))
-_cost, _run, _watch = (partial(_option, panel) for panel in (COST, RUN, "Watching"))
+_data, _model, _steps = (partial(option, panel) for panel in (DATA, "Model", "Optimisation"))
+_cost, _run, _watch = (partial(option, panel) for panel in (COST, RUN, "Watching"))
 
 
 def _config(context: typer.Context, path: Path | None) -> Path | None:
