@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def cleaned(cleaner: CausalCleaner, blocks: list[Samples], rate: int) -> tuple[S
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("rate", [2_000, 8_000, 11_025, 16_000, 44_100, 48_000, 192_000])
+@pytest.mark.parametrize("rate", [2_000, 11_025, 16_000, 48_000, 192_000])
 def test_any_cutting_gives_the_samples_of_one_block(
     cleaner: CausalCleaner, rate: int, channels: int
 ) -> None:
@@ -58,7 +58,7 @@ def test_any_cutting_gives_the_samples_of_one_block(
     assert np.std(whole) > 0.1 * np.std(signal)  # there was something to compare
 
 
-@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_nothing_is_late_and_nothing_louder(rate: int) -> None:
     """With the untrained network every bin is turned down alike: the signal stays, at its place."""
     network = causal.build("small")
@@ -71,7 +71,7 @@ def test_nothing_is_late_and_nothing_louder(rate: int) -> None:
     assert np.abs(clean - gain * signal).max() < 1e-5
 
 
-@pytest.mark.parametrize("length", [0, 1, 255, 256, 257, 511, 512, 513])
+@pytest.mark.parametrize("length", [0, 1, 256, 257, 512])
 def test_short_signals_keep_their_length(cleaner: CausalCleaner, length: int) -> None:
     parts = list(cleaner.clean([np.full((1, length), 0.1, np.float32)], 16_000, None, print))
     assert sum(clean.shape[1] for _, clean in parts) == length
@@ -123,23 +123,15 @@ def test_reset_begins_anew(cleaner: CausalCleaner) -> None:
 
 
 def test_streams_of_one_network_run_side_by_side(cleaner: CausalCleaner) -> None:
-    signals = [noise(rate, 1) for rate in (8_000, 16_000, 48_000)]
-    alone = [
-        cleaned(cleaner, [s], r)[1] for s, r in zip(signals, (8_000, 16_000, 48_000), strict=True)
-    ]
-    together: dict[int, Samples] = {}
+    signals = {rate: noise(rate, 1) for rate in (8_000, 16_000, 48_000)}
 
-    def work(number: int, rate: int) -> None:
-        blocks = np.array_split(signals[number], 20, axis=1)
-        together[number] = cleaned(cleaner, blocks, rate)[1]
+    def work(rate: int) -> Samples:
+        return cleaned(cleaner, np.array_split(signals[rate], 20, axis=1), rate)[1]
 
-    threads = [Thread(target=work, args=pair) for pair in enumerate((8_000, 16_000, 48_000))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for number, expected in enumerate(alone):
-        assert np.abs(together[number] - expected).max() < 1e-5
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(work, signals))
+    for (rate, signal), found in zip(signals.items(), together, strict=True):
+        assert np.abs(found - cleaned(cleaner, [signal], rate)[1]).max() < 1e-5
 
 
 def test_bad_input_is_told_of_and_loses_nothing(cleaner: CausalCleaner) -> None:

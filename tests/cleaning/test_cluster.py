@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from audio_denoising.cleaning import cluster, storage
 from audio_denoising.cleaning.batch import Outcome
+from audio_denoising.cleaning.cluster import Load
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.cli import app as cli
@@ -78,26 +79,26 @@ def denoise(*arguments: object) -> int:
     return int(end.value.code or 0)
 
 
-class Killed:
+def killing(load: Load, marker: Path) -> Load:
     """Loads a network that kills its worker, half-way through the third recording it is shown.
 
     Only the first worker that makes the marker file: its successor lives.
     """
 
-    def __init__(self, load: Callable[[], Denoiser], marker: Path) -> None:
-        self.load, self.marker, self.seen = load, marker, 0
-
-    def __call__(self) -> Denoiser:
-        inner = self.load()
+    def loaded() -> Denoiser:
+        inner = load()
+        seen: list[int] = []
 
         def network(image: Tensor) -> Tensor:
-            self.seen += 1
-            if self.seen == 3 and not self.marker.exists():
-                self.marker.write_text(str(os.getpid()))
+            seen.append(len(image))
+            if len(seen) == 3 and not marker.exists():
+                marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return inner._cleaner.model(image)
+            return inner._cleaner.model(image)  # type: ignore[union-attr]
 
         return Denoiser(network, name=inner.name)
+
+    return loaded
 
 
 def halving(image: Tensor) -> Tensor:
@@ -109,7 +110,7 @@ def test_a_killed_worker_loses_nothing(tmp_path: Path, temporary: Path, model: P
     """Eight recordings, two workers, one killed: the files are those of the plain command."""
     folder = recordings(tmp_path / "in", 8)
     planned = storage.plan([str(folder)], str(tmp_path / "out"))[0]
-    killed = Killed(cluster.loader(str(model), "auto"), tmp_path / "killed")
+    killed = killing(cluster.loader(str(model), "auto"), tmp_path / "killed")
     results = list(cluster.run(planned, Settings(), killed, at_once=2))
     assert (tmp_path / "killed").exists()
     assert [result.sentence for result in results] == [""] * 8
@@ -190,23 +191,14 @@ def register_bucket(root: Path) -> None:
     fsspec.config.conf["bucket"] = {"root": str(root)}
 
 
-class FarAway:
-    """Loads a network on a worker that knows of the storage at ``root``."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def __call__(self) -> Denoiser:
-        register_bucket(self.root)
+def on_bucket(root: Path, inputs: list[str], output: str) -> list[Outcome]:
+    def load() -> Denoiser:
+        register_bucket(root)
         return Denoiser(halving, name="halving")
 
-
-def on_bucket(root: Path, inputs: list[str], output: str) -> list[Outcome]:
     register_bucket(root)
     planned = storage.plan(inputs, output, recursive=True)[0]
-    return list(
-        cluster.run(storage.pending(planned, output), Settings(), at_once=1, load=FarAway(root))
-    )
+    return list(cluster.run(storage.pending(planned, output), Settings(), at_once=1, load=load))
 
 
 @pytest.mark.slow
@@ -237,21 +229,9 @@ def test_addresses_are_fetched_and_published_whole(tmp_path: Path) -> None:
     assert result.job.output == "bucket://clean/00.wav" and not result.sentence
 
 
-class Fatal:
-    """Loads a network that kills every worker, or cannot be loaded at all."""
-
-    def __init__(self, sentence: str = "") -> None:
-        self.sentence = sentence
-
-    def __call__(self) -> Denoiser:
-        if self.sentence:
-            raise UserError(self.sentence)
-
-        def network(image: Tensor) -> Tensor:
-            os.kill(os.getpid(), signal.SIGKILL)
-            return image
-
-        return Denoiser(network)
+def fatal(image: Tensor) -> Tensor:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return image
 
 
 @pytest.mark.usefixtures("temporary")
@@ -260,18 +240,22 @@ def test_a_recording_that_kills_every_worker_is_given_up(
 ) -> None:
     monkeypatch.setattr(cluster, "_RETRIES", 0)
     planned = storage.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))[0]
-    (result,) = cluster.run(planned, Settings(), Fatal())
+    (result,) = cluster.run(planned, Settings(), lambda: Denoiser(fatal))
     assert "00.wav: its worker was lost 1 times" in result.sentence
 
 
 @pytest.mark.usefixtures("temporary")
 def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
     planned = storage.plan([str(recordings(tmp_path / "in", 3))], str(tmp_path / "out"))[0]
+
+    def refuse() -> Denoiser:
+        raise UserError("there is no device here")
+
     with pytest.raises(UserError, match="^there is no device here$"):
-        list(cluster.run(planned, Settings(), Fatal("there is no device here")))
+        list(cluster.run(planned, Settings(), refuse))
     if not ray.cluster_resources().get("GPU"):
         with pytest.raises(UserError, match="the cluster has no GPU, and --device cuda needs one"):
-            list(cluster.run(planned, Settings(), Fatal(), device="cuda"))
+            list(cluster.run(planned, Settings(), refuse, device="cuda"))
 
 
 @pytest.mark.parametrize(
@@ -299,9 +283,3 @@ def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = "pip install ray fsspec"
     with pytest.raises(UserError, match=sentence), cluster.connected("local"):
         pass
-
-
-def test_options_that_exclude_each_other(capfd: pytest.CaptureFixture[str]) -> None:
-    for option in (["-"], ["a.wav", "--in-place"], ["a.wav", "--raw", "8000,1"]):
-        assert denoise(*option, "--ray", "local") == 2
-        assert "--ray goes without pipes" in capfd.readouterr().err

@@ -58,6 +58,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", "a.wav", "--jobs", "0"), r"--jobs must be above 0"),
     (("clean", "a.wav", "--raw", "8000,1"), r"goes with - as the input"),
     (("clean", "-", "a.wav"), r"- is one pipe"),
+    (("clean", "-", "--ray", "local"), r"--ray goes without pipes"),
     (("clean", "a.wav", "--in-place", "--skip-existing"), r"would skip all"),
     (("clean", "a.wav", "b.wav"), r"b.wav does not exist: did you mean -o b.wav"),
     (("clean", "https://a.b/c.wav"), r"https://a.b/c.wav is an address.*download"),
