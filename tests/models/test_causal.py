@@ -1,26 +1,14 @@
-"""v5's whole network against its twin in torch.nn: gradients, weights, folding, and training.
-
-Twenty training steps on real audio start from the same weights and see the same batches: features,
-network, loss, backward pass, clipping and AdamW with its decay on matrices alone, by our engine and
-by torch. The losses are the same all the way.
-"""
+"""v5's whole network against its twin in torch.nn: gradients, weights, and folding."""
 
 from __future__ import annotations
-
-from functools import lru_cache
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
-from audio_denoising.mixing.batch import Mixer
-from audio_denoising.mixing.library import load_bank
-from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models.causal import SIZES, build, overlapping_triangles
 from audio_denoising.models.causal_frames import FrameNetwork
 from audio_denoising.models.twin import build_twin, spectrum_loss
@@ -32,10 +20,6 @@ from tests.nn.parity import (
     randomise,
     relative_error,
 )
-
-CORPUS = Path(__file__).parents[1] / "data"
-STEPS = 20
-RATE, DECAY, CLIP = 1.5e-3, 0.01, 3.0
 
 
 def features(frames: int, clips: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -57,7 +41,7 @@ def random_network(size: str = "small", dtype: torch.dtype = torch.float64) -> n
 
 @pytest.mark.parametrize(
     ("size", "frames", "clips"),
-    [("small", 1, 1), ("small", 7, 1), ("small", 3, 2), ("base", 4, 2), ("large", 3, 1)],
+    [("small", 1, 1), ("small", 3, 2), ("base", 4, 2)],
 )
 def test_gradients_of_the_whole_network(size: str, frames: int, clips: int) -> None:
     assert_parity(random_network(size), build_twin("v5", size), features(frames, clips))
@@ -93,9 +77,8 @@ def test_weights_go_both_ways(size: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", SIZES)
-def test_a_folded_network_is_the_network_in_evaluation_mode(size: str, dtype: torch.dtype) -> None:
-    network = random_network(size, dtype)
+def test_a_folded_network_is_the_network_in_evaluation_mode(dtype: torch.dtype) -> None:
+    network = random_network("small", dtype)
     with torch.inference_mode():
         fast = folded(network)
         assert not any(isinstance(layer, nn.BatchNorm) for layer in fast.modules())
@@ -161,25 +144,12 @@ def test_bands_are_overlapping_triangles(bands: int) -> None:
     torch.testing.assert_close(triangles.sum(0), torch.ones(64))  # no position counts more
 
 
-@pytest.mark.parametrize("shape", [(3, 2, 64, 11), (3, 2, 63, 12), (12,)], ids=str)
-def test_a_wrong_shape_gets_one_sentence(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"^\w+ takes \(.*\) and got \(.*\)$"):
-        build("small")(torch.zeros(shape))
-
-
-@lru_cache(maxsize=1)
-def real_batches() -> list[tuple[Tensor, Tensor]]:
-    """Noisy and clean waveforms (2, 48 hops) of the corpus in tests/data."""
-    speech, noise = index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise")
-    mixer = Mixer(load_bank(speech), load_bank(noise), PRESETS["original"], seed=0)
-    return [mixer.batch(step, 2, 48 * 256) for step in range(STEPS)]
-
-
 def test_gradients_of_the_loss_at_every_weight() -> None:
-    """Sound in, gradients out: features, network and loss together, on real audio."""
+    """Sound in, gradients out: features, network and loss together."""
     ours, theirs = random_network(), build_twin("v5", "small").double()
     theirs.load_state_dict(ours.state_dict())
-    noisy, clean = (wave.double() for wave in real_batches()[0])
+    clean, noise = (0.1 * random_tensor((2, 12 * 256), torch.float64, seed) for seed in (1, 2))
+    noisy = clean + noise
     transform = HalfOverlap(dtype=torch.float64)
     with torch.inference_mode():
         heard = hear(noisy, transform)
@@ -192,55 +162,3 @@ def test_gradients_of_the_loss_at_every_weight() -> None:
     truth = gradients_of(theirs)
     errors = {name: relative_error(g, truth[name]) for name, g in gradients_of(ours).items()}
     assert max(errors.values()) < 1e-8, errors
-
-
-def losses_of_ours(trains: bool = True) -> list[float]:
-    """The loss before each step of our engine, or of the first weights."""
-    torch.manual_seed(2)
-    network, transform = build("small"), HalfOverlap()
-    loss = CompressedSpectrumLoss(transform)
-    matrices = [p for p in network.parameters() if p.data.dim() > 1]
-    optimiser = nn.Adam(
-        network.parameters(), RATE, weight_decay=DECAY, decoupled=True, decayed=matrices
-    )
-    schedule = nn.Schedule(warmup_steps=STEPS)
-    losses = []
-    with torch.inference_mode():
-        for step, (noisy, clean) in enumerate(real_batches()):
-            optimiser.learning_rate = RATE * schedule.factor(step)
-            optimiser.zero_grad()
-            heard = hear(noisy, transform)
-            losses.append(float(loss(network(heard.features), heard, clean)))
-            if trains:
-                network.backward(loss.backward())
-                nn.clip_gradient_norm(network.parameters(), CLIP)
-                optimiser.step()
-    return losses
-
-
-def losses_of_torch() -> list[float]:
-    """The loss before each step of the twin with autograd and torch.optim."""
-    torch.manual_seed(2)
-    twin, transform = build_twin("v5", "small"), HalfOverlap()
-    matrices, others = ([p for p in twin.parameters() if (p.dim() > 1) == w] for w in (True, False))
-    groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1 / STEPS, total_iters=STEPS - 1)
-    losses = []
-    for noisy, clean in real_batches():
-        optimiser.zero_grad()
-        value = spectrum_loss(twin(hear(noisy, transform).features), noisy, clean)
-        losses.append(value.item())
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(twin.parameters(), CLIP)
-        optimiser.step()
-        schedule.step()
-    return losses
-
-
-def test_twenty_steps_have_the_losses_of_torch() -> None:
-    expected, found, untrained = losses_of_torch(), losses_of_ours(), losses_of_ours(trains=False)
-    assert len(found) == STEPS
-    assert found == pytest.approx(expected, rel=1e-4)
-    assert found[0] == untrained[0]
-    assert sum(found[-4:]) < sum(untrained[-4:]) - 0.1  # the steps did learn something

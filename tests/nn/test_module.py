@@ -122,13 +122,6 @@ def test_a_state_is_a_copy_both_ways() -> None:
     assert torch.equal(state[NAMES[0]], kept[NAMES[0]])
 
 
-def test_loading_keeps_the_parameters_of_the_optimiser() -> None:
-    model = network()
-    held = [p.data for p in model.parameters()]
-    model.load_state_dict(network().state_dict())
-    assert all(p.data is tensor for p, tensor in zip(model.parameters(), held, strict=True))
-
-
 def test_a_half_precision_state_loads_into_single_precision() -> None:
     model = network()
     state = {name: tensor.half() for name, tensor in network().state_dict().items()}
@@ -184,15 +177,6 @@ def test_training_mode_reaches_every_module() -> None:
     assert not any(m.training for m in model.modules())
     model.train()
     assert all(m.training for m in model.modules())
-
-
-def test_zero_grad_clears_every_gradient() -> None:
-    model = network()
-    y = model(random_tensor((1, 1, 6, 4), torch.float32, 1))
-    model.backward(torch.ones_like(y))
-    assert all(p.grad.any() for p in model.parameters())
-    model.zero_grad()
-    assert not any(p.grad.any() for p in model.parameters())
 
 
 def test_he_initialisation_keeps_the_variance() -> None:
