@@ -35,3 +35,11 @@ def test_the_derivations_cover_every_layer_loss_and_optimiser():
     classes = [c for c in public if isinstance(c, type) and issubclass(c, kinds) and c not in kinds]
     assert len(classes) >= 11
     assert not [c.__name__ for c in classes if c.__name__ not in text]
+
+
+def test_the_reading_order_names_files_that_are_there():
+    text = (DOCS / "reading.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", text)
+    assert len(named) > 40
+    package = DOCS.parent / "src" / "audio_denoising"
+    assert not [name for name in named if not (package / name).is_file()]
