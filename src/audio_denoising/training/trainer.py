@@ -1,9 +1,8 @@
 """The training loop: mixtures in, weights and their history out, stoppable at any step.
 
-The state of a run is a plain dictionary (weights, optimiser, position, sums of the running epoch,
-history), saved after every epoch and every few minutes. Every mixture is a function of the seed and
-the step alone (from tar shards: of the number of processes too), so a resumed run sees what an
-uninterrupted one would have seen.
+The state of a run is saved after every epoch and every few minutes. Every mixture is a function of
+the seed and the step alone (from tar shards: of the number of processes too), so a resumed run sees
+what an uninterrupted one would have seen.
 
 Under torchrun every process runs this loop on its share of every batch. What decides where the loop
 goes (losses, the wish to stop, validation) is added up over all of them first, so that all go the
@@ -15,10 +14,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
 from itertools import takewhile
 from types import FrameType
 from typing import Any
@@ -27,54 +24,21 @@ import torch
 from torch import Tensor
 
 from audio_denoising.device import pick_device
-from audio_denoising.dsp.constants import SAMPLE_RATE, SEGMENT
-from audio_denoising.errors import UserError, UserNotice
-from audio_denoising.models.checkpoint import Checkpoint, describe, load_checkpoint
+from audio_denoising.dsp.constants import SAMPLE_RATE
+from audio_denoising.errors import UserError
+from audio_denoising.models.checkpoint import load_checkpoint
 from audio_denoising.models.shipped import locate
 from audio_denoising.nn import MovingAverage, Schedule, take_statistics
 from audio_denoising.nn.memory import release
 from audio_denoising.training.learner import build_learner
-from audio_denoising.training.material import NON_COMMERCIAL, find_material
-from audio_denoising.training.options import (
-    ALONE,
-    RICH,
-    Processes,
-    RunPlace,
-    TrainingOptions,
-    completed,
-)
+from audio_denoising.training.material import find_material
+from audio_denoising.training.options import ALONE, Processes, RunPlace, TrainingOptions
 from audio_denoising.training.progress import Watcher
 from audio_denoising.training.run_folder import Row, RunFolder
+from audio_denoising.training.state import Tally, content_of, restore, start_from
 from audio_denoising.training.validation import Clip, Validation
 
 SKIPPED_IN_A_ROW = 5  # steps
-POSITION = ("epoch", "batch", "step", "heard")  # of a run, in its checkpoint
-
-
-@dataclass
-class Tally:
-    """Sums over the steps of the running epoch; a skipped step counts for nothing but itself.
-
-    Attributes:
-        loss, psnr: sums over the steps that were taken. taken, skipped: how many there were.
-        seconds: spent on them.
-    """
-
-    loss: float = 0.0
-    psnr: float = 0.0
-    taken: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-
-    @property
-    def mean_loss(self) -> float:
-        """0 where no step was taken."""
-        return self.loss / max(1, self.taken)
-
-    @property
-    def mean_psnr(self) -> float:
-        """In dB, likewise."""
-        return self.psnr / max(1, self.taken)
 
 
 class Trainer:
@@ -133,9 +97,9 @@ class Trainer:
         self.skipped_in_a_row = 0
         self.best = -math.inf  # SI-SDR
         if resume:
-            self._restore()
+            restore(self)
         elif options.start_from is not None:
-            self._start_from(load_checkpoint(locate(options.start_from)))
+            start_from(self, load_checkpoint(locate(options.start_from)))
         self.material = find_material(options, place, processes, self.device)
         self.licence = self.licence or self.material.licence
         self.steps = len(self.material) // options.batch_size
@@ -236,7 +200,7 @@ class Trainer:
     def _finish_epoch(self, stopped: list[int]) -> bool:
         """Judges and keeps an epoch; False if it was interrupted before it could be judged."""
         hearing = self.learner.representation
-        with self._averaged():
+        with self.averaged():
             # Only what is validated and kept needs them: training has moments of its own.
             heard = map(hearing.hear, takewhile(lambda _: not stopped, self.material.statistics()))
             with torch.inference_mode():
@@ -263,7 +227,7 @@ class Trainer:
         self.epoch, self.batch, self.tally = self.epoch + 1, 0, Tally()
         # The checkpoint comes last: after a kill in between, what is missing is made again.
         if self.processes.leads:
-            self.folder.keep(self._content(), row["epoch"], is_best)
+            self.folder.keep(content_of(self), row["epoch"], is_best)
             self._save_history()
         self._save()
         for watcher in self.watchers:
@@ -272,114 +236,19 @@ class Trainer:
 
     def clips(self) -> list[Clip]:
         """Some fixed validation mixtures, as the network cleans them now."""
-        with self._averaged():
+        with self.averaged():
             return self.validation.clips(self.learner)
 
-    def _averaged(self) -> AbstractContextManager[None]:
+    def averaged(self) -> AbstractContextManager[None]:
         """Inside, the network has the weights that are validated and kept."""
         return self.average.in_place() if self.average else nullcontext()
 
-    def _content(self) -> dict[str, Any]:
-        options = self.options
-        content = {
-            **describe(options.version, options.size),
-            **self.learner.state_dict(),
-            "options": options.as_dict(),
-            "place": {
-                **self.place.as_dict(),
-                "device": str(self.device),
-                "processes": self.processes.count,
-            },
-            "position": {name: getattr(self, name) for name in POSITION},
-            "licence": self.licence or "as the recordings allow",
-            "sums": asdict(self.tally),
-            "skipped_in_a_row": self.skipped_in_a_row,
-            "best": self.best,
-            "history": list(self.history),
-            "earlier": self.earlier,
-            "rng": torch.get_rng_state(),
-            "mixing": "banks",  # older runs of U-Nets drew mixtures in another way
-        }
-        if self.average:
-            content["unaveraged_model"] = content["model"]
-            with self._averaged():
-                content["model"] = self.learner.state_dict()["model"]
-            content["average_steps"] = self.average.steps
-        return content
-
     def _save(self) -> None:
         if self.processes.leads:
-            self.folder.save(self._content())
+            self.folder.save(content_of(self))
 
     def _save_history(self) -> None:
         self.folder.save_history(self.options.as_dict(), self.history, self.earlier)
-
-    def _start_from(self, checkpoint: Checkpoint) -> None:
-        options = self.options
-        if (checkpoint.version, checkpoint.size) != (options.version, options.size):
-            raise UserError(
-                f"{checkpoint.path} holds {checkpoint.version}-{checkpoint.size}, not "
-                f"{options.version}-{options.size}: start from another checkpoint"
-            )
-        self.learner.model.load_state_dict(
-            {name: value.float() for name, value in checkpoint.model_state.items()}
-        )
-        if self.average:
-            self.average.resume(0)
-        self._inherit_licence(checkpoint)
-        run = {"options": checkpoint.content.get("options", {}), "epochs": checkpoint.history}
-        self.earlier = [*checkpoint.content.get("earlier", []), run]
-
-    def _inherit_licence(self, checkpoint: Checkpoint) -> None:
-        """What weights have once heard they do not unlearn."""
-        licence = str(checkpoint.content.get("licence", ""))
-        if licence.startswith(NON_COMMERCIAL):
-            self.licence = licence
-
-    def _restore(self) -> None:
-        checkpoint = self.folder.newest()
-        content, own = checkpoint.content, self.options.as_dict()
-        theirs = completed(content.get("options", {}), self.options.version)
-        # A run may be prolonged, and one without an end be brought to it; everything else that
-        # decides the result must be the same.
-        free = {"epochs"}
-        if {own["schedule"], theirs["schedule"]} == {"constant", "linear-end"}:
-            free.add("schedule")
-        different = [k for k in own if k not in free and theirs[k] != own[k]]
-        if different:
-            raise UserError(
-                f"{checkpoint.path} was trained with another {', '.join(different)}: give the same "
-                "options to resume it, or choose another --out"
-            )
-        if "mixing" not in content and self.options.augmentation != RICH:
-            warnings.warn(
-                f"{checkpoint.path} is of an earlier release: from here on the run hears its "
-                "recordings in another order, and is judged by other mixtures of them",
-                UserNotice,
-                stacklevel=2,
-            )
-        self._inherit_licence(checkpoint)
-        try:
-            self.learner.load_state_dict(content)
-            if self.average:
-                self.average.resume(content["average_steps"])
-                self.learner.model.load_state_dict(content["unaveraged_model"])
-            # Older runs did not count what they heard: images, all of them.
-            images = content["position"]["step"] * self.options.batch_size * SEGMENT / SAMPLE_RATE
-            position = {"heard": images, **content["position"]}
-            self.epoch, self.batch, self.step, self.heard = (position[k] for k in POSITION)
-            # Nor did they count the steps of an epoch that were taken: all were.
-            self.tally = Tally(**{"taken": self.batch, **content["sums"]})
-            self.skipped_in_a_row = content.get("skipped_in_a_row", 0)
-            self.best = content["best"]
-            self.history = checkpoint.history
-            self.earlier = list(content.get("earlier", []))
-            torch.set_rng_state(content["rng"])
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"{checkpoint.path} does not hold all that a run needs to go on (an exported one "
-                "does not): use its weights with --start-from and another --out"
-            ) from error
 
 
 @contextmanager
