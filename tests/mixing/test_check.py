@@ -17,6 +17,7 @@ from audio_denoising.corpora.splits import split
 from audio_denoising.errors import UserError
 from audio_denoising.mixing import check as check_module
 from audio_denoising.mixing.check import Check, check, examine
+from audio_denoising.mixing.kept_library import KeptLibrary
 from audio_denoising.mixing.library import Library
 
 TINY = Path(__file__).parent.parent / "data"
@@ -161,7 +162,7 @@ def test_several_folders_are_looked_at_together(own, write, monkeypatch):
 
 def test_what_lies_decoded_is_told(own, monkeypatch):
     recordings = index_speech(own / "speech")
-    Library(own / "decoded").add(recordings)
+    KeptLibrary(own / "decoded").add(recordings)
     code, text = command(monkeypatch, own, "--cache", str(own / "decoded"))
     assert code == 0
     assert f"Cache {len(recordings)} of 10 recordings lie decoded in" in " ".join(text.split())

@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 from audio_denoising.cli.app import app
 from audio_denoising.corpora.corpus import index_noise, index_speech, read_segment
 from audio_denoising.errors import UserError
+from audio_denoising.mixing import kept_library as kept_module
 from audio_denoising.mixing import library as library_module
 from audio_denoising.mixing.bank import Crops, SoundBank
+from audio_denoising.mixing.kept_library import KeptLibrary
 from audio_denoising.mixing.library import Library, load_bank
 
 CORPUS = Path(__file__).parents[1] / "data"
@@ -56,16 +58,16 @@ def test_a_folder_gives_what_memory_gives_and_decodes_only_what_is_missing(
     voices, tmp_path, monkeypatch
 ):
     recordings = index_speech(voices)
-    library = Library(tmp_path / "decoded")
+    library = KeptLibrary(tmp_path / "decoded")
     assert library.add(recordings[:4]) == 4
-    assert Library(tmp_path / "decoded").missing(recordings) == recordings[4:]
+    assert KeptLibrary(tmp_path / "decoded").missing(recordings) == recordings[4:]
     read = []
     monkeypatch.setattr(
         library_module, "read_segment", lambda *given: read.append(given[0]) or read_segment(*given)
     )
-    assert Library(tmp_path / "decoded").add(recordings) == 2
+    assert KeptLibrary(tmp_path / "decoded").add(recordings) == 2
     assert read == recordings[4:]
-    again = Library(tmp_path / "decoded")
+    again = KeptLibrary(tmp_path / "decoded")
     assert again.add(recordings) == 0
     assert same(again.bank(recordings), load_bank(recordings))
     assert same(again.bank(recordings[2:4], [1.0]), load_bank(recordings[2:4]))
@@ -73,10 +75,10 @@ def test_a_folder_gives_what_memory_gives_and_decodes_only_what_is_missing(
 
 def test_a_changed_recording_is_decoded_again(voices, tmp_path, write):
     recordings = index_speech(voices)
-    Library(tmp_path / "decoded").add(recordings)
+    KeptLibrary(tmp_path / "decoded").add(recordings)
     write("speech/0/0.wav", seconds=2)
     changed = index_speech(voices)
-    library = Library(tmp_path / "decoded")
+    library = KeptLibrary(tmp_path / "decoded")
     assert library.add(changed) == 1
     assert same(library.bank(changed), load_bank(changed))
 
@@ -89,13 +91,13 @@ def test_a_decoding_that_was_stopped_or_killed_goes_on(voices, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Library(folder).add(recordings, stop)
-    left = len(Library(folder).missing(recordings))
+        KeptLibrary(folder).add(recordings, stop)
+    left = len(KeptLibrary(folder).missing(recordings))
     assert 0 < left < 6
     for name in ("samples", "active"):  # a kill in the middle of the next recording
         with (folder / name).open("ab") as file:
             file.write(b"\1" * 1000)
-    library = Library(folder)
+    library = KeptLibrary(folder)
     assert library.add(recordings) == left
     assert same(library.bank(recordings), load_bank(recordings))
 
@@ -121,7 +123,7 @@ def test_silent_and_damaged_recordings_are_left_out_and_told_apart(write, tmp_pa
 
 def test_a_long_corpus_is_read_from_the_folder_not_into_memory(voices, tmp_path):
     recordings = index_speech(voices)
-    library = Library(tmp_path / "decoded")
+    library = KeptLibrary(tmp_path / "decoded")
     library.add(recordings)
     assert all(isinstance(part, np.memmap) for part in library._read_tape())
 
@@ -129,19 +131,19 @@ def test_a_long_corpus_is_read_from_the_folder_not_into_memory(voices, tmp_path)
 def test_a_folder_that_cannot_be_used_is_one_sentence(voices, tmp_path, monkeypatch):
     recordings, folder = index_speech(voices), tmp_path / "decoded"
     with pytest.raises(UserError, match=r"0\.wav is a file: .*--cache DIR"):
-        Library(recordings[0].path)
-    Library(folder).add(recordings)
+        KeptLibrary(recordings[0].path)
+    KeptLibrary(folder).add(recordings)
     samples = (folder / "samples").read_bytes()
     (folder / "samples").write_bytes(samples[:-1000])
     with pytest.raises(UserError, match="no readable recordings .cut short.: delete it"):
-        Library(folder)
+        KeptLibrary(folder)
     (folder / "index.json").write_text("{")
     with pytest.raises(UserError, match="no readable recordings .*: delete it"):
-        Library(folder)
+        KeptLibrary(folder)
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr(library_module.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(kept_module.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(UserError, match="0.0 GB of room.*free some space, or name another --cache"):
-        Library(tmp_path / "other").add(recordings)
+        KeptLibrary(tmp_path / "other").add(recordings)
     assert not (tmp_path / "other").exists()
 
 

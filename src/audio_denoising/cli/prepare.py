@@ -34,9 +34,9 @@ def prepare(
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     from audio_denoising.corpora.corpus import index_noise, index_speech
-    from audio_denoising.mixing.library import DEFAULT, Library
+    from audio_denoising.mixing.kept_library import DEFAULT, KeptLibrary
 
-    library = Library(cache or DEFAULT)
+    library = KeptLibrary(cache or DEFAULT)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeLeft())
     try:
         with Progress(*columns, console=console, transient=True) as bar:

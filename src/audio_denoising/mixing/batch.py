@@ -60,6 +60,7 @@ class Mixer:
         device = device or speech.samples.device
         self.speech, self.noise, self.recipe, self.seed = speech, noise, recipe, seed
         self.device, self.in_turn = device, in_turn
+        self._filtered = max(recipe.biquad, recipe.low_pass, recipe.room) > 0
         self.rooms = torch.empty(0, LENGTH) if rooms is None else rooms
         self.rooms = self.rooms.to(device)
         self._made = _made_noise()
@@ -106,7 +107,7 @@ class Mixer:
 
     def _render(self, drawn: Choices, samples: int) -> tuple[Tensor, Tensor]:
         """Makes the mixtures that are drawn, ``(N, samples)`` each."""
-        if not self.recipe.filters:
+        if not self._filtered:
             return self._mix(
                 self._read(self.speech, drawn.speech, samples), self._noise(drawn, samples), drawn
             )

@@ -35,7 +35,8 @@ from audio_denoising.dsp.spectrum import FFT_SIZE, SAMPLE_RATE, SEGMENT, image, 
 from audio_denoising.errors import UserError
 from audio_denoising.mixing.batch import Mixer
 from audio_denoising.mixing.frozen_set import SILENCE, power
-from audio_denoising.mixing.library import DEFAULT, Library, load_bank
+from audio_denoising.mixing.kept_library import DEFAULT, KeptLibrary
+from audio_denoising.mixing.library import load_bank
 from audio_denoising.mixing.recipe import PRESETS
 
 BATCH = 16  # mixtures, as `denoise train` has it by default
@@ -160,7 +161,7 @@ def check(
             folder = cache or (DEFAULT if DEFAULT.exists() else None)
             if folder is not None:
                 count = len(spoken) + len(noises)
-                here = count - len(Library(folder).missing([*spoken, *noises]))
+                here = count - len(KeptLibrary(folder).missing([*spoken, *noises]))
                 report.cache = f"{here} of {count} recordings lie decoded in {folder}"
             if not quick:
                 report.rate = measure(report.splits)

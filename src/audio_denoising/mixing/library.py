@@ -1,44 +1,27 @@
-"""Recordings decoded once, as 16 kHz mono on one tape: in a folder that is kept, or in memory.
-
-A folder holds ``samples`` (int16, every recording at the same peak), ``active`` (see `bank.Tape`)
-and ``index.json``. What is missing is decoded and appended, so recordings may be added at any time
-and a decoding that was stopped goes on; whatever the split, the weights or the version of a run,
-it finds here what an earlier one has decoded. From the folder only what a batch needs is read, so
-a corpus may be larger than the memory.
-"""
+"""Recordings decoded once, as 16 kHz mono on a tape in memory; `kept_library` keeps it on disk."""
 
 from __future__ import annotations
 
 import io
-import json
 import os
-import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from audio_denoising.corpora.corpus import DamagedRecording, Recording, read_segment
-from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.files import save_whole
-from audio_denoising.folders import single_run
 from audio_denoising.mixing.bank import FRAME, Array, SoundBank, Tape, fair_chances
 
-DEFAULT = Path("data/decoded")  # found by training unless it is told another folder
-IN_MEMORY = 35.0  # hours (4 GB): what is longer goes to a folder
 ON_DEVICE = 8 << 30  # bytes: a longer tape stays in main memory, and only crops go to a GPU
 
 _PEAK = 30000  # of 32767: every recording uses the whole resolution, whatever its level was
 _FAINT = 3e-4  # -70 dB re full scale: what is louder only there is the noise of a converter
 _AT_ONCE = 256  # recordings decoded before they are written
-_SAVE_EVERY = 60.0  # seconds between two states of the index
-_VERSION = 1
 
 Progress = Callable[[float, float], None]
 
@@ -58,23 +41,15 @@ class Entry(NamedTuple):
 
 
 class Library:
-    """Decoded recordings, to be read as banks.
+    """Decoded recordings, to be read as banks; ``folder`` is where they are kept, if they are."""
 
-    Args:
-        folder: where they are kept, or None for memory.
+    folder: Path | None = None
 
-    Raises:
-        UserError: the folder holds something else, or is damaged.
-    """
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self._memory = io.BytesIO(), io.BytesIO()
         self._frames = self._count = 0  # on the tape, see there
         self._tape: tuple[torch.Tensor, Array] | None = None  # as banks share it
-        if folder is not None and folder.exists():
-            self._open_index()
 
     def missing(self, recordings: Sequence[Recording]) -> list[Recording]:
         """Those that are not here, or have changed since they were decoded."""
@@ -85,13 +60,8 @@ class Library:
     ) -> int:
         """Decodes those that are missing, with all cores; how many that were.
 
-        Ctrl-C keeps what has been done.
-
         Args:
             progress: told how many seconds are done, and of how many.
-
-        Raises:
-            UserError: the folder cannot be written, has no room, or another run is writing there.
         """
         missing = self.missing(recordings)
         if not missing:
@@ -99,7 +69,6 @@ class Library:
         self._tape = None
         total, done = sum(each.seconds for each in missing), 0.0
         with self._writing(total) as tape, _all_cores() as pool:
-            saved = time.monotonic()
             for first in range(0, len(missing), _AT_ONCE):
                 some = missing[first : first + _AT_ONCE]
                 for recording, (entry, sound) in zip(some, pool.map(_decode, some), strict=True):
@@ -109,9 +78,7 @@ class Library:
                     self.entries[str(recording.path)] = entry
                     done += recording.seconds
                     progress(done, total)
-                    if time.monotonic() - saved > _SAVE_EVERY:
-                        self._save_index(tape)
-                        saved = time.monotonic()
+                    self._written(tape)
         return len(missing)
 
     def bank(
@@ -157,19 +124,23 @@ class Library:
 
     @property
     def bytes(self) -> int:
-        """Size of what has been decoded, in the folder or in memory."""
+        """Size of what has been decoded."""
         return self._frames * (2 * FRAME + 4)
 
     def _read_tape(self) -> tuple[Array, Array]:
-        """Samples and active frames; from a folder they are read when they are needed."""
-        if self.folder is None:
-            samples, active = (buffer.getbuffer() for buffer in self._memory)
-            return np.frombuffer(samples, np.int16), np.frombuffer(active, np.int32)
-        # "c": torch wants memory that may be written to; nothing ever reaches the file.
-        return (
-            np.memmap(self.folder / "samples", np.int16, "c"),
-            np.memmap(self.folder / "active", np.int32, "r"),
-        )
+        """Samples and active frames."""
+        samples, active = (buffer.getbuffer() for buffer in self._memory)
+        return np.frombuffer(samples, np.int16), np.frombuffer(active, np.int32)
+
+    @contextmanager
+    def _writing(self, seconds: float) -> Iterator[Tape]:
+        """The tape, open for appending."""
+        tape = Tape(*self._memory, self._frames, self._count)
+        yield tape
+        self._frames, self._count = tape.frames, tape.count
+
+    def _written(self, tape: Tape) -> None:
+        """Something has been appended."""
 
     def _knows(self, recording: Recording) -> bool:
         entry = self.entries.get(str(recording.path))
@@ -179,84 +150,6 @@ class Library:
             return _state(recording) == (entry.size, entry.mtime_ns)
         except OSError:
             return False
-
-    @contextmanager
-    def _writing(self, seconds: float) -> Iterator[Tape]:
-        """The tape, open for appending; afterwards the index says what is on it."""
-        if self.folder is None:
-            tape = Tape(*self._memory, self._frames, self._count)
-            yield tape
-            self._frames, self._count = tape.frames, tape.count
-            return
-        try:
-            with single_run(self.folder):
-                self._open_index()  # again: nobody else writes any more
-                free, needed = shutil.disk_usage(self.folder).free, seconds * SAMPLE_RATE * 2.02
-                if free < needed:
-                    raise UserError(
-                        f"{self.folder} has {free / 1e9:.1f} GB of room, the decoded recordings "
-                        f"take {needed / 1e9:.1f} GB: free some space, or name another --cache"
-                    )
-                with self._file("samples") as samples, self._file("active") as active:
-                    tape = Tape(samples, active, self._frames, self._count)
-                    try:
-                        yield tape
-                    finally:
-                        self._save_index(tape)
-        except OSError as error:
-            raise UserError(
-                f"{self.folder} cannot be written ({error.strerror or error}): free some space, "
-                "or name another --cache"
-            ) from error
-
-    def _file(self, name: str) -> BinaryIO:
-        """A file of the tape, behind its last whole recording: a kill may have left more."""
-        assert self.folder is not None
-        file = (self.folder / name).open("ab")
-        file.truncate(self._size(name))
-        return file
-
-    def _size(self, name: str) -> int:
-        """Bytes of a file of the tape, see `Tape`: a sample less than frames, or a count more."""
-        if not self._frames:
-            return 0
-        return 2 * (self._frames * FRAME - 1) if name == "samples" else 4 * (self._frames + 1)
-
-    def _save_index(self, tape: Tape) -> None:
-        assert self.folder is not None
-        for file in (tape.samples, tape.active):
-            file.flush()
-            os.fsync(file.fileno())
-        self._frames, self._count = tape.frames, tape.count
-        content = {
-            "version": _VERSION,
-            "frames": tape.frames,
-            "active": tape.count,
-            "recordings": self.entries,
-        }
-        text = json.dumps(content, ensure_ascii=True)
-        save_whole(self.folder / "index.json", lambda path: path.write_text(text))
-
-    def _open_index(self) -> None:
-        folder = self.folder
-        assert folder is not None
-        if folder.is_file():
-            raise UserError(f"{folder} is a file: decoded recordings lie in a folder, --cache DIR")
-        try:
-            content = json.loads((folder / "index.json").read_text())
-            if content["version"] != _VERSION:
-                raise ValueError("of another version")
-            self._frames, self._count = content["frames"], content["active"]
-            if any((folder / n).stat().st_size < self._size(n) for n in ("samples", "active")):
-                raise ValueError("cut short")
-            self.entries = {path: Entry(*found) for path, found in content["recordings"].items()}
-        except FileNotFoundError:
-            self.entries, self._frames, self._count = {}, 0, 0
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"{folder} holds no readable recordings ({error}): delete it, and they are "
-                "decoded anew"
-            ) from error
 
 
 def load_bank(recordings: Sequence[Recording]) -> SoundBank:

@@ -85,11 +85,6 @@ class Recipe:
     direct: Range = (-3.0, 12.0)
     """Energy of its direct sound over that of its reverberation, in dB."""
 
-    @property
-    def filters(self) -> bool:
-        """Whether spectra are changed at all."""
-        return max(self.biquad, self.low_pass, self.room) > 0
-
 
 _ORIGINAL = Recipe(
     snr=(0.0, 15.0), active_levels=False, level=None, inside=True,

@@ -32,7 +32,8 @@ from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError, counted
 from audio_denoising.mixing.bank import fair_chances
 from audio_denoising.mixing.batch import Mixer
-from audio_denoising.mixing.library import DEFAULT, IN_MEMORY, Library
+from audio_denoising.mixing.kept_library import DEFAULT, KeptLibrary
+from audio_denoising.mixing.library import Library
 from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.mixing.rooms import load_rooms
 from audio_denoising.training.options import ALONE, RICH, Processes, RunPlace, TrainingOptions
@@ -40,6 +41,7 @@ from audio_denoising.training.options import ALONE, RICH, Processes, RunPlace, T
 NON_COMMERCIAL = "non-commercial use"  # how a licence with this condition begins
 LONG_FROM = 0.8  # of the steps of a v5 run that ends: then half as many mixtures, twice as long
 STATISTICS = 40  # batches
+IN_MEMORY = 35.0  # hours (4 GB): what is longer goes to a folder
 VALIDATION_SEED = 1234  # the same for every run, so that runs can be compared
 VALIDATION_SIZE = 160  # mixtures: enough for a steady mean, few enough for every epoch
 _FEWEST = 8  # mixtures: a mean over less says nothing
@@ -261,7 +263,7 @@ def decoded(recordings: Sequence[Recording], cache: Path | None, processes: Proc
     """
     long = sum(each.seconds for each in recordings) > 3600 * IN_MEMORY
     folder = cache or (DEFAULT if long or DEFAULT.exists() else None)
-    library = Library(folder)
+    library = Library() if folder is None else KeptLibrary(folder)
     if folder is None or processes.leads:
         told = Console(stderr=True)
         with Progress(console=told, transient=True, disable=not told.is_terminal) as bar:
@@ -269,7 +271,7 @@ def decoded(recordings: Sequence[Recording], cache: Path | None, processes: Proc
             library.add(recordings, lambda done, t: bar.update(task, completed=done, total=t))
     if folder is not None:
         processes.sum(0.0)  # the others wait for it
-    return library if folder is None or processes.leads else Library(folder)
+    return library if folder is None or processes.leads else KeptLibrary(folder)
 
 
 def _chosen(weights: Sequence[float | None] | None) -> list[float] | None:
