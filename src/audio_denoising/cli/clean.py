@@ -171,12 +171,15 @@ def clean(
     if not waiting:
         return
     if ray is not None:
-        travels = cluster.loader(model, device)
+        network, quiet = cluster.loader(model, device), not console.is_terminal
         with (
             cluster.connected(ray),
-            closing(cluster.run(waiting, settings, travels, device=device, at_once=jobs)) as done,
+            closing(cluster.run(waiting, settings, network, device=device, at_once=jobs)) as done,
         ):
-            raise typer.Exit(_finish_many(track(done, "All files", len(waiting), console=console)))
+            seen = track(
+                done, "All files", len(waiting), console=console, transient=True, disable=quiet
+            )
+            raise typer.Exit(_finish_many(seen))
     if len(planned) == 1:
         report = _clean_one(waiting[0], settings, load, console)
         raise typer.Exit(_finish_one(report, waiting[0].outputs, console))
