@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,10 @@ data_app = typer.Typer(
 )
 console = Console(highlight=False, emoji=False)
 
-_MIXTURES, _FILES, _REPORT = "Mixtures", "Files", "Report"
+_data = partial(typer.Option, rich_help_panel=DATA)
+_mixtures = partial(typer.Option, rich_help_panel="Mixtures")
+_files = partial(typer.Option, rich_help_panel="Files")
+_report = partial(typer.Option, rich_help_panel="Report")
 
 
 @data_app.command(cls=Command)
@@ -92,14 +96,9 @@ def check(
     hold_out: HoldOut = None,
     cache: Cache = None,
     quick: Annotated[
-        bool,
-        typer.Option(
-            "--quick", help="Read headers only: seconds, not minutes.", rich_help_panel=_REPORT
-        ),
+        bool, _report("--quick", help="Read headers only: seconds, not minutes.")
     ] = False,
-    name_all: Annotated[
-        bool, typer.Option("--all", help="Name every faulty file.", rich_help_panel=_REPORT)
-    ] = False,
+    name_all: Annotated[bool, _report("--all", help="Name every faulty file.")] = False,
 ) -> None:
     """Look at speech and noise as training would; exit with 1 if it could not run.
 
@@ -145,55 +144,33 @@ def mix(
     noise: Noise = NOISE,
     part: Annotated[
         str,
-        typer.Option(
+        _data(
             "--split",
             help="Which of the recordings: those for test, validation or train, or all.",
             metavar="PART",
-            rich_help_panel=DATA,
         ),
     ] = "test",
     hold_out: HoldOut = None,
-    count: Annotated[
-        int,
-        typer.Option(help="Mixtures to write.", min=1, metavar="N", rich_help_panel=_MIXTURES),
-    ] = 40,
+    count: Annotated[int, _mixtures(help="Mixtures to write.", min=1, metavar="N")] = 40,
     snr: Annotated[
         str,
-        typer.Option(
-            help="Levels of speech over noise in dB, separated by commas.",
-            metavar="DB,DB...",
-            rich_help_panel=_MIXTURES,
+        _mixtures(
+            help="Levels of speech over noise in dB, separated by commas.", metavar="DB,DB..."
         ),
     ] = "0,5,10,15",
-    seed: Annotated[
-        int,
-        typer.Option(help="Decides every choice.", min=0, metavar="N", rich_help_panel=_MIXTURES),
-    ] = 7,
+    seed: Annotated[int, _mixtures(help="Decides every choice.", min=0, metavar="N")] = 7,
     shortest: Annotated[
-        float,
-        typer.Option(
-            help="What an utterance must last.", metavar="SECONDS", rich_help_panel=_MIXTURES
-        ),
+        float, _mixtures(help="What an utterance must last.", metavar="SECONDS")
     ] = 3.0,
     shortest_noise: Annotated[
-        float,
-        typer.Option(help="What a noise must last.", metavar="SECONDS", rich_help_panel=_MIXTURES),
+        float, _mixtures(help="What a noise must last.", metavar="SECONDS")
     ] = 2.0,
     longest: Annotated[
-        float,
-        typer.Option(
-            help="What is used of an utterance.", metavar="SECONDS", rich_help_panel=_MIXTURES
-        ),
+        float, _mixtures(help="What is used of an utterance.", metavar="SECONDS")
     ] = 8.0,
-    out: Annotated[
-        Path, typer.Option(help="Folder to write.", metavar="DIR", rich_help_panel=_FILES)
-    ] = Path("data/test_set"),
-    bits: Annotated[
-        int, typer.Option(help="Bits of a sample.", metavar="16|24", rich_help_panel=_FILES)
-    ] = 16,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier set.", rich_help_panel=_FILES)
-    ] = False,
+    out: Annotated[Path, _files(help="Folder to write.", metavar="DIR")] = Path("data/test_set"),
+    bits: Annotated[int, _files(help="Bits of a sample.", metavar="16|24")] = 16,
+    force: Annotated[bool, _files("--force", help="Replace an earlier set.")] = False,
 ) -> None:
     """Freeze a test set on disk: clean/, noisy/ and manifest.csv with every choice made.
 

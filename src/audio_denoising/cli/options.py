@@ -25,7 +25,7 @@ Speeches = Annotated[
     list[str],
     _data(
         help="Folder of clean speech; to train, tar shards too, by path or address. May be "
-        "repeated: DIR=2 is drawn twice as often as DIR=1, without weights the hours decide.",
+        "repeated: DIR=2 is drawn twice as often as DIR=1, without weights their size decides.",
         metavar="DIR[=WEIGHT]",
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 console = Console(highlight=False, emoji=False)
 
-_FILES = "Files"
+_data = partial(typer.Option, rich_help_panel=DATA)
+_files = partial(typer.Option, rich_help_panel="Files")
 _SPEECH, _NOISE = [SPEECH], [NOISE]
 _SPLITS = ("train", "validation", "test")
 _NAMED = 5  # files left out that are named
@@ -26,45 +28,29 @@ _NAMED = 5  # files left out that are named
 
 def shard(
     speech: Annotated[
-        list[Path],
-        typer.Option(
-            help="Folder of clean speech; may be repeated.", metavar="DIR", rich_help_panel=DATA
-        ),
+        list[Path], _data(help="Folder of clean speech; may be repeated.", metavar="DIR")
     ] = _SPEECH,
     noise: Annotated[
-        list[Path],
-        typer.Option(help="Folder of noise; may be repeated.", metavar="DIR", rich_help_panel=DATA),
+        list[Path], _data(help="Folder of noise; may be repeated.", metavar="DIR")
     ] = _NOISE,
     parts: Annotated[
         list[str] | None,
-        typer.Option(
+        _data(
             "--split",
             help="Which of the recordings: those for train, validation or test; may be repeated.",
             metavar="PART",
             show_default="train, validation",
-            rich_help_panel=DATA,
         ),
     ] = None,
     hold_out: HoldOut = None,
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="Folder that receives the shards.", metavar="DIR", rich_help_panel=_FILES
-        ),
-    ] = Path("shards"),
+    out: Annotated[Path, _files(help="Folder that receives the shards.", metavar="DIR")] = Path(
+        "shards"
+    ),
     megabytes: Annotated[
         float,
-        typer.Option(
-            "--shard-size",
-            help="What a shard holds at most.",
-            min=1,
-            metavar="MEGABYTES",
-            rich_help_panel=_FILES,
-        ),
+        _files("--shard-size", help="What a shard holds at most.", min=1, metavar="MEGABYTES"),
     ] = 256.0,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an earlier set.", rich_help_panel=_FILES)
-    ] = False,
+    force: Annotated[bool, _files("--force", help="Replace an earlier set.")] = False,
 ) -> None:
     """Write speech and noise as WebDataset tar shards of 16 kHz FLAC, every split by itself.
 
