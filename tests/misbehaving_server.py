@@ -16,7 +16,7 @@ class Page:
     """What one path answers. Lists are used up from the front, one entry per request.
 
     ``cut_at``: close the connection when the answer reaches this byte of the file.
-    ``status``: answer with this error instead. ``etag``: a strong one; "" sends none.
+    ``status``: answer with this error instead.
     ``ranges``: honour Range. ``lie``: claim a range that starts so many bytes later.
     ``unsized``: send no Content-Length. ``kind``: content type.
     """
@@ -24,7 +24,6 @@ class Page:
     content: bytes
     cut_at: list[int] = field(default_factory=list)
     status: list[int] = field(default_factory=list)
-    etag: str = '"one"'
     ranges: bool = True
     lie: int = 0
     unsized: bool = False
@@ -75,8 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(page.status.pop(0) if page else 404, page, {"Content-Length": "0"})
             return
         asked = re.fullmatch(r"bytes=(\d+)-", request.range or "")
-        same = self.headers.get("If-Range") in (None, page.etag)
-        start, size = int(asked[1]) if asked and page.ranges and same else 0, len(page.content)
+        start, size = int(asked[1]) if asked and page.ranges else 0, len(page.content)
         if start >= size:
             self._head(416, page, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
             return
@@ -92,8 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _head(self, status: int, page: Page | None, headers: dict[str, str]) -> None:
         self.send_response(status)
         if page is not None:
-            tag = {"ETag": page.etag} if page.etag else {}
-            headers = {"Content-Type": page.kind, **tag, **page.headers, **headers}
+            headers = {"Content-Type": page.kind, **page.headers, **headers}
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
