@@ -3,7 +3,7 @@
 python -m benchmarks.draw_test_list --speech DIR --noise DIR > test_list.csv
 python -m benchmarks.draw_test_list --speech DIR --noise DIR --second > second_list.csv
 
-The choices are made as `denoise data mix` makes them (`data.frozen_set.draw`), one mixture at a
+The choices are made as `denoise data mix` makes them (`mixing.frozen_set.draw`), one mixture at a
 time, so that speakers, noise classes and levels can be dealt out evenly: at each level every
 speaker and every class come up equally often. On other recordings of these layouts it draws lists
 of the same shape.

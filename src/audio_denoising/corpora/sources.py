@@ -18,7 +18,7 @@ _WEIGHTED = re.compile(r"(?P<place>[^?]+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+
 class Source:
     """A folder, or tar shards by path or address, and how often it is drawn relative to others.
 
-    ``weight`` is None where its duration decides.
+    ``weight`` is None where its size decides.
     """
 
     place: str

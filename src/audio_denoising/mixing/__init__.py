@@ -1,6 +1,9 @@
-"""Training mixtures made in whole batches on the device that trains.
+"""Mixtures of speech and noise: made in whole batches for training, or frozen on disk for tests.
 
-Read ``bank.py`` (all recordings of one kind as one tensor), ``recipe.py`` (every number of the
-mixtures), ``choices.py`` (what is drawn for a batch), ``rooms.py`` and ``filters.py`` (what
-changes the sound), then ``batch.py``, where they come together.
+Read ``bank.py`` (recordings on one tape, read at any place and speed), ``library.py`` (what decodes
+them; ``kept_library.py`` keeps them on disk), ``recipe.py`` (every number of the mixtures of every
+version), ``choices.py`` (what is drawn for a batch), ``rooms.py`` and ``filters.py`` (what changes
+the sound), then ``batch.py``, where they come together. Apart from these stand ``frozen_*.py``
+(test sets of whole utterances), ``shards.py`` and ``shard_writing.py`` (corpora beyond one disk),
+and ``check.py``.
 """

@@ -43,7 +43,7 @@ class TrainingOptions:
         start_from: a version or a checkpoint whose weights are the first ones, not random ones.
         hold_out: speakers, noise sources or folders that validate instead of training.
         speech_weights, noise_weights: how often each of the folders is drawn from; None stands for
-            its duration. None altogether is a single folder, whose speech is visited file by file.
+            its size. None altogether is a single folder, whose speech is visited file by file.
 
     Raises:
         UserError: a value makes no sense; the sentence names the option.
