@@ -40,8 +40,8 @@ from audio_denoising.evaluation.frozen_lists import (
     Row,
     frozen_items,
 )
+from audio_denoising.evaluation.synthesis import KINDS, SECONDS
 from audio_denoising.evaluation.testset import URBANSOUND_CLASSES, digest, noise_class
-from audio_denoising.evaluation.unseen_noise import KINDS, SECONDS
 from audio_denoising.mixing.frozen_set import SHORTEST_NOISE, draw, long_enough
 
 SEED = 2026

@@ -14,9 +14,14 @@ from typer.testing import CliRunner
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cli.app import app
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.comparison import Comparison, Take, align, compare, read_pair
-from audio_denoising.evaluation.comparison_figure import comparison_figure, overview
-from audio_denoising.evaluation.comparison_folder import write_comparisons
+from audio_denoising.evaluation.comparison import (
+    Comparison,
+    Take,
+    compare,
+    read_pair,
+)
+from audio_denoising.evaluation.figures import comparison_figure, overview
+from audio_denoising.evaluation.report import write_comparisons
 
 RATE = 16_000
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -94,12 +99,13 @@ def test_silence_has_no_score_but_no_crash_either() -> None:
     assert result.takes[0].scores["PESQ"] is None
 
 
-@pytest.mark.parametrize("lag", [-700, -1, 0, 1, 700])
-def test_reference_is_shifted_to_where_it_fits(lag: int) -> None:
+@pytest.mark.parametrize("lag", [-700, 1, 700])
+def test_reference_is_shifted_to_where_it_fits(lag: int, tmp_path: Path) -> None:
     samples = voice(channels=2)
-    moved = np.roll(samples, -lag, axis=1)
-    aligned = align(moved, samples, RATE)
-    assert aligned.shape == samples.shape
+    soundfile.write(tmp_path / "noisy.wav", samples.T, RATE, "FLOAT")
+    soundfile.write(tmp_path / "clean.wav", np.roll(samples, -lag, axis=1).T, RATE, "FLOAT")
+    noisy, aligned, _ = read_pair(tmp_path / "noisy.wav", tmp_path / "clean.wav")
+    assert aligned is not None and aligned.shape == noisy.shape
     inner = slice(800, -800)
     np.testing.assert_array_equal(aligned[:, inner], samples[:, inner])
 

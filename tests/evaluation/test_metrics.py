@@ -1,6 +1,8 @@
 """The metrics against values worked out by hand and against independent formulas."""
 
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation import metrics
 from audio_denoising.evaluation.metrics import (
+    dnsmos,
     image_psnr,
     log_spectral_distance,
     pesq_wb,
@@ -188,3 +191,53 @@ def test_spectral_metrics_refuse_silence_and_other_lengths(metric):
     if metric is not segmental_snr:
         with pytest.raises(ValueError, match="44100 Hz"):
             metric(np.ones(RATE), np.ones(RATE), 44_100)
+
+
+def hiss(samples: int) -> np.ndarray:
+    time = np.arange(samples) / RATE
+    noise = np.random.default_rng(samples).standard_normal(samples)
+    return (0.05 * noise * (1 + np.sin(2 * np.pi * 2 * time))).clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture
+def theirs(monkeypatch):
+    """The package's own code; librosa serves another score of it, which is not asked for."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("speechmos")
+    for name in ("librosa", "requests"):
+        stand_in = types.ModuleType(name)
+        stand_in.session = None
+        monkeypatch.setitem(sys.modules, name, stand_in)
+    monkeypatch.delitem(sys.modules, "speechmos.dnsmos", raising=False)
+    from speechmos import dnsmos as package
+
+    flat = np.zeros((900, 120), np.float32)
+    monkeypatch.setattr(package.DNSMOS, "audio_melspec", lambda self, audio: flat)
+    return package.run
+
+
+@pytest.mark.parametrize("samples", [3_000, 144_160, 19 * RATE + 7])
+def test_dnsmos_is_that_of_the_package(theirs, samples):
+    expected = theirs(hiss(samples), RATE)
+    ours = dnsmos(hiss(samples), RATE)
+    assert ours.sig == pytest.approx(expected["sig_mos"], abs=1e-4)
+    assert ours.bak == pytest.approx(expected["bak_mos"], abs=1e-4)
+    assert ours.ovrl == pytest.approx(expected["ovrl_mos"], abs=1e-4)
+
+
+def test_what_dnsmos_cannot_judge_is_refused():
+    with pytest.raises(ValueError, match="16000 Hz"):
+        dnsmos(hiss(RATE), 48_000)
+    with pytest.raises(ValueError, match="one channel"):
+        dnsmos(np.zeros(0, np.float32), RATE)
+
+
+def test_packages_of_dnsmos_are_named_with_the_way_to_get_them(monkeypatch):
+    metrics._session.cache_clear()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match="onnxruntime, which is not .* pip install onnxruntime"):
+        dnsmos(hiss(RATE), RATE)
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="speechmos"):
+        dnsmos(hiss(RATE), RATE)

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation import peer_streams
+from audio_denoising.evaluation import peers
 from audio_denoising.evaluation.peers import PEERS
 
 RATE = 16_000
@@ -61,7 +61,7 @@ def test_digital_silence_stays_silent_at_any_rate(clean):
 
 @pytest.mark.parametrize("name", PEERS)
 def test_a_missing_package_is_named_with_the_way_to_get_it(name, monkeypatch):
-    for loaded in (peer_streams._session, peer_streams._rnnoise, peer_streams._libdf):
+    for loaded in (peers._session, peers._rnnoise, peers._libdf):
         loaded.cache_clear()
     package = PEERS[name].package
     monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)

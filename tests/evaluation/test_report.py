@@ -17,7 +17,7 @@ import soundfile
 
 from audio_denoising.evaluation import report
 from audio_denoising.evaluation.comparison import Comparison, Take
-from audio_denoising.evaluation.comparison_folder import write_comparisons
+from audio_denoising.evaluation.report import write_comparisons
 
 sync_api = pytest.importorskip("playwright.sync_api")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 console = Console(highlight=False, emoji=False)
 
 
-_RECORDINGS, _VERSIONS, _RESULT = "Recordings", "Versions", "Result"
-_LEVELS = (0, 5, 10, 15)
+_recordings = partial(typer.Option, rich_help_panel="Recordings")
+_result = partial(typer.Option, rich_help_panel="Result")
 
 
 def compare(
@@ -37,36 +38,25 @@ def compare(
     ] = None,
     clean: Annotated[
         Path | None,
-        typer.Option(
+        _recordings(
             help="The clean form of the recording, to score against.",
             metavar="FILE",
             show_default=False,
-            rich_help_panel=_RECORDINGS,
         ),
     ] = None,
     snr: Annotated[
         int,
-        typer.Option(
+        _recordings(
             help="Level of speech over noise, in dB, of the mixture of the test list.",
             metavar="0|5|10|15",
-            rich_help_panel=_RECORDINGS,
         ),
     ] = 5,
     speech: Annotated[
         Path,
-        typer.Option(
-            help="Speech of the test list: LibriSpeech with test-other.",
-            metavar="DIR",
-            rich_help_panel=_RECORDINGS,
-        ),
+        _recordings(help="Speech of the test list: LibriSpeech with test-other.", metavar="DIR"),
     ] = SPEECH,
     noise: Annotated[
-        Path,
-        typer.Option(
-            help="Noise of the test list: UrbanSound8K with fold10.",
-            metavar="DIR",
-            rich_help_panel=_RECORDINGS,
-        ),
+        Path, _recordings(help="Noise of the test list: UrbanSound8K with fold10.", metavar="DIR")
     ] = NOISE,
     model: Annotated[
         list[str] | None,
@@ -74,31 +64,24 @@ def compare(
             help="A version that ships, or a checkpoint; may be repeated.",
             metavar="VERSION|FILE",
             show_default="all that ship",
-            rich_help_panel=_VERSIONS,
+            rich_help_panel="Versions",
         ),
     ] = None,
-    device: Annotated[str, device_option(_VERSIONS)] = "auto",
+    device: Annotated[str, device_option("Versions")] = "auto",
     histories: Annotated[
         bool,
-        typer.Option(
+        _result(
             "--histories",
             help="Draw training curves instead, of versions, run folders or checkpoints.",
-            rich_help_panel=_RESULT,
         ),
     ] = False,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="Folder for the report, wav files and pictures.",
-            metavar="DIR",
-            rich_help_panel=_RESULT,
+        _result(
+            "--output", "-o", help="Folder for the report, wav files and pictures.", metavar="DIR"
         ),
     ] = Path("comparison"),
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing report.", rich_help_panel=_RESULT)
-    ] = False,
+    force: Annotated[bool, _result("--force", help="Replace an existing report.")] = False,
 ) -> None:
     """Hear, see and measure what each version makes of a recording.
 
@@ -123,7 +106,7 @@ def compare(
         locate(name)
     for path in (*inputs, *([clean] if clean else [])):
         require_file(path)
-    if not inputs and snr not in _LEVELS:
+    if not inputs and snr not in (0, 5, 10, 15):
         raise UserError(f"the test list has no mixture at {snr} dB: choose 0, 5, 10 or 15")
     if not inputs and not (speech.is_dir() and noise.is_dir()):
         raise UserError(
@@ -134,7 +117,7 @@ def compare(
 
     from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.evaluation.comparison import compare as run
-    from audio_denoising.evaluation.comparison_folder import write_comparisons
+    from audio_denoising.evaluation.report import write_comparisons
 
     recordings = list(_read(inputs, clean) if inputs else _from_test_list(speech, noise, snr))
     # A checkpoint goes by its file and folder: many are called best.pth.

@@ -13,8 +13,8 @@ import soxr
 
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
-from audio_denoising.evaluation.alignment import check_pair, delay
 from audio_denoising.evaluation.scores import METRICS, score
+from audio_denoising.evaluation.testset import check_pair, delay
 from audio_denoising.media.reading import read_audio
 from audio_denoising.samples import Samples
 
@@ -154,10 +154,10 @@ def read_pair(noisy: Path, clean: Path | None) -> tuple[Samples, Samples | None,
     check_pair(str(noisy), samples.shape[1], rate, str(clean), reference.shape[1], other)
     if len(reference) != len(samples):
         reference = np.broadcast_to(reference.mean(axis=0), samples.shape[:1] + reference.shape[1:])
-    return samples, align(reference, samples, rate), rate
+    return samples, _fitted(reference, samples, rate), rate
 
 
-def align(reference: Samples, samples: Samples, rate: int) -> Samples:
+def _fitted(reference: Samples, samples: Samples, rate: int) -> Samples:
     """Shifts a reference to where it fits best, by at most 50 ms, and cuts or pads it to length.
 
     Both are ``(channels, L)``; the lag is the highest peak of their cross-correlation.

@@ -5,7 +5,7 @@ recordings those of UrbanSound8K's fold 10; neither is ever trained or tuned on.
 
 * held-out: 160 mixtures; each of the ten noise classes and each speaker four times at each of 0,
   5, 10 and 15 dB.
-* unseen noise: 40 mixtures with noise of kinds that are in no training corpus (`unseen_noise`).
+* unseen noise: 40 mixtures with noise of kinds that are in no training corpus (`synthesis`).
 * clean speech: 20 utterances without noise, to hear what a denoiser takes from them.
 
 The second, `second_list.csv`, is of another domain: 20 speakers of German (acting), Mandarin and
@@ -31,8 +31,8 @@ from pathlib import Path
 
 from audio_denoising.corpora.corpus import Recording, index_noise, read_segment
 from audio_denoising.errors import UserError
+from audio_denoising.evaluation.synthesis import write_clips
 from audio_denoising.evaluation.testset import Item
-from audio_denoising.evaluation.unseen_noise import write_clips
 from audio_denoising.mixing.frozen_set import Choice
 
 HELD_OUT, UNSEEN, CLEAN = "held-out", "unseen noise", "clean speech"

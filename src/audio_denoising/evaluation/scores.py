@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.dnsmos import dnsmos
 from audio_denoising.evaluation.metrics import (
+    dnsmos,
     image_psnr,
     log_spectral_distance,
     pesq_wb,

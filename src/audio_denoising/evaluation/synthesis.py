@@ -1,11 +1,10 @@
-"""Noise of kinds that no corpus of this project holds, made by rule: for the unseen-noise list.
+"""Sounds made by rule for the frozen lists: noise that no corpus here holds, and rooms.
 
-Babble of held-out voices, noise with the spectrum of speech, mains hum, the buzz of a mobile phone
-beside a microphone, and modem tones. Nearest to training come its crowds and cafés, and the
-coloured noise of `denoise train --augment varied`: weights trained with that have met the like of
-the speech-shaped kind.
+The noise, for the unseen-noise list: babble of held-out voices, noise with the spectrum of speech,
+mains hum, the buzz of a mobile phone beside a microphone, and modem tones. Nearest to training come
+its crowds and cafés, and the coloured noise of `denoise train --augment varied`.
 
-Nothing is recorded, so nothing has to be downloaded; given the same voices the same noise comes
+Nothing is recorded, so nothing has to be downloaded; given the same voices the same sounds come
 out. `numpy.random.PCG64` promises its raw stream for good, its distributions it does not: hence
 the raw stream only.
 """
@@ -20,6 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.samples import Samples
 
 SECONDS = 12
 KINDS = ("talkers", "speech-shaped", "mains-hum", "phone-buzz", "modem")
@@ -110,3 +110,29 @@ def _modem(variant: int) -> Signal:
     heard = bits[np.arange(_LENGTH) * rate // SAMPLE_RATE]
     frequency = np.where(heard, one, zero)
     return np.sin(2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE)
+
+
+_FIRST = SAMPLE_RATE // 400  # samples between the direct sound and the first reflection
+_TAIL_DB = -3.0  # energy of everything after the direct sound, relative to it
+
+
+def in_room(speech: Samples, seconds: float, seed: int) -> Samples:
+    """``speech (L,)``, 16 kHz, with the tail of a room, as loud as before.
+
+    A direct sound and, from 2.5 ms on, noise that fades by 60 dB in the time asked for, of half the
+    direct sound's energy.
+
+    Args:
+        speech: dry speech; what is said before it leaves no tail.
+        seconds: reverberation time T60.
+        seed: which of the rooms with this time.
+    """
+    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = (uniform(time.size, seed) - 0.5) * 10 ** (-3 * time / seconds)
+    tail[:_FIRST] = 0
+    tail *= np.sqrt(10 ** (_TAIL_DB / 10) / np.square(tail).sum())
+    tail[0] = 1
+    size = speech.size + tail.size
+    wet = np.fft.irfft(np.fft.rfft(speech, size) * np.fft.rfft(tail, size), size)[: speech.size]
+    wet *= np.sqrt(np.square(speech, dtype=np.float64).mean() / np.square(wet).mean())
+    return wet.astype(np.float32)

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-import soundfile
 
-from audio_denoising.evaluation.spectrogram_figure import main, spectrogram_figure
+from audio_denoising.evaluation.figures import spectrogram_figure
 
 RATE = 16_000
 
@@ -41,20 +40,3 @@ def test_the_shortest_signal_can_be_drawn_and_two_channels_cannot():
     assert spectrogram_figure({"one sample": np.ones(1)}, RATE).axes
     with pytest.raises(ValueError, match="one channel"):
         spectrogram_figure({"stereo": np.ones((2, 100))}, RATE)
-
-
-def test_the_command_writes_the_same_picture_twice(tmp_path):
-    noisy, denoised = tmp_path / "street.wav", tmp_path / "street_denoised.wav"
-    soundfile.write(noisy, np.stack([tone(500), tone(700)], axis=1), RATE)
-    soundfile.write(denoised, tone(500), RATE)
-    for name in ("first.png", "second.png"):
-        main([str(noisy), str(denoised), str(tmp_path / name)])
-    first, second = ((tmp_path / name).read_bytes() for name in ("first.png", "second.png"))
-    assert first[:8] == b"\x89PNG\r\n\x1a\n"
-    assert first == second
-
-
-def test_a_missing_recording_is_named(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "gone.wav"), "b.wav", "c.png"])
-    assert "gone.wav cannot be read" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_denoising.evaluation.unseen_noise import KINDS, SECONDS, write_clips
+from audio_denoising.evaluation.synthesis import KINDS, SECONDS, write_clips
 
 RATE = 16_000
 

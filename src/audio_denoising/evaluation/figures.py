@@ -1,9 +1,11 @@
-"""Pictures of a comparison: spectrograms on one scale, what differs, and waveforms.
+"""Pictures of sound: spectrograms on one scale, what differs between them, and waveforms.
 
 The levels are those that the networks see: decibels relative to digital full scale, at 16 kHz.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -97,3 +99,52 @@ def _waveform(axis: Axes, samples: Samples, seconds: float, top: float) -> None:
     times = np.linspace(0.0, seconds, len(pieces))
     axis.fill_between(times, lowest, highest, linewidth=0.3)
     axis.set_ylim(-top, top)
+
+
+def spectrogram_figure(panels: Mapping[str, npt.ArrayLike], sample_rate: int) -> Figure:
+    """Draws one spectrogram for every entry of ``panels``, from left to right.
+
+    Args:
+        panels: title -> mono waveform ``(L,)`` in [-1, 1].
+        sample_rate: of all of them, in Hz; other rates than 16 kHz are resampled for the picture.
+
+    Returns:
+        A figure with time in seconds, frequency in Hz and one colour scale in dB.
+    """
+    figure = Figure(figsize=(5.2 * len(panels), 3.6), dpi=100, layout="constrained")
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    image = None
+    for axis, (title, waveform) in zip(axes, panels.items(), strict=True):
+        levels = _levels(waveform, sample_rate)
+        # Bins and frames are points in frequency and time: their cells reach half a step around.
+        half_bin, half_frame = SAMPLE_RATE / FFT_SIZE / 2, HOP / SAMPLE_RATE / 2
+        seconds = (levels.shape[1] - 1) * HOP / SAMPLE_RATE
+        top = (BINS - 1) * SAMPLE_RATE / FFT_SIZE
+        image = axis.imshow(
+            levels,
+            origin="lower",
+            aspect="auto",
+            interpolation="nearest",
+            cmap="magma",
+            vmin=FLOOR_DB,
+            vmax=0.0,
+            extent=(-half_frame, seconds + half_frame, -half_bin, top + half_bin),
+        )
+        axis.set_title(title)
+        axis.set_xlabel("time (s)")
+        axis.set_xlim(0.0, max(seconds, HOP / SAMPLE_RATE))
+        axis.set_ylim(0.0, SAMPLE_RATE / 2)
+    axes[0].set_ylabel("frequency (Hz)")
+    if image is not None:
+        figure.colorbar(image, ax=list(axes), label="level (dB re full scale)", pad=0.01)
+    return figure
+
+
+def _levels(waveform: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float32]:
+    samples = np.asarray(waveform, np.float32)
+    if samples.ndim != 1 or samples.size == 0:
+        raise ValueError(f"one channel of samples (L,) is expected, not {samples.shape}")
+    if sample_rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, sample_rate, SAMPLE_RATE)
+    levels: npt.NDArray[np.float32] = level_db(stft(torch.from_numpy(samples))).numpy()
+    return levels
