@@ -28,8 +28,9 @@ COST, RUN = "Saving memory and time", "Run and files"
 OWN = "the version's own"
 
 
-_data, _model, _steps = (partial(option, panel) for panel in (DATA, "Model", "Optimisation"))
-_cost, _run, _watch = (partial(option, panel) for panel in (COST, RUN, "Watching"))
+_data, _model = partial(option, DATA), partial(option, "Model")
+_steps, _cost = partial(option, "Optimisation"), partial(option, COST)
+_run, _watch = partial(option, RUN), partial(option, "Watching")
 
 
 def _config(context: typer.Context, path: Path | None) -> Path | None:
