@@ -23,8 +23,8 @@ from audio_denoising.nn import activations, convolution, fast
 from audio_denoising.nn.fast import rows as row_lowering
 from audio_denoising.nn.fast import winograd
 from audio_denoising.nn.fast.tiles import Tile
-from audio_denoising.nn.geometry import Pair, output_size
 from audio_denoising.nn.memory import empty, scratch
+from audio_denoising.nn.module import Pair, output_size
 from benchmarks.measuring import interleaved, markdown_table, middle, ratio, timed, with_spread
 
 Call = Callable[[], object]

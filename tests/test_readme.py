@@ -11,7 +11,7 @@ from audio_denoising.cli import app as cli
 from audio_denoising.evaluation.frozen_lists import FIRST, SECOND
 from audio_denoising.evaluation.judging import Candidate
 from audio_denoising.evaluation.results import NOISY
-from audio_denoising.models.shipped import shipped
+from audio_denoising.models.versions import shipped
 from benchmarks import readme
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -27,8 +27,8 @@ from audio_denoising.cleaning.denoiser import Denoiser, denoise
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
-from audio_denoising.models.shipped import locate, shipped
 from audio_denoising.models.twin import build_twin
+from audio_denoising.models.versions import locate, shipped
 
 RATES = [8000, 16_000, 44_100, 48_000]
 

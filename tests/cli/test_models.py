@@ -12,7 +12,7 @@ import torch
 from audio_denoising.cli import models as cli_models
 from audio_denoising.models import VERSIONS, build
 from audio_denoising.models.checkpoint import export, load_checkpoint
-from audio_denoising.models.shipped import shipped
+from audio_denoising.models.versions import shipped
 from audio_denoising.training import run_folder
 from tests.cli.command import content, denoise
 from tests.training.runs import NOISE, SPEECH, options, train
@@ -23,7 +23,7 @@ VOICES = [SPEECH / "dev-clean", SPEECH / "train-clean-100"]
 def test_models_lists_versions_sizes_parameters_and_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audio_denoising.models.shipped.SHIPPED", tmp_path)
+    monkeypatch.setattr("audio_denoising.models.versions.SHIPPED", tmp_path)
     torch.save(content(), tmp_path / "full.pth")
     export(load_checkpoint(tmp_path / "full.pth"), tmp_path / "v4-small.safetensors")
     monkeypatch.setattr(cli_models.console, "width", 200)

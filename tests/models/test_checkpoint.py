@@ -26,8 +26,8 @@ from audio_denoising.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from audio_denoising.models.shipped import has_weights, shipped
 from audio_denoising.models.twin import build_twin
+from audio_denoising.models.versions import has_weights, shipped
 from tests.training.runs import differences, quickly, train
 
 

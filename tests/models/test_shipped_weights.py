@@ -11,7 +11,7 @@ from audio_denoising import Denoiser
 from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.evaluation.metrics import pesq_wb
 from audio_denoising.models import VERSIONS
-from audio_denoising.models.shipped import has_weights
+from audio_denoising.models.versions import has_weights
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # At least so much better than the noisy recording, in dB of SI-SDR and in PESQ. The weights of 2026

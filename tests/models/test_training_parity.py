@@ -127,7 +127,11 @@ def losses_of_torch(version: str) -> list[float]:
 
 
 @pytest.mark.parametrize("version", RATES)
-def test_twenty_steps_have_the_losses_of_torch(version: str) -> None:
+def test_twenty_steps_have_the_losses_of_torch(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The U-Nets half as wide as they ship, still with channels enough for Winograd's way."""
+    monkeypatch.setitem(models.WIDTHS, "small", (8, 16, 32, 64, 128))
     expected, found = losses_of_torch(version), losses_of_ours(version)
     assert len(found) == STEPS
     assert found == pytest.approx(expected, rel=1e-4)

@@ -28,8 +28,7 @@ from audio_denoising.media.arrays import Audio, from_samples, to_samples
 from audio_denoising.media.formats import default_output
 from audio_denoising.media.reading import read_audio
 from audio_denoising.models.checkpoint import build_model, load_checkpoint
-from audio_denoising.models.shipped import DEFAULT, locate
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
+from audio_denoising.models.versions import COMPRESSED_SPECTRUM, DEFAULT, VERSIONS, locate
 from audio_denoising.nn import Module, folded
 from audio_denoising.samples import Samples
 

@@ -19,7 +19,7 @@ from audio_denoising.cleaning.settings import Job, Settings
 from audio_denoising.cli.options import device_option
 from audio_denoising.errors import UserError, as_typed, counted
 from audio_denoising.files import require_file
-from audio_denoising.models.shipped import DEFAULT, locate
+from audio_denoising.models.versions import DEFAULT, locate
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.batch import Outcome

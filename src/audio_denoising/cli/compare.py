@@ -96,7 +96,7 @@ def compare(
         _draw_histories([str(path) for path in inputs or []], output, force=force)
         return
     from audio_denoising.models import VERSIONS
-    from audio_denoising.models.shipped import has_weights, locate
+    from audio_denoising.models.versions import has_weights, locate
 
     inputs = inputs or []
     names = list(dict.fromkeys(model or filter(has_weights, VERSIONS)))
@@ -146,7 +146,7 @@ def _draw_histories(sources: list[str], output: Path, *, force: bool) -> None:
 
     from audio_denoising.evaluation.curves_figure import write_curves
     from audio_denoising.models import VERSIONS
-    from audio_denoising.models.shipped import has_weights
+    from audio_denoising.models.versions import has_weights
 
     write_curves(sources or list(filter(has_weights, VERSIONS)), path)
     console.print(str(path), style="bold", markup=False, soft_wrap=True)

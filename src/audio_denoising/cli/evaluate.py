@@ -85,7 +85,7 @@ def evaluate(
     """
     from audio_denoising.corpora.sources import require_folder
     from audio_denoising.folders import require_writable
-    from audio_denoising.models.shipped import locate
+    from audio_denoising.models.versions import locate
 
     if jobs is not None and jobs < 1:
         raise UserError("--jobs must be above 0")

@@ -48,7 +48,7 @@ def models(
         console.print(_table())
         _print_uses()
         return
-    from audio_denoising.models.shipped import locate
+    from audio_denoising.models.versions import locate
 
     path = locate(name)
 
@@ -61,7 +61,7 @@ def models(
 def _table() -> Table:
     """What can be trained, and what is there already."""
     from audio_denoising.models import VERSIONS
-    from audio_denoising.models.shipped import shipped
+    from audio_denoising.models.versions import shipped
 
     table = Table(box=None, header_style="bold")
     for name in ("version", "size", "parameters", "loss", "optimiser", "shipped weights"):
@@ -79,7 +79,7 @@ def _table() -> Table:
 def _print_uses() -> None:
     """Which version cleans by default, and what the weights that ship may be used for."""
     from audio_denoising.models import VERSIONS
-    from audio_denoising.models.shipped import DEFAULT, has_weights
+    from audio_denoising.models.versions import DEFAULT, has_weights
 
     uses: dict[str, list[str]] = {}
     for row in VERSIONS.values():
@@ -110,7 +110,7 @@ def export(
     Example:
       denoise export runs/v4-small/best.pth v4.safetensors
     """
-    from audio_denoising.models.shipped import locate
+    from audio_denoising.models.versions import locate
 
     path = locate(weights)
     require_free(output, force=force)

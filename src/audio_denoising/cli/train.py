@@ -186,7 +186,7 @@ def train(
       denoise train v5 --speech my/voices --noise my/noise --cache my/banks
     """
     from audio_denoising.corpora.sources import parse_sources, require_folders, weights_of
-    from audio_denoising.models.shipped import locate
+    from audio_denoising.models.versions import locate
     from audio_denoising.training.options import RunPlace, TrainingOptions
     from audio_denoising.training.run_folder import RunFolder
 

@@ -17,7 +17,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.checkpoint import load_checkpoint
-from audio_denoising.models.shipped import shipped
+from audio_denoising.models.versions import shipped
 
 _PANELS = (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)"))
 _AXES = (("steps", "optimiser steps"), ("hours", "hours of training"))

@@ -28,8 +28,7 @@ from audio_denoising.evaluation.peers import PEERS, Cleaner
 from audio_denoising.evaluation.results import NOISY, Evaluation, Result, this_run
 from audio_denoising.evaluation.scores import score
 from audio_denoising.evaluation.testset import Item, at_16_khz, digest
-from audio_denoising.models.shipped import has_weights, locate
-from audio_denoising.models.versions import VERSIONS
+from audio_denoising.models.versions import VERSIONS, has_weights, locate
 
 MODELS = tuple(name for name in VERSIONS if has_weights(name))
 

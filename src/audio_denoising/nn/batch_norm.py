@@ -18,10 +18,9 @@ from torch import Tensor
 
 from audio_denoising.nn.activations import SiLU
 from audio_denoising.nn.containers import Sequential
-from audio_denoising.nn.geometry import require_channels
 from audio_denoising.nn.linear import FrequencyConv, Linear
 from audio_denoising.nn.memory import empty
-from audio_denoising.nn.module import Buffer, Module, Parameter
+from audio_denoising.nn.module import Buffer, Module, Parameter, require_channels
 
 BLOCK = 1 << 16  # values: on a CPU a block stays in the second-level cache from pass to pass
 

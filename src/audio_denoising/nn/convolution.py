@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising.nn import fast
-from audio_denoising.nn.geometry import Pair, output_size, pair, require_image
-from audio_denoising.nn.module import Module, Parameter
+from audio_denoising.nn.module import Module, Pair, Parameter, output_size, pair, require_image
 
 KERNELS = ("fast", "reference")
 

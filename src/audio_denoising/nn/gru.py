@@ -18,10 +18,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from audio_denoising.nn.geometry import require_channels
 from audio_denoising.nn.linear import uniform
 from audio_denoising.nn.memory import empty
-from audio_denoising.nn.module import Module, Parameter
+from audio_denoising.nn.module import Module, Parameter, require_channels
 
 
 class GRU(Module):

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from audio_denoising.nn.fast import rows as lowering
-from audio_denoising.nn.geometry import require_bands, require_channels
 from audio_denoising.nn.memory import empty
-from audio_denoising.nn.module import Module, Parameter
+from audio_denoising.nn.module import Module, Parameter, require_bands, require_channels
 
 
 def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:

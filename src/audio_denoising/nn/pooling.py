@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audio_denoising.nn.geometry import Pair, output_size, pair, require_image
-from audio_denoising.nn.module import Module
+from audio_denoising.nn.module import Module, Pair, output_size, pair, require_image
 
 
 class MaxPool2d(Module):

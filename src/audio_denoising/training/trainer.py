@@ -27,7 +27,7 @@ from audio_denoising.device import pick_device
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.models.checkpoint import load_checkpoint
-from audio_denoising.models.shipped import locate
+from audio_denoising.models.versions import locate
 from audio_denoising.nn import MovingAverage, Schedule, take_statistics
 from audio_denoising.nn.memory import release
 from audio_denoising.training.learner import build_learner

@@ -19,8 +19,7 @@ import torch
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models.checkpoint import build_model, load_checkpoint
-from audio_denoising.models.shipped import locate
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
+from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS, locate
 from audio_denoising.nn import Module
 from audio_denoising.nn.batch_norm import folded
 from audio_denoising.nn.module import Parameter

@@ -16,7 +16,7 @@ from types import ModuleType
 from torch import Tensor
 
 from audio_denoising.nn.fast import rows, winograd
-from audio_denoising.nn.geometry import Pair, output_size
+from audio_denoising.nn.module import Pair, output_size
 
 FEWEST_CHANNELS = 64  # below, Winograd's transforms cost too much
 FEWEST_TILES = 32  # below, transforming the kernels costs more than it saves

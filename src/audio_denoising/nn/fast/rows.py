@@ -29,8 +29,8 @@ from audio_denoising.nn.fast.tiles import (
     parts,
     tiles,
 )
-from audio_denoising.nn.geometry import Pair, output_size
 from audio_denoising.nn.memory import channels_last, empty, scratch
+from audio_denoising.nn.module import Pair, output_size
 
 
 def correlate(

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from audio_denoising.nn.fast.tiles import Tile, tiles
-from audio_denoising.nn.geometry import Pair, output_size
 from audio_denoising.nn.memory import channels_last, empty, scratch
+from audio_denoising.nn.module import Pair, output_size
 
 LARGEST_KERNEL = 1 << 22  # values of a transformed kernel; its gradient takes as much again
 STEP, EDGE = 4, 6  # a tile is 6 pixels long and starts every 4
