@@ -63,9 +63,9 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture(params=[1280, 390], ids=["wide", "phone"])
+@pytest.fixture
 def page(browser: Any, page_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": request.param, "height": 800})
+    opened = browser.new_page(viewport={"width": getattr(request, "param", 1280), "height": 800})
     complaints: list[str] = []
     requested: list[str] = []
     opened.on("console", lambda message: complaints.append(message.text))
@@ -174,6 +174,7 @@ def test_one_recording_plays_at_a_time(page: Any) -> None:
     page.wait_for_function("recordings[1].playing && !recordings[0].playing")
 
 
+@pytest.mark.parametrize("page", [1280, 390], ids=["wide", "phone"], indirect=True)
 def test_nothing_overflows_the_window(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert page.evaluate(
