@@ -32,7 +32,7 @@ def test_a_crop_at_its_own_speed_is_the_recording_itself():
     assert torch.equal(heard, torch.from_numpy(np.stack(sounds)[:, 500:1500]).float())
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 7, 319, 320, 321, 1000])
+@pytest.mark.parametrize("length", [1, 3, 320, 1000])
 def test_a_recording_shorter_than_the_crop_goes_round(length):
     sound = np.random.default_rng(length).integers(-9000, 9000, length).astype(np.int16)
     bank = SoundBank.of([sound[::-1], sound, sound[::-1]])

@@ -230,16 +230,3 @@ def test_the_command_refuses_an_unknown_split(tmp_path):
     folders = ("--speech", TINY / "LibriSpeech", "--noise", TINY / "noise")
     with pytest.raises(UserError, match="unknown split 'dev'"):
         run(*folders, "--out", tmp_path, "--split", "dev")
-
-
-def test_the_command_takes_several_folders(write, tmp_path):
-    for name in ("one/a", "one/b", "two/c", "noise/1", "noise/2", "noise/3"):
-        write(f"{name}/x.wav", seconds=1)
-    folders = [f"--speech={tmp_path}/one", f"--speech={tmp_path}/two"]
-    noise = f"--noise={tmp_path}/noise"
-    run(*folders, noise, "--out", tmp_path / "out", "--split", "train")
-    groups = find_shards(f"{tmp_path}/out/speech-*.tar", "speech").groups
-    expected = split(
-        index_speech(tmp_path / "one", tmp_path / "two"), index_noise(tmp_path / "noise")
-    )
-    assert groups == {recording.group for recording in expected.train.speech}

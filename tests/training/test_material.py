@@ -9,7 +9,10 @@ import pytest
 from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.corpora.splits import split
 from audio_denoising.errors import UserError
-from tests.training.runs import NOISE, SPEECH, Recorder, content, differences, train
+from audio_denoising.training import material
+from audio_denoising.training.material import Material
+from audio_denoising.training.options import RunPlace
+from tests.training.runs import NOISE, SPEECH, Recorder, content, differences, options, train
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +63,20 @@ def test_what_shards_cannot_do(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist|No file matches"):
         train(tmp_path, speech=[str(shards / "speech-train-7.tar")], noise=places(shards)["noise"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_corpus_goes_to_a_folder_by_itself_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = tmp_path / "usual"
+    monkeypatch.setattr(material, "DEFAULT", usual)
+    place = RunPlace([SPEECH], [NOISE], tmp_path)
+    short = Material(options(), place)
+    assert "decoded: in memory, " in short.describe()[-1] and not usual.exists()
+    monkeypatch.setattr(material, "IN_MEMORY", 0.001)
+    long = Material(options(), place)
+    assert f"decoded: in {usual}, " in long.describe()[-1]
+    monkeypatch.undo()
+    monkeypatch.setattr(material, "DEFAULT", usual)
+    assert "usual" in Material(options(), place).describe()[-1]  # found from now on
+    assert differences(list(long.mixtures(1)), list(short.mixtures(1))) == []
