@@ -21,7 +21,7 @@ ARROWS = {
     "cleaning": {"models", "media", "dsp", "nn"},
     "training": {"mixing", "corpora", "models", "dsp", "nn"},
     "evaluation": {"cleaning", "mixing", "corpora", "models", "media", "dsp", "nn"},
-    "web": {"cleaning", "models", "nn"},
+    "web": {"cleaning", "models", "media", "nn"},
     "cli": {
         "web",
         "training",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -61,10 +61,20 @@ class CausalStream:
         self._network = copy.deepcopy(network)
         self._recurrent = [m for m in self._network.modules() if isinstance(m, nn.GRU)]
         self._transform = HalfOverlap.at(rate, device=self.device)
-        self._hop = None
-        if self.device.type == "cpu":
-            self._hop = _Hop(FrameNetwork(self._network, channels), self._transform)
+        self._hop = self._single_hop()
         self.reset()
+
+    def _single_hop(self) -> _Hop | None:
+        if self.device.type != "cpu":
+            return None
+        return _Hop(FrameNetwork(self._network, self.channels), self._transform)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_hop": None}  # buffers and views: made anew
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._hop = self._single_hop()
 
     @property
     def latency(self) -> int:

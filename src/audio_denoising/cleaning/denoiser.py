@@ -19,6 +19,7 @@ import torch
 from audio_denoising.cleaning.causal import CausalCleaner
 from audio_denoising.cleaning.recording import Progress, Report, advancing, clean_recording
 from audio_denoising.cleaning.settings import Job, Settings, checked_rate
+from audio_denoising.cleaning.stream import Stream
 from audio_denoising.cleaning.windows import Model, WindowedCleaner
 from audio_denoising.device import pick_device, usual_defaults
 from audio_denoising.dsp.level import ActiveLevel
@@ -223,6 +224,35 @@ class Denoiser:
         """
         with usual_defaults():
             return clean_recording(self._cleaner, job, settings, progress)
+
+    def stream(
+        self,
+        sample_rate: int,
+        channels: int = 1,
+        *,
+        strength: float = 100.0,
+        limit: float | None = None,
+    ) -> Stream:
+        """Opens a signal that is cleaned while it goes on; many may be open at once.
+
+        Args:
+            sample_rate: in Hz, from 2000 to 192000.
+            channels: of the signal.
+            strength, limit: as in ``denoiser(x, rate, strength=..., limit=...)``.
+
+        Raises:
+            UserError: the model is not causal, or an option is out of range.
+        """
+        if not isinstance(self._cleaner, CausalCleaner):
+            raise UserError(
+                f"{self.name} hears windows of 2.55 s and cannot clean live sound: take the model "
+                f"v5"
+            )
+        if not isinstance(channels, int) or channels < 1:
+            raise UserError(f"channels is {channels!r}: give a whole number of 1 or more")
+        chosen = Settings(strength=strength, limit=limit)
+        with usual_defaults():
+            return Stream(self._cleaner.open(checked_rate(sample_rate), channels), chosen)
 
     def _clean(
         self, samples: Samples, rate: int, settings: Settings, progress: Progress | None

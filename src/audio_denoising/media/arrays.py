@@ -64,15 +64,16 @@ def to_samples(x: npt.NDArray[np.generic] | Tensor) -> Samples:
 
 
 def from_samples(samples: Samples, like: Audio) -> Audio:
-    """Bring float32 samples into the type, shape, dtype and device of ``like``.
+    """Bring float32 samples into the type, dtype, device and number of axes of ``like``.
 
     Integers are rounded and clipped; they never wrap.
     """
+    shape = samples.shape if like.ndim == 2 else samples.shape[1:]
     if isinstance(like, Tensor):
         integer = str(like.dtype).removeprefix("torch.")
         exact = samples if like.is_floating_point() else _as_dtype(samples, np.dtype(integer))
-        return torch.from_numpy(exact).reshape(like.shape).to(like)
-    return cast(Audio, _as_dtype(samples, like.dtype).reshape(like.shape))
+        return torch.from_numpy(exact).reshape(shape).to(like)
+    return cast(Audio, _as_dtype(samples, like.dtype).reshape(shape))
 
 
 def _as_dtype(samples: Samples, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:

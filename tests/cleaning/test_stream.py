@@ -1,0 +1,102 @@
+"""`Denoiser.stream`: what a program that hears live sound relies on."""
+
+from __future__ import annotations
+
+import pickle
+from threading import Thread
+
+import numpy as np
+import pytest
+import torch
+
+from audio_denoising import Denoiser, UserError
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    return Denoiser("v5", device="cpu")
+
+
+def signal(rate: int, channels: int = 1, seconds: float = 0.4) -> np.ndarray:
+    shape = (int(rate * seconds) + 31,) if channels == 1 else (channels, int(rate * seconds) + 31)
+    return np.random.default_rng(rate).normal(0, 0.1, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+def test_any_cutting_gives_what_the_whole_array_gives(
+    denoiser: Denoiser, rate: int, channels: int
+) -> None:
+    x = signal(rate, channels)
+    whole = denoiser(x, rate, strength=80, limit=20)
+    random = np.random.default_rng(1).integers(0, x.shape[-1], 12)
+    for places in ([1, 2, 3], sorted(random), range(480, x.shape[-1], 480)):
+        with denoiser.stream(rate, channels, strength=80, limit=20) as stream:
+            returned, given = 0, 0
+            parts = []
+            for block in np.split(x, list(places), axis=-1):
+                parts.append(stream.push(block))
+                given, returned = given + block.shape[-1], returned + parts[-1].shape[-1]
+                assert 0 <= given - returned <= stream.latency
+            parts.append(stream.flush())
+        pieces = np.concatenate(parts, axis=-1)
+        assert pieces.shape == x.shape
+        assert np.abs(pieces - whole).max() < 1e-5
+
+
+def test_it_goes_on_after_a_pickle_and_begins_anew_after_a_reset(denoiser: Denoiser) -> None:
+    x = signal(16_000)
+    stream = denoiser.stream(16_000)
+    first = stream.push(x[:3000])
+    copy = pickle.loads(pickle.dumps(stream))
+    rest = [np.concatenate((s.push(x[3000:]), s.flush())) for s in (stream, copy)]
+    assert np.array_equal(*rest)
+    stream.push(x[:777])
+    stream.reset()
+    again = np.concatenate((stream.push(x), stream.flush()))
+    assert np.abs(again - np.concatenate((first, rest[0]))).max() < 1e-5
+
+
+def test_streams_in_threads_do_not_hear_of_each_other(denoiser: Denoiser) -> None:
+    signals = [signal(16_000) * scale for scale in (1.0, 0.1, 0.01)]
+    found: dict[int, np.ndarray] = {}
+
+    def run(number: int) -> None:
+        stream = denoiser.stream(16_000)
+        parts = [stream.push(block) for block in np.split(signals[number], range(160, 6000, 160))]
+        parts.append(stream.flush())
+        found[number] = np.concatenate(parts)
+
+    threads = [Thread(target=run, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, x in enumerate(signals):
+        assert np.abs(found[number] - denoiser(x, 16_000)).max() < 1e-5
+
+
+def test_it_gives_back_the_kind_it_takes(denoiser: Denoiser) -> None:
+    stream = denoiser.stream(16_000, 2)
+    tensor = torch.zeros(2, 600, dtype=torch.float64)
+    out = stream.push(tensor)
+    assert isinstance(out, torch.Tensor) and out.dtype == torch.float64 and out.shape == (2, 256)
+    assert denoiser.stream(16_000).push(np.zeros(512, np.int16)).dtype == np.int16
+
+
+def test_what_it_refuses(denoiser: Denoiser) -> None:
+    stream = denoiser.stream(16_000)
+    x = signal(16_000)
+    parts = [stream.push(x[:1000])]
+    broken = x[1000:1100].copy()
+    broken[7] = np.nan
+    for wrong in (broken, np.zeros((2, 100), np.float32), "sound"):
+        with pytest.raises(UserError):
+            stream.push(wrong)  # type: ignore[type-var]
+    parts += [stream.push(x[1000:]), stream.flush()]  # nothing of it was lost
+    assert np.abs(np.concatenate(parts) - denoiser(x, 16_000)).max() < 1e-5
+    for rate, channels in ((1_000, 1), (200_000, 1), (16_000, 0)):
+        with pytest.raises(UserError):
+            denoiser.stream(rate, channels)
+    with pytest.raises(UserError, match="v4-small hears windows.*take the model v5"):
+        Denoiser("v4", device="cpu").stream(16_000)
