@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +21,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_denoising import Denoiser
+from audio_denoising import Denoiser, UserError
 from audio_denoising.web import server as web_server
 from audio_denoising.web.server import Server
 from tests.web.conftest import EXAMPLES, put, wait
@@ -215,6 +219,28 @@ def test_a_full_disk_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) ->
     status, content, _ = ask(server, "POST", "jobs?ending=wav", STREET.read_bytes())
     assert status == 507 and "too little space" in json.loads(content)["error"]
     assert left(server) == []
+
+
+def test_a_server_that_is_stopped_while_it_works_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "audio_denoising", "serve", "--port", "0", "--device", "cpu"]
+    running = subprocess.Popen(
+        command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    address = urlsplit(running.stdout.readline().strip())
+    connection = http.client.HTTPConnection(address.netloc, timeout=60)
+    connection.request("POST", f"{address.path}jobs?ending=wav", STREET.read_bytes())
+    assert connection.getresponse().status == 201
+    assert list(tmp_path.glob("denoise-serve-*/*/*"))
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_told(server: Server, denoiser: Denoiser) -> None:
+    port = server.server_address[1]
+    with pytest.raises(UserError, match=f"port {port} cannot be used.*choose another"):
+        Server(denoiser, port=port)
 
 
 def test_the_page_hands_over_what_the_browser_cannot_read(

@@ -141,14 +141,14 @@ class Server(ThreadingHTTPServer):
         self.denoiser, self.limit = denoiser, limit
         self.token = secrets.token_urlsafe(16)
         self.jobs: dict[str, _Job] = {}
+        self.folder = TemporaryDirectory(prefix="denoise-serve-")
+        self.worker = ThreadPoolExecutor(1)
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except (OSError, OverflowError) as error:
             raise UserError(
                 f"port {port} cannot be used ({error}): choose another, or 0 for any that is free"
             ) from error
-        self.folder = TemporaryDirectory(prefix="denoise-serve-")
-        self.worker = ThreadPoolExecutor(1)
 
     @property
     def address(self) -> str:

@@ -95,9 +95,7 @@ async function clean(recording) {
     return;
   }
   set(recording, "working");
-  const started = performance.now();
   Object.assign(recording, await compute(recording));
-  recording.took = (performance.now() - started) / 1000;
   set(recording, "ready");
 }
 
@@ -188,10 +186,10 @@ function say() {
   }
   $("percent").textContent = `${Math.round(100 * player.strength)} %`;
   if (!current?.clean) return;
-  const { name, sound, took } = current, count = sound.channels.length;
+  const { name, sound } = current, count = sound.channels.length;
   $("name").textContent = name;
-  const kind = word(count === 1 ? "channel" : "channels", clock(player.seconds), sound.rate, count);
-  $("about").textContent = `${kind} · ${word("took", took.toFixed(1))}`;
+  const about = count === 1 ? "channel" : "channels";
+  $("about").textContent = word(about, clock(player.seconds), sound.rate, count);
   const ending = /\.[a-z0-9]{1,5}$/i.exec(name)?.[0].toLowerCase() ?? "";
   $("save-same").hidden = !hasServer || ending === ".wav" || !ending;
   $("save-same").textContent = word("saveSame", ending);
