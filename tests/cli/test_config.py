@@ -102,7 +102,7 @@ def test_options_of_v5_can_stand_in_a_file_too(given: dict[str, Any], file: Path
     file.write_text('rooms = "r"\nclip-seconds = 1.5\nschedule = "constant"\ncache = "banks"')
     assert denoise("train", "v5", "--config", file).code == 0
     options, place = given["options"], given["place"]
-    assert (options.clip_seconds, options.schedule, options.ema) == (1.5, "constant", 0.999)
+    assert (options.clip_seconds, options.schedule, options.ema) == (1.5, "constant", 0.9995)
     assert (place.rooms, place.cache) == ([Path("r")], Path("banks"))
 
 
