@@ -43,8 +43,3 @@ def test_the_table_has_a_row_for_each_number_of_processes(monkeypatch: pytest.Mo
     text = table({"settings": settings, **found})
     assert "| 1 | 0.50 (0.50 to 0.50) | 32.0 | 16.0 |" in text
     assert "ours ÷ torch.nn: 0.50 (30 and 60 MiB)" in text
-
-
-def test_clips_longer_than_the_corpus_are_refused() -> None:
-    with pytest.raises(UserError, match="--frames is at most 158 here, not 9999"):
-        engine_v5.real_batch(1, 9999)

@@ -25,19 +25,19 @@ def test_what_can_be_chosen_is_what_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "size", "rate", "epochs"),
+    ("version", "size", "rate", "epochs", "batch"),
     [
-        ("v2", "small", 1e-4, 50),
-        ("v3", "large", 1e-3, 10),
-        ("v4", "large", 1e-4, 50),
-        ("torch", "large", 1e-4, 50),
-        ("v5", "base", 1.5e-3, 200),
+        ("v2", "small", 1e-4, 50, 16),
+        ("v3", "large", 1e-3, 10, 16),
+        ("v4", "large", 1e-4, 50, 16),
+        ("torch", "large", 1e-4, 50, 16),
+        ("v5", "base", 1e-3, 200, 4),
     ],
 )
-def test_defaults(version: str, size: str, rate: float, epochs: int) -> None:
+def test_defaults(version: str, size: str, rate: float, epochs: int, batch: int) -> None:
     found = TrainingOptions(version)
     assert (found.size, found.learning_rate, found.epochs) == (size, rate, epochs)
-    assert (found.batch_size, found.seed) == (16, 0)
+    assert (found.batch_size, found.seed) == (batch, 0)
     chosen = TrainingOptions(version, size="small", epochs=3, learning_rate=0.5)
     assert (chosen.size, chosen.epochs, chosen.learning_rate) == ("small", 3, 0.5)
     assert TrainingOptions(**found.as_dict()) == found
