@@ -259,6 +259,20 @@ def test_what_is_no_sound_is_told_and_stops_nothing(page: Any) -> None:
     assert page.locator("#list img").count() == 0
 
 
+def test_two_hours_are_too_long_and_the_server_is_offered(page: Any, tmp_path: Path) -> None:
+    plain, packed = tmp_path / "two_hours.wav", tmp_path / "two_hours.flac"
+    soundfile.write(plain, np.zeros((100, 2)), 48_000)
+    with plain.open("r+b") as file:
+        file.truncate(2 * 3600 * 48_000 * 4)  # with a hole, which takes no room
+    soundfile.write(packed, np.zeros(16_000), 16_000)
+    content = bytearray(packed.read_bytes())
+    content[22:26] = (2 * 3600 * 16_000).to_bytes(4, "big")  # samples, by the header
+    packed.write_bytes(content)
+    put(page, plain, packed)
+    told = page.locator("#list span").all_inner_texts()
+    assert all("too long" in text and "denoise serve" in text for text in told)
+
+
 def test_both_languages_say_everything(page: Any, street: Path) -> None:
     put(page, street)
     texts = """[...document.querySelectorAll("[data-word], #list span, #about, #model")]

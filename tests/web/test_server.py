@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import io
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -221,6 +224,41 @@ def test_a_full_disk_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) ->
     assert left(server) == []
 
 
+class FullDisk(io.FileIO):
+    """A file that takes some bytes and then finds no room."""
+
+    def write(self, piece: Any) -> int:
+        super().write(piece[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_during_an_upload_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = STREET.read_bytes()
+    monkeypatch.setattr(Path, "open", lambda path, mode="r": FullDisk(path, mode))
+    status, content, _ = ask(server, "POST", "jobs?ending=wav", body)
+    assert status == 507 and "No space left on device" in json.loads(content)["error"]
+    assert left(server) == []
+
+
+def test_an_upload_that_trickles_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_server, "_PATIENCE", 0.2)
+    address = urlsplit(server.address)
+    with socket.create_connection((address.hostname, address.port)) as line:
+        line.sendall(
+            f"POST {address.path}jobs?ending=wav HTTP/1.1\r\nHost: {address.netloc}\r\n"
+            "Content-Length: 10000\r\n\r\n".encode()
+        )
+        pieces = 0
+        while not select.select([line], [], [], 0.03)[0]:  # never silent, but far too slow
+            line.sendall(b"RIFF")
+            pieces += 1
+            assert pieces < 300
+        assert b" 408 " in line.recv(1000) and pieces > 3
+    assert nothing_left(server)
+
+
 def test_a_server_that_is_stopped_while_it_works_leaves_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "audio_denoising", "serve", "--port", "0", "--device", "cpu"]
     running = subprocess.Popen(
@@ -243,30 +281,74 @@ def test_a_port_that_is_taken_is_told(server: Server, denoiser: Denoiser) -> Non
         Server(denoiser, port=port)
 
 
-def test_the_page_hands_over_what_the_browser_cannot_read(
-    browser: Any, server: Server, tmp_path: Path
-) -> None:
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    opened = browser.new_page(locale="en-GB")
+    opened.goto(server.address)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    """A second of the street in a format that Chromium does not read."""
     samples, rate = soundfile.read(STREET, stop=16_000)
     soundfile.write(tmp_path / "talk.aiff", samples, rate)
-    soundfile.write(tmp_path / "talk.flac", samples, rate)
-    page = browser.new_page(locale="en-GB")
+    return tmp_path / "talk.aiff"
+
+
+def test_what_the_server_alone_reads_is_compared_like_the_rest(
+    page: Any, server: Server, talk: Path, denoiser: Denoiser, tmp_path: Path
+) -> None:
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
-    page.goto(server.address)
-    put(page, tmp_path / "talk.aiff", tmp_path / "talk.flac")
-    assert page.evaluate("recordings.map((r) => [r.state, !!r.result])") == [
-        ["ready", True],
-        ["ready", False],
-    ]
-    link = page.locator("#result-save")
-    assert link.get_attribute("download") == "talk_denoised.aiff"
-    assert page.evaluate("fetch(recordings[0].result.address).then((r) => r.status)") == 200
-    page.locator("#list .open").nth(1).click()
+    put(page, talk)
+    assert page.evaluate("[recordings[0].state, player.seconds]") == ["ready", 1]
+    sent = page.evaluate("[...recordings[0].sound.channels[0]]")
+    assert np.array_equal(np.float32(sent), soundfile.read(talk, dtype="float32")[0])
+    page.locator("#strength").fill("60")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Save .flac, by the server").click()
-    assert download.value.suggested_filename == "talk_denoised.flac"
-    assert soundfile.info(download.value.path()).frames == 16_000
-    page.locator("#list .remove").first.click()
-    wait(page, "recordings.length === 1")
-    page.close()
+        page.get_by_role("button", name="Save .aiff, by the server").click()
+    assert download.value.suggested_filename == "talk_denoised.aiff"
+    denoiser.denoise_file(talk, tmp_path / "expected.aiff", strength=60)
+    saved = soundfile.read(download.value.path())[0]
+    assert np.array_equal(saved, soundfile.read(tmp_path / "expected.aiff")[0])
+    page.goto("about:blank")
     assert complaints == [] and nothing_left(server)
+
+
+def test_what_is_too_long_for_the_page_is_cleaned_at_the_strength_of_the_slider(
+    page: Any, server: Server, tmp_path: Path, denoiser: Denoiser
+) -> None:
+    page.evaluate("most.numbers = 1000")
+    put(page, STREET)
+    assert page.locator("#stage").is_hidden() and page.locator("#again").is_disabled()
+    page.locator("#result-strength").fill("30")
+    page.locator("#again").click()
+    wait(page, "recordings[0].result?.strength === 30")
+    link = page.locator("#result-save")
+    assert link.get_attribute("download") == "noisy_street_denoised.wav"
+    with page.expect_download() as download:
+        link.click()
+    denoiser.denoise_file(STREET, tmp_path / "expected.wav", strength=30)
+    assert Path(download.value.path()).read_bytes() == (tmp_path / "expected.wav").read_bytes()
+    page.locator("#list .remove").click()
+    assert nothing_left(server)
+
+
+def test_the_page_says_that_the_server_stopped(
+    page: Any, server: Server, denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def clean(*given: object, progress: Any, **options: object) -> None:
+        while True:  # until nobody waits any more
+            progress(1.0, 9.0)
+            time.sleep(0.02)
+
+    monkeypatch.setattr(denoiser, "denoise_file", clean)
+    page.evaluate("most.numbers = 1000")
+    page.set_input_files("#files", STREET)
+    wait(page, "recordings[0].progress > 0")
+    server.shutdown()
+    server.server_close()
+    wait(page, "recordings[0].state === 'failed'")
+    assert "Is denoise serve still running?" in page.locator("#list span").inner_text()

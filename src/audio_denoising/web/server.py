@@ -6,8 +6,9 @@ cleaned at a time; the page hears of the progress as server-sent events and fetc
 
     GET  /TOKEN/...                  a file of the page
     POST /TOKEN/jobs?ending=mp4&strength=80      the body is the recording; answers {"id": ...}
+    POST /TOKEN/jobs?ending=avi&as=wav          its sound as it is, where a browser cannot read it
     GET  /TOKEN/jobs/ID/events       {"done", "total"} in seconds ..., then {"ready"} or {"error"}
-    GET  /TOKEN/jobs/ID/result       the cleaned recording, whole or a range of bytes
+    GET  /TOKEN/jobs/ID/result       the recording it has made, whole or a range of bytes
     DELETE /TOKEN/jobs/ID            stops it and forgets it
 
 The standard library's server does: it streams bodies both ways, and a thread for each connection
@@ -33,8 +34,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.cleaning.recording import Progress
 from audio_denoising.errors import UserError, told
 from audio_denoising.media.formats import CONTAINERS, MEDIA_EXTENSIONS, default_output
+from audio_denoising.media.reading import AudioReader
+from audio_denoising.media.writing import AudioWriter
 from audio_denoising.web.page import WEIGHTS, page_files, weights_file
 
 LIMIT = 16 * 2**30  # bytes of one recording
@@ -69,9 +73,9 @@ class _Refused(Exception):
 class _Job:
     """One recording: where it lies, and what there is to tell of it."""
 
-    def __init__(self, folder: Path, ending: str, strength: float) -> None:
+    def __init__(self, folder: Path, ending: str, strength: float, as_it_is: bool) -> None:
         suffix = f".{ending}".lower()
-        self.folder, self.strength = folder, strength
+        self.folder, self.strength, self.as_it_is = folder, strength, as_it_is
         # Of the name outside nothing but a known ending comes in.
         self.input = folder / f"recording{suffix if suffix in MEDIA_EXTENSIONS else ''}"
         self.result = self.input  # until it is clean
@@ -100,10 +104,14 @@ class _Job:
             progress(0.0, 0.0)
             suffix = self.input.suffix  # the format of the input, where it can be written
             suffix = suffix if suffix in CONTAINERS else default_output(self.input).suffix
-            self.result = self.folder / f"clean{suffix}"
-            denoiser.denoise_file(
-                self.input, self.result, strength=self.strength, salvage=True, progress=progress
-            )
+            suffix = ".wav" if self.as_it_is else suffix
+            self.result = self.folder / f"result{suffix}"
+            if self.as_it_is:
+                self._decode(progress)
+            else:
+                denoiser.denoise_file(
+                    self.input, self.result, strength=self.strength, salvage=True, progress=progress
+                )
             self.tell(ready=suffix)
         except _Cancelled:
             pass
@@ -114,6 +122,17 @@ class _Job:
             self.input.unlink(missing_ok=True)
             if self.cancelled:
                 shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _decode(self, progress: Progress) -> None:
+        with AudioReader(self.input, salvage=True) as source:
+            rate, done = source.rate, 0.0
+            with AudioWriter(
+                self.result, rate, source.channels, subtype=source.subtype, frames=source.frames
+            ) as target:
+                for block in source.blocks(10 * rate):
+                    target.write(block)
+                    done += block.shape[-1] / rate
+                    progress(done, max(done, source.frames / rate))
 
 
 class Server(ThreadingHTTPServer):
@@ -270,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
         folder = root / secrets.token_hex(8)
         folder.mkdir()
-        job = _Job(folder, asked.get("ending", [""])[0], strength)
+        job = _Job(folder, asked.get("ending", [""])[0], strength, asked.get("as") == ["wav"])
         try:
             self._receive(job.input, length)
         except BaseException:

@@ -3,8 +3,8 @@
 import { Microphone } from "./microphone.js";
 import { drawSpectrogram, drawWaveform, peak } from "./picture.js";
 import { CHOICES, Player } from "./player.js";
-import { cleanOnServer, forget, hasServer } from "./server.js";
-import { readSound, Unreadable, writeWav } from "./sound.js";
+import { askServer, forget, hasServer } from "./server.js";
+import { most, readSound, Unreadable, writeWav } from "./sound.js";
 import { otherLanguage, translate, word } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -88,10 +88,15 @@ async function workOff() {
 async function clean(recording) {
   set(recording, "reading");
   try {
-    recording.sound ??= await readSound(recording.file);
+    recording.sound ??= await readSound(recording.file).catch((error) => {
+      if (!hasServer || error.message !== "notDecoded") throw error;
+      return readByServer(recording);
+    });
   } catch (error) {
-    if (!hasServer || error.message === "empty") throw error;
-    await atServer(recording); // which may know how
+    if (!hasServer || error.message !== "tooLong") throw error;
+    const strength = percent();
+    const result = await atServer(recording, { strength });
+    set(recording, "ready", { result: { ...result, strength } });
     return;
   }
   set(recording, "working");
@@ -124,7 +129,19 @@ function compute(recording) {
   });
 }
 
-async function atServer(recording) {
+/* The sound of a file that the server alone can read. */
+async function readByServer(recording) {
+  const { address, id } = await atServer(recording, { as: "wav" });
+  try {
+    const response = await fetch(address);
+    if (response.headers.get("Content-Length") > 8 * most.numbers) throw new Unreadable("tooLong");
+    return await readSound(await response.blob());
+  } finally {
+    forget(id);
+  }
+}
+
+async function atServer(recording, wanted) {
   const stop = new AbortController();
   recording.stop = () => stop.abort(new Error("removed"));
   set(recording, "atServer");
@@ -132,9 +149,19 @@ async function atServer(recording) {
     recording.progress = share;
     update(recording);
   };
-  recording.result = await cleanOnServer(recording.file, recording.name, 1, watch, stop.signal);
+  const result = await askServer(recording.file, recording.name, wanted, watch, stop.signal);
   recording.stop = null;
-  set(recording, "ready");
+  return result;
+}
+
+/* What only the server cleans, anew at the strength of now. */
+function again() {
+  const recording = current;
+  forget(recording.result.id);
+  recording.result = null;
+  show(null);
+  set(recording, "waiting");
+  workOff();
 }
 
 /* --- the stage ------------------------------------------------------------------------------ */
@@ -153,7 +180,7 @@ function show(recording) {
   } else {
     $("result-player").removeAttribute("src");
   }
-  if (!recording?.clean) return;
+  if (!recording?.clean) return say();
   const { sound, clean: cleaned, products } = recording;
   player.load({ noisy: sound.channels, clean: cleaned, rate: sound.rate, products });
   const scale = peak([...sound.channels, ...cleaned]);
@@ -184,7 +211,11 @@ function say() {
     button.setAttribute("aria-checked", chosen);
     button.tabIndex = chosen ? 0 : -1;
   }
-  $("percent").textContent = `${Math.round(100 * player.strength)} %`;
+  for (const slider of document.querySelectorAll(".strength input")) {
+    slider.value = percent();
+    slider.nextElementSibling.textContent = `${percent()} %`;
+  }
+  $("again").disabled = current?.result?.strength === percent();
   if (!current?.clean) return;
   const { name, sound } = current, count = sound.channels.length;
   $("name").textContent = name;
@@ -220,6 +251,10 @@ function move() {
 function clock(seconds) {
   const whole = Math.floor(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+function percent() {
+  return Math.round(100 * player.strength);
 }
 
 function choose(choice) {
@@ -291,7 +326,7 @@ async function saveSame() {
   $("save-same").disabled = true;
   try {
     const watch = (share) => (bar.value = share);
-    const result = await cleanOnServer(file, name, player.strength, watch, stop.signal);
+    const result = await askServer(file, name, { strength: percent() }, watch, stop.signal);
     hand(result.address, cleanedName(name, result.ending));
   } catch (error) {
     $("status").textContent = word(error.message);
@@ -393,11 +428,14 @@ $("record").onclick = record;
 $("stop").onclick = stop;
 $("monitor").onchange = () => (microphone.audible = $("monitor").checked);
 $("play").onclick = toggle;
-$("strength").oninput = () => {
-  player.setStrength($("strength").value / 100);
-  say();
-  drawClean();
-};
+for (const slider of document.querySelectorAll(".strength input")) {
+  slider.oninput = () => {
+    player.setStrength(slider.value / 100);
+    say();
+    if (current?.clean) drawClean();
+  };
+}
+$("again").onclick = again;
 $("matched").onchange = () => player.match($("matched").checked);
 $("loop-from").onclick = () => loop(0);
 $("loop-to").onclick = () => loop(1);
@@ -424,4 +462,4 @@ $("language").onclick = () => {
 speak();
 move();
 if (!hasServer && "serviceWorker" in navigator) navigator.serviceWorker.register("offline.js");
-Object.assign(globalThis, { recordings, player }); // for the console, and the tests
+Object.assign(globalThis, { recordings, player, most }); // for the console, and the tests

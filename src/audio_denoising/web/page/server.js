@@ -4,14 +4,15 @@ const { server, limit } = document.documentElement.dataset;
 export const hasServer = server === "yes";
 const kept = new Set(); // jobs whose results the server still has
 
-/* Sends a file, follows the work and answers the address of the cleaned form and its file's ending.
+/* Sends a file, follows the work and answers the address of the result and its file's ending.
 
+`wanted` is { strength: 0 to 100 } for the cleaned form, or { as: "wav" } for the sound as it is.
 `watch(share)` hears of the progress, 0 to 1; `signal` stops it all. Rejects with an Error whose
 message is a sentence of the server's, or the name of one in words.js. */
-export async function cleanOnServer(file, name, strength, watch, signal) {
+export async function askServer(file, name, wanted, watch, signal) {
   if (file.size > Number(limit)) throw new Error("tooLarge");
   const ending = /\.[a-z0-9]{1,5}$/i.exec(name)?.[0].slice(1) ?? "";
-  const query = new URLSearchParams({ ending, strength: Math.round(100 * strength) });
+  const query = new URLSearchParams({ ending, ...wanted });
   let response;
   try {
     response = await fetch(`jobs?${query}`, { method: "POST", body: file, signal });

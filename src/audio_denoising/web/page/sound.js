@@ -3,7 +3,7 @@
 A browser resamples what it decodes to a rate that it is told, so the file's own rate is read from
 its header first. WAV is read here, so that every bit of it counts. */
 
-export const MOST_NUMBERS = 120e6; // samples of all channels: 20 minutes of stereo at 48 kHz
+export const most = { numbers: 120e6 }; // samples of all channels: 20 minutes of stereo at 48 kHz
 
 /* What went wrong, as a name in words.js. */
 export class Unreadable extends Error {}
@@ -13,13 +13,13 @@ export async function readSound(file) {
   if (file.size === 0) throw new Unreadable("empty");
   const head = new Uint8Array(await file.slice(0, 12).arrayBuffer());
   const wav = (text(head, 0, 4) === "RIFF" || text(head, 0, 4) === "RF64") && text(head, 8, 4) === "WAVE";
-  if (file.size > 8 * MOST_NUMBERS || (!wav && (await seconds(file)) > MOST_NUMBERS / 96000)) {
+  if (file.size > 8 * most.numbers || (!wav && (await seconds(file)) > most.numbers / 96000)) {
     throw new Unreadable("tooLong");
   }
   const bytes = new Uint8Array(await file.arrayBuffer());
   const sound = (wav && readWav(bytes)) || (await decode(bytes));
   if (!sound.channels[0]?.length) throw new Unreadable("empty");
-  if (sound.channels.length * sound.channels[0].length > MOST_NUMBERS) throw new Unreadable("tooLong");
+  if (sound.channels.length * sound.channels[0].length > most.numbers) throw new Unreadable("tooLong");
   return sound;
 }
 
@@ -93,7 +93,7 @@ function readWav(bytes) {
       // A writer that was cut off, or does not know, says 0 or more than there is.
       const length = Math.min(size || Infinity, bytes.length - start);
       const samples = Math.floor(length / (width * count));
-      if (samples * count > MOST_NUMBERS) throw new Unreadable("tooLong");
+      if (samples * count > most.numbers) throw new Unreadable("tooLong");
       const channels = Array.from({ length: count }, () => new Float32Array(samples));
       for (let n = 0, from = start; n < samples; n++) {
         for (let c = 0; c < count; c++, from += width) channels[c][n] = read(from);
