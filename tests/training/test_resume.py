@@ -140,7 +140,7 @@ def test_a_run_without_an_end_is_brought_to_it(tmp_path: Path) -> None:
     told = Recorder()
     again: dict[str, Any] = {"epochs": 4, "warmup_steps": 1, "resume": True}
     assert train(tmp_path / "open", "v5", schedule="linear-end", recorder=told, **again)
-    factors = [figures["learning_rate"] / 1.5e-3 for figures in told.figures]
+    factors = [figures["learning_rate"] / 1e-3 for figures in told.figures]
     assert factors == pytest.approx([1.0, 0.5])  # of 8 steps the last two come down
     planned, opened = (content(tmp_path / name / "last.pth") for name in ("planned", "open"))
     assert differences(planned, opened) == []
