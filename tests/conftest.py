@@ -1,13 +1,17 @@
-"""What every test shares: no screen for plots, and steady settings for hypothesis."""
+"""What tests share: no screen for plots, steady settings for hypothesis, one browser."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 # The first example pays for warming torch up, so a deadline for a single one says nothing.
 # On a build server the examples are the same every time: a red build can be repeated.
@@ -24,3 +28,31 @@ def keep_denormals() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, whose microphone is a file: the noisy street, again and again.
+
+    One for all tests of a process, where playwright's synchronous interface may run only once.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+        "--autoplay-policy=no-user-gesture-required",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={EXAMPLES / 'noisy_street.wav'}",
+    ]
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield opened
+        opened.close()

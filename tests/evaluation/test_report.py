@@ -6,7 +6,6 @@ Needs Chromium and the package playwright, which drives it; without them these t
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,11 @@ from audio_denoising.evaluation import report
 from audio_denoising.evaluation.comparison import Comparison, Take
 from audio_denoising.evaluation.report import write_comparisons
 
-sync_api = pytest.importorskip("playwright.sync_api")
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-    "--autoplay-policy=no-user-gesture-required",
-]
 RATE, SECONDS = 16_000, 4.0
 STATE = """() => { const r = recordings[0]; const s = r.sounds[r.chosen]; return {
     chosen: r.chosen, playing: r.playing, time: r.time, sounding: r.sounds.map((x) => !x.paused),
     at: s.currentTime, gains: (r.gains ?? []).map((x) => x.value),
     cursor: r.cursor.style.left }; }"""
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +37,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     folder = tmp_path_factory.mktemp("report")
     return write_comparisons([Comparison(f"r{i}.wav", RATE, takes) for i in (1, 2)], folder)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -1,11 +1,7 @@
-"""The written page behind a plain web server, and one Chromium that opens it.
-
-Needs Chromium and the package playwright, which drives it; without them these tests are skipped.
-"""
+"""The written page behind a plain web server, and how to wait for what happens in it."""
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -19,9 +15,6 @@ import pytest
 from audio_denoising.web.page import write_page
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -41,29 +34,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_address[1]}/"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, whose microphone is a file: the noisy street, again and again."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    flags = [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--no-first-run",
-        "--autoplay-policy=no-user-gesture-required",
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={EXAMPLES / 'noisy_street.wav'}",
-    ]
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield opened
-        opened.close()
 
 
 def wait(page: Any, condition: str, arg: object = None, seconds: float = 60) -> Any:
