@@ -1,1 +1,1 @@
-"""The data room: find recordings, split them honestly, mix speech with noise, feed training."""
+"""Recordings for training: found, divided so that nothing leaks across, fetched from publishers."""

@@ -1,1 +1,1 @@
-"""Signal processing around the network: spectrogram images, windows of long signals, resampling."""
+"""Signal processing around the network: spectra and their images, levels, rates, measures."""

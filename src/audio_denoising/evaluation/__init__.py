@@ -1,1 +1,1 @@
-"""The evaluation room: metrics, the frozen list of test mixtures, pictures for reports."""
+"""Judging: metrics, the frozen test lists, peers, comparisons, pictures and reports."""

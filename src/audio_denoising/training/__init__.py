@@ -1,1 +1,1 @@
-"""The training room: the loop, what it learns with, checkpoints, history and curves."""
+"""Training: the loop, what it learns with, the state and the folder of a run, who watches it."""
