@@ -193,7 +193,7 @@ def plan(
         many, others = (threads[:1], ()) if length > SHARED else (threads, gating)
         yield [
             *(Point(name, count, LONG_RATE, length) for name in models for count in many),
-            *(Point(name, threads[0], LONG_RATE, length) for name in others),
+            *(Point(name, 1, LONG_RATE, length) for name in others),  # it knows no threads
         ]
 
 

@@ -52,6 +52,11 @@ def test_the_longest_recordings_are_for_networks_on_the_first_number_of_threads(
     assert {point[:2] for point in sets[1]} == {("v4", 1), ("v5", 1)}
 
 
+def test_who_knows_no_threads_is_one_point_whatever_number_the_networks_take():
+    (points,) = plan(["v4"], [10], [2], GATING)
+    assert {point[:2] for point in points} == {("v4", 2), *((name, 1) for name in GATING)}
+
+
 def test_the_tables_hold_the_medians_of_the_points():
     hops = {"hop_ms": 16.0, "hop_work_ms": 2.0, "latency_ms": 32.0}
     alike = [
