@@ -119,8 +119,10 @@ def clean_media(path: Path) -> None:
 class Watched:
     """Feeds files to a process, and starts another where it died; use it in ``with``."""
 
-    def __init__(self, target: Callable[[Path], object], seconds: int = SECONDS) -> None:
-        self._target, self._seconds, self._fed = target, seconds, 0
+    def __init__(
+        self, target: Callable[[Path], object], seconds: int = SECONDS, mibs: float = MIBS
+    ) -> None:
+        self._target, self._seconds, self._mibs, self._fed = target, seconds, mibs, 0
         self._process: multiprocessing.process.BaseProcess | None = None
 
     def feed(self, path: Path) -> tuple[str, str, float]:
@@ -147,7 +149,7 @@ class Watched:
             code = self._process.exitcode or 0
             self.close()
             return "hang" if code == -signal.SIGXCPU else "crash", f"exit code {code}", 0.0
-        if peak > MIBS:
+        if peak > self._mibs:
             self.close()  # the next one is not to blame
             verdict = "memory"
         return verdict, detail, peak

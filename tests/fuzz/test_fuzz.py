@@ -46,7 +46,7 @@ def misbehave(path: Path) -> None:
     if what == "crash":
         os.abort()
     if what == "memory":
-        _ = b"\1" * (2200 << 20)
+        _ = b"\1" * (600 << 20)
     if what == "executed":
         os.system("true")
     while what == "hang":
@@ -54,7 +54,7 @@ def misbehave(path: Path) -> None:
 
 
 def test_every_fault_is_noticed_and_the_next_file_is_not_blamed(tmp_path: Path) -> None:
-    with fuzz.Watched(misbehave, seconds=4) as watched:
+    with fuzz.Watched(misbehave, seconds=4, mibs=500) as watched:
         for what in (*fuzz.FAULTS, "accepted"):
             (tmp_path / "input").write_text(what)
             assert watched.feed(tmp_path / "input")[0] == what
