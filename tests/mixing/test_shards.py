@@ -121,7 +121,7 @@ def test_what_is_not_there_is_said(shards, tmp_path):
     with pytest.raises(UserError, match="give these shards to --speech"):
         find_shards(f"{shards}/speech-train-*.tar", "noise")
     with pytest.raises(UserError, match="no .*speech-validation.json: write it with.*validation"):
-        speech_of(shards).sibling("validation")
+        speech_of(shards).validation()
     (shards / "speech-train.json").write_text("{")
     with pytest.raises(UserError, match="is no index of shards, or it is damaged"):
         speech_of(shards)
@@ -138,6 +138,35 @@ def test_a_lap_visits_every_piece_once_and_the_next_in_another_order(shards):
     assert [len(pool) for pool in lap(speech, size=5)] == [5, 5, 2]
     laps = [[len(p.sound) for p in pool] for pool in islice(speech.pools("train", 100, [0]), 3)]
     assert all(len(each) == PIECES for each in laps)
+
+
+def test_no_speaker_is_in_both_splits_and_no_set_is_used_before_it_is_whole(shards):
+    text = (shards / "speech-train.json").read_text()
+    for path in list(shards.glob("speech-train-*.tar")):
+        shutil.copy(path, shards / path.name.replace("train", "validation"))
+    held_out = shards / "speech-validation.json"
+    held_out.write_text(text.replace("train", "validation").replace("speaker/s", "speaker/v"))
+    assert speech_of(shards).validation().pieces == PIECES
+    held_out.write_text(text.replace("train", "validation"))
+    with pytest.raises(UserError, match=r"speaker/s0 and 2 more speech groups .* both splits"):
+        speech_of(shards).validation()
+    held_out.write_text(json.dumps({**json.loads(held_out.read_text()), "finished": False}))
+    with pytest.raises(UserError, match="of a run that was stopped: finish it"):
+        speech_of(shards).validation()
+
+
+def test_sets_of_an_earlier_day_serve(shards):
+    """They say less of the set, more of a shard, and begin with a member of their own."""
+    place = shards / "speech-train.json"
+    index = json.loads(place.read_text())
+    for shard in index["shards"]:
+        shard["sha256"] = 64 * "0"
+        path = shards / shard["name"]
+        rewrite(path, {"__plan__/shard.json": b"{}", **contents(path)})
+    known = "what", "split", "groups", "shards"
+    place.write_text(json.dumps({name: index[name] for name in known}))
+    speech = speech_of(shards)
+    assert sorted(heard(speech)) == list(range(PIECES)) and speech.damaged == {}
 
 
 def test_a_long_recording_counts_for_a_minute_at_most(write, tmp_path):
@@ -177,11 +206,11 @@ def test_a_truncated_shard_gives_what_it_has(shards):
 def test_a_shard_that_ends_between_two_members_is_noticed(shards):
     path = sorted(shards.glob("speech-*.tar"))[0]
     found = contents(path)
-    count = find_shards(str(path), "speech").pieces
+    count = len(found) // 2
     rewrite(path, dict(list(found.items())[:-2]))
     speech = speech_of(shards)
     assert len(set(heard(speech))) == PIECES - 1
-    assert list(speech.damaged) == [f"{path} (ends after {count - 1} of {count} pieces)"]
+    assert list(speech.damaged) == [f"{path} (damaged, {count - 1} of its pieces read)"]
 
 
 def test_when_nothing_can_be_decoded_the_sentence_is_clean(shards):
@@ -201,7 +230,7 @@ def test_no_other_split_is_trained_on(shards, split, write, tmp_path):
     write_shards(index_speech(root), [root], tmp_path / "out", what="speech", split=split)
     speech = find_shards(f"{tmp_path}/out/*.tar", "speech")
     with pytest.raises(UserError, match=f"hold the {split} split: give those of the train split"):
-        speech.require_split("train")
+        speech.validation()
     # Renamed, and without an index, every piece still tells.
     hidden = shutil.copy(speech.urls[0], shards / "speech-train-000099.tar")
     with pytest.raises(UserError, match=f"recordings of the {split} split"):

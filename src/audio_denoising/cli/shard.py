@@ -15,7 +15,7 @@ from audio_denoising.cli.options import DATA, NOISE, SPEECH, HoldOut
 from audio_denoising.errors import UserError, counted
 
 if TYPE_CHECKING:
-    from audio_denoising.mixing.shard_writing import Written
+    from audio_denoising.mixing.shards import ShardIndex
 
 console = Console(highlight=False, emoji=False)
 
@@ -102,12 +102,12 @@ def shard(
     _report(written, out)
 
 
-def _report(written: list[Written], out: Path) -> None:
+def _report(written: list[ShardIndex], out: Path) -> None:
     """What is in the shards, what is not, and how to train on them."""
     table = Table(box=None, header_style="bold")
     for column in ("", "shards", "pieces", "groups", "hours", "MB"):
         table.add_column(column, justify="right" if column else "left")
-    for index in (each.index for each in written):
+    for index in written:
         table.add_row(
             f"{index.what}, {index.split}",
             f"{len(index.shards)}",
@@ -117,14 +117,13 @@ def _report(written: list[Written], out: Path) -> None:
             f"{sum(each.bytes for each in index.shards) / 1e6:.1f}",
         )
     console.print(table)
-    left_out = {path: why for each in written for path, why in each.left_out.items()}
+    left_out = {file: why for index in written for file, why in index.left_out.items()}
     if left_out:
         console.print(f"{counted(len(left_out), 'recording')} left out:", style="bold")
-        for path, why in list(left_out.items())[:_NAMED]:
-            console.print(f"  {path} ({why})", markup=False, soft_wrap=True)
-    training = [each.index.pattern for each in written if each.index.split == "train"]
-    if training:
-        speech, noise = (f"'{out / pattern}'" for pattern in training)
+        for file, why in list(left_out.items())[:_NAMED]:
+            console.print(f"  {file} ({why})", markup=False, soft_wrap=True)
+    if any(index.split == "train" for index in written):
+        speech, noise = (f"'{out}/{what}-train-*.tar'" for what in ("speech", "noise"))
         console.print("Train on them:", style="bold")
         console.print(
             f"  denoise train v4 --speech {speech} --noise {noise}", markup=False, soft_wrap=True

@@ -3,24 +3,23 @@
 A shard holds pieces of audio in WebDataset's way: ``KEY.flac`` and beside it ``KEY.json`` with the
 group (speaker, noise source), the split, the file it came from and its place in it. Recordings
 longer than a minute are cut, and the pieces stand in random order, always the same one. Which piece
-goes where follows from the recordings alone, and every shard begins with a digest of that: the same
-recordings give the same bytes, and a run that was stopped keeps the shards that are whole.
+goes where follows from the recordings alone, and the index, saved after every shard, holds a digest
+of that: the same recordings give the same bytes, and a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
 import re
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +33,8 @@ from audio_denoising.files import save_whole
 from audio_denoising.folders import single_run
 from audio_denoising.mixing.shards import INSTALL, LONGEST, Shard, ShardIndex
 
-_PLAN = "__plan__/shard"  # readers of WebDataset shards pass over such a name
 _OVERHEAD = 3072  # bytes of tar headers, padding and JSON around a piece
 _SILENT = 1e-6  # mean square (-60 dB) that a stretch of 2.55 s must have to be audible
-
-
-@dataclass
-class Written:
-    """What became of one split: its index, and why some recordings are not in its shards."""
-
-    index: ShardIndex
-    left_out: dict[Path, str]
 
 
 @dataclass(frozen=True)
@@ -66,10 +56,10 @@ def write_shards(
     megabytes: float = 256.0,
     force: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Written:
-    """Writes ``recordings`` as the shards ``WHAT-SPLIT-NNNNNN.tar`` and their index.
+) -> ShardIndex:
+    """Writes ``recordings`` as the shards ``WHAT-SPLIT-NNNNNN.tar`` and the index, which is given.
 
-    Recordings that are damaged or silent from end to end are left out and named in the result.
+    Recordings that are damaged or silent from end to end are left out; the index names them.
 
     Args:
         recordings: one split of what `corpus.index_speech` or `index_noise` finds in ``folders``.
@@ -86,61 +76,39 @@ def write_shards(
         import webdataset  # noqa: F401, before anything is touched
     except ImportError as error:
         raise UserError(f"Writing shards needs the webdataset library: {INSTALL}") from error
-    shards = _plan(recordings, folders, what, split, megabytes)
-    paths = [out / f"{what}-{split}-{number:06d}.tar" for number in range(len(shards))]
-    digests = [_digest(pieces) for pieces in shards]
-    total, done = sum(map(len, shards)), 0
-    reasons: dict[Path, str] = {}
-    found: list[Shard] = []
-    groups: set[str] = set()
-
-    def tell(written: int) -> None:
-        progress(done + written, total)
-
+    shards = _deal(_cut(recordings, folders, what, split), megabytes)
+    total = sum(map(len, shards))
     pool = ThreadPoolExecutor(os.cpu_count())  # libsndfile decodes without Python's lock
-    with single_run(out), _plain_errors(out):
-        _make_way(out, f"{what}-{split}", dict(zip(paths, digests, strict=True)), force=force)
+    with single_run(out):
+        index = _begin(out, ShardIndex(what, split, plan=_digest(shards), finished=False), force)
+        done, left = shards[: len(index.shards)], shards[len(index.shards) :]
+        numbers = itertools.count(1 + sum(map(len, done)))
         try:
-            for path, pieces, digest in zip(paths, shards, digests, strict=True):
-                if _digest_of(path) != digest:
-                    audio = zip(pieces, pool.map(_encode, pieces), strict=True)
-                    reasons |= _write(path, digest, audio, tell)
-                done += len(pieces)
-                progress(done, total)
-                shard, keys = _survey(path)
-                found.append(shard)
-                groups |= set(keys.values())
-                for piece in pieces:
-                    if piece.key not in keys:
-                        reasons.setdefault(piece.recording.path, "silent or damaged")
+            for pieces in left:
+                _write(out, index, pieces, pool, lambda: progress(next(numbers), total))
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for whole shards
-        if not groups:
+        if not index.groups:
+            _remove(out, index)
             raise UserError(
                 f"{' and '.join(map(str, folders))} leaves no {what} for the {split} split that "
                 "can be used: add recordings, or choose another --split"
             )
-        index = ShardIndex(what, split, sorted(groups), found)
-        save_whole(
-            out / index.name, lambda path: path.write_text(index.to_json(), encoding="utf-8")
-        )
-    return Written(index, reasons)
+        index.finished = True
+        _save(out, index)
+    return index
 
 
-def _plan(
-    recordings: Sequence[Recording],
-    folders: Sequence[Path],
-    what: str,
-    split: str,
-    megabytes: float,
-) -> list[list[_Piece]]:
-    """Deals pieces to shards; nothing is decoded for it."""
+def _cut(
+    recordings: Sequence[Recording], folders: Sequence[Path], what: str, split: str
+) -> list[_Piece]:
+    """The pieces, in their order; nothing is decoded for it."""
     pieces = []
     for recording in recordings:
         file = recording.path.relative_to(folders[recording.source].resolve()).as_posix()
         parts = max(1, math.ceil(recording.seconds / LONGEST))
         edges = [recording.samples * part // parts for part in range(parts + 1)]
-        for start, end in pairwise(edges):
+        for start, end in itertools.pairwise(edges):
             # A checksum keeps equal names apart.
             digest = hashlib.sha256(f"{recording.source}:{file}:{start}".encode()).hexdigest()
             # Nothing that a tar, a shell or WebDataset's keys take amiss.
@@ -154,7 +122,11 @@ def _plan(
             }  # fmt: skip
             pieces.append(_Piece(recording, f"{'/'.join(names)}-{digest[:10]}", about))
     # By a checksum: any order would do that is no order of speakers and the same everywhere.
-    pieces.sort(key=lambda piece: hashlib.sha256(piece.key.encode()).digest())
+    return sorted(pieces, key=lambda piece: hashlib.sha256(piece.key.encode()).digest())
+
+
+def _deal(pieces: Sequence[_Piece], megabytes: float) -> list[list[_Piece]]:
+    """Which of them share a shard."""
     shards: list[list[_Piece]] = []
     room = 0.0
     for piece in pieces:
@@ -167,40 +139,49 @@ def _plan(
     return shards
 
 
-def _digest(pieces: Sequence[_Piece]) -> bytes:
-    """Of all that decides the content of a shard; its first member."""
+def _digest(shards: Sequence[Sequence[_Piece]]) -> str:
+    """Of all that decides the content of the shards."""
     sources = [
-        (piece.key, piece.about, piece.recording.rate, piece.recording.path.stat().st_size)
-        for piece in pieces
+        [(each.about, each.recording.rate, each.recording.path.stat().st_size) for each in pieces]
+        for pieces in shards
     ]
-    digest = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
-    return json.dumps({"plan": digest}).encode()
+    return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
 
 
-def _digest_of(path: Path) -> bytes | None:
-    """The first member of the shard at ``path``; None if there is none."""
-    try:
-        with tarfile.open(path) as tar:
-            member = tar.next()
-            file = tar.extractfile(member) if member and member.name.startswith(_PLAN) else None
-            return file.read() if file else None
-    except (OSError, tarfile.TarError):
-        return None
-
-
-def _make_way(out: Path, name: str, plan: dict[Path, bytes], *, force: bool) -> None:
-    """Removes what is there of another set with this name, if ``force`` allows it."""
-    there = [path for path in out.iterdir() if re.fullmatch(rf"{name}-\d+\.tar", path.name)]
-    others = [path for path in there if path not in plan or _digest_of(path) != plan[path]]
-    if others and not force:
+def _begin(out: Path, index: ShardIndex, force: bool) -> ShardIndex:
+    """The index of a run that was stopped, or the new one in place of any other set."""
+    with suppress(UserError):  # a damaged index is another one
+        old = ShardIndex.read(str(out / index.name))
+        if old and old.plan == index.plan and all(_is_there(out, shard) for shard in old.shards):
+            return old
+    if not force and _files(out, index):
         raise UserError(
-            f"{min(others)} holds other recordings, or the same ones written another way: choose "
-            "another --out, or replace the set by --force"
+            f"{min(_files(out, index))} is of other recordings, or of the same ones written "
+            "another way: choose another --out, or replace the set by --force"
         )
-    if others:
-        (out / f"{name}.json").unlink(missing_ok=True)
-    for path in others:
+    _remove(out, index)
+    _save(out, index)
+    return index
+
+
+def _is_there(out: Path, shard: Shard) -> bool:
+    path = out / shard.name
+    return path.is_file() and path.stat().st_size == shard.bytes
+
+
+def _files(out: Path, index: ShardIndex) -> list[Path]:
+    """All that is there under the name of a set."""
+    ours = re.compile(rf"{index.what}-{index.split}(\.json|-\d+\.tar)")
+    return [path for path in out.iterdir() if ours.fullmatch(path.name)]
+
+
+def _remove(out: Path, index: ShardIndex) -> None:
+    for path in sorted(_files(out, index), key=lambda path: path.suffix):  # the index first
         path.unlink()
+
+
+def _save(out: Path, index: ShardIndex) -> None:
+    save_whole(out / index.name, lambda path: path.write_text(index.to_json(), encoding="utf-8"))
 
 
 def _encode(piece: _Piece) -> bytes | str:
@@ -218,15 +199,21 @@ def _encode(piece: _Piece) -> bytes | str:
 
 
 def _write(
-    path: Path,
-    digest: bytes,
-    audio: Iterator[tuple[_Piece, bytes | str]],
-    tell: Callable[[int], None],
-) -> dict[Path, str]:
-    """Writes one shard, whole or not at all; says what had to be left out, and why."""
+    out: Path,
+    index: ShardIndex,
+    pieces: Sequence[_Piece],
+    pool: ThreadPoolExecutor,
+    tell: Callable[[], object],
+) -> None:
+    """Writes the next shard, whole or not at all, and what the index says of it.
+
+    Args:
+        tell: called after every piece.
+    """
     import webdataset
 
-    left_out: dict[Path, str] = {}
+    path = out / f"{index.what}-{index.split}-{len(index.shards):06d}.tar"
+    kept = []
 
     def fill(draft: Path) -> None:
         fixed = {"user": "", "group": "", "mtime": 0}
@@ -234,42 +221,17 @@ def _write(
             draft.open("wb") as stream,
             webdataset.TarWriter(stream, encoder=False, compress=False, **fixed) as tar,
         ):
-            tar.write({"__key__": _PLAN, "json": digest})
-            for number, (piece, found) in enumerate(audio, 1):
+            for piece, found in zip(pieces, pool.map(_encode, pieces), strict=True):
                 if isinstance(found, str):
-                    left_out[piece.recording.path] = found
+                    index.left_out[piece.about["file"]] = found
                 else:
                     about = json.dumps(piece.about, sort_keys=True).encode()
                     tar.write({"__key__": piece.key, "flac": found, "json": about})
-                tell(number)
+                    kept.append(piece.about)
+                tell()
 
     save_whole(path, fill)
-    return left_out
-
-
-def _survey(path: Path) -> tuple[Shard, dict[str, str]]:
-    """Reads a finished shard: its line in the index, and the group of every key."""
-    groups, samples = {}, 0
-    with tarfile.open(path) as tar:
-        for member in tar:
-            key, _, ending = member.name.rpartition(".")
-            file = tar.extractfile(member)
-            if ending == "json" and key != _PLAN and file is not None:
-                about = json.loads(file.read())
-                groups[key] = about["group"]
-                samples += about["samples"]
-    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    seconds = round(samples / SAMPLE_RATE, 3)
-    return Shard(path.name, len(groups), seconds, path.stat().st_size, checksum), groups
-
-
-@contextmanager
-def _plain_errors(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, soundfile.SoundFileError) as error:
-        reason = getattr(error, "strerror", None) or "the disk may be full"
-        raise UserError(
-            f"{out} cannot be written ({reason}): free some space or choose another --out; the "
-            "shards that are finished are kept"
-        ) from error
+    seconds = round(sum(about["samples"] for about in kept) / SAMPLE_RATE, 3)
+    index.shards.append(Shard(path.name, len(kept), seconds, path.stat().st_size))
+    index.groups = sorted({*index.groups, *(about["group"] for about in kept)})
+    _save(out, index)

@@ -23,7 +23,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,63 +39,80 @@ from audio_denoising.errors import UserError
 INSTALL = "pip install webdataset"
 LONGEST = 60.0  # seconds of a recording that count when noise is drawn, and of a piece
 
-_SHARD = re.compile(r"([^/\\:]+)-\d+\.tar")
+_SHARD = re.compile(r"(.*/)?([^/\\:]+)-\d+\.tar")  # folder, and the name of the index
 _TIMEOUT = 30.0  # seconds
 _sleep = time.sleep  # before a broken connection is tried again
 _UNREADABLE = (StopIteration, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 
 
-@dataclass(frozen=True)
-class Shard:
-    """One file of a set: how many pieces of audio it holds, how long they are together, its bytes
-    and their checksum."""
+class Shard(NamedTuple):
+    """One file of a set: how many pieces of audio it holds, how long they are together."""
 
     name: str
     pieces: int
     seconds: float
     bytes: int
-    sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class ShardIndex:
-    """What is in a set: its kind ("speech" or "noise"), split, speakers or noise sources, files."""
+    """What is in a set.
+
+    Attributes:
+        what: "speech" or "noise". split: "train", "validation" or "test".
+        groups: speakers or noise sources.
+        plan: a checksum of the recordings and of what goes where.
+        left_out: recordings that are not in the shards, and why.
+        finished: False until the last shard is written.
+    """
 
     what: str
     split: str
-    groups: list[str]
-    shards: list[Shard]
+    groups: list[str] = field(default_factory=list)
+    shards: list[Shard] = field(default_factory=list)
+    plan: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+    finished: bool = True
 
     @property
     def name(self) -> str:
         """The file's name."""
         return f"{self.what}-{self.split}.json"
 
-    @property
-    def pattern(self) -> str:
-        """All its shards in one word, as `find_shards` takes it."""
-        first, last = (self.shards[end].name for end in (0, -1))
-        if first == last:
-            return first
-        numbers = [name.rpartition("-")[2].removesuffix(".tar") for name in (first, last)]
-        return f"{self.what}-{self.split}-{{{numbers[0]}..{numbers[1]}}}.tar"
-
     def to_json(self) -> str:
         """As it is stored."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1)
+        shards = [shard._asdict() for shard in self.shards]
+        return json.dumps({**asdict(self), "shards": shards}, ensure_ascii=False, indent=1)
 
     @classmethod
-    def from_json(cls, text: str, origin: str) -> ShardIndex:
-        """Reads what `to_json` wrote; UserError names ``origin`` if it is something else."""
+    def read(cls, place: str) -> ShardIndex | None:
+        """The index at a path or address; None if there is none.
+
+        Raises:
+            UserError: it cannot be fetched, or is something else.
+        """
+        try:
+            if _is_remote(place):
+                with urllib.request.urlopen(place, timeout=_TIMEOUT) as answer:
+                    text = answer.read()
+            else:
+                text = Path(place).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code in (404, 410):
+                return None
+            raise UserError(f"{place} cannot be read ({error}): check the address") from error
         try:
             content: dict[str, Any] = json.loads(text)
-            shards = [Shard(**entry) for entry in content.pop("shards")]
-            if not all(_SHARD.fullmatch(shard.name) for shard in shards):
+            # By name: sets of an earlier day hold checksums too.
+            shards = [Shard(*(each[name] for name in Shard._fields)) for each in content["shards"]]
+            if any(not (name := _SHARD.fullmatch(each.name)) or name[1] for each in shards):
                 raise ValueError("a shard is not called like one")
-            return cls(**content, shards=shards)
+            return cls(**{**content, "shards": shards})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(
-                f"{origin} is no index of shards, or it is damaged: copy it again, or remove it "
+                f"{place} is no index of shards, or it is damaged: copy it again, or remove it "
                 "and give the length of an epoch by --epoch-size"
             ) from error
 
@@ -108,61 +126,63 @@ class Piece(NamedTuple):
 
 @dataclass
 class ShardSet:
-    """The shards to read, and their indices where there are any.
+    """The shards to read, and the indices that list them, by folder and name, where there are any.
 
-    ``known`` are the shards that an index lists, ``damaged`` the pieces and shards that could not
-    be read so far.
+    ``damaged`` are the pieces and shards that could not be read so far.
     """
 
     what: str
     urls: list[str]
-    indices: list[ShardIndex]
-    known: dict[str, Shard]
+    indices: dict[str, ShardIndex]
     damaged: dict[str, None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.known = {
+            f"{_folder(place)}{shard.name}": shard
+            for place, index in self.indices.items()
+            for shard in index.shards
+        }
 
     @property
     def pieces(self) -> int | None:
         """All pieces together; None where not all are known."""
-        if any(url not in self.known for url in self.urls):
-            return None
-        return sum(self.known[url].pieces for url in self.urls)
+        known = [self.known[url].pieces for url in self.urls if url in self.known]
+        return sum(known) if len(known) == len(self.urls) else None
 
     @property
     def groups(self) -> set[str]:
         """The speakers or noise sources that the indices name."""
-        return {group for index in self.indices for group in index.groups}
+        return {group for index in self.indices.values() for group in index.groups}
 
-    def require_split(self, split: str) -> None:
-        """Raises UserError if an index says that these are of another split."""
-        for other in {index.split for index in self.indices} - {split}:
+    def validation(self) -> ShardSet:
+        """The validation split beside these shards of the train split, as its index lists it.
+
+        Raises:
+            UserError: there is none, these are of another split, or both share a speaker or a
+                noise source, as far as indices tell.
+        """
+        for other in {index.split for index in self.indices.values()} - {"train"}:
             raise UserError(
-                f"The {self.what} shards hold the {other} split: give those of the {split} split"
+                f"The {self.what} shards hold the {other} split: give those of the train split"
             )
-
-    def require_apart(self, other: ShardSet) -> None:
-        """Raises UserError if they share a speaker or a noise source, as far as indices tell."""
-        shared = self.groups & other.groups
+        urls: list[str] = []
+        for folder in dict.fromkeys(map(_folder, self.urls)):
+            place = f"{folder}{self.what}-validation.json"
+            index = ShardIndex.read(place)
+            if index is None:
+                raise UserError(
+                    f"There is no {place}: write it with `denoise data shard --split validation`, "
+                    "which gives a run something to validate on"
+                )
+            urls += [folder + shard.name for shard in index.shards]
+        found = find_shards(urls, self.what)
+        shared = self.groups & found.groups
         if shared:
             raise UserError(
                 f"{min(shared)} and {len(shared) - 1} more {self.what} groups are in the shards of "
                 "both splits: write both with one call of `denoise data shard`"
             )
-
-    def sibling(self, split: str) -> ShardSet:
-        """The set of another split that lies beside these shards, as its index lists it.
-
-        Raises UserError if there is none.
-        """
-        urls: list[str] = []
-        for folder in dict.fromkeys(_folder(url) for url in self.urls):
-            index = _read_index(f"{folder}{self.what}-{split}.json")
-            if index is None:
-                raise UserError(
-                    f"There is no {folder}{self.what}-{split}.json: write it with `denoise data "
-                    f"shard --split {split}`, which gives a run something to validate on"
-                )
-            urls += [folder + shard.name for shard in index.shards]
-        return find_shards(urls, self.what)
+        return found
 
     def pools(self, split: str, size: int, seed: Sequence[int]) -> Iterator[list[Piece]]:
         """All pieces, up to ``size`` at a time, lap after lap, the shards each time in a new order.
@@ -177,28 +197,23 @@ class ShardSet:
         """
         random = np.random.default_rng(list(seed))
         while True:
-            pool: list[Piece] = []
-            empty = True
-            for number in random.permutation(len(self.urls)):
-                for piece in self._read(self.urls[number], split):
-                    pool.append(piece)
-                    empty = False
-                    if len(pool) == size:
-                        yield pool
-                        pool = []
-            if empty:
+            order = random.permutation(len(self.urls))
+            lap = (piece for number in order for piece in self._read(self.urls[number], split))
+            pool = list(islice(lap, size))
+            if not pool:
                 raise UserError(
                     f"Nothing in the {len(self.urls)} shards of {self.what} can be decoded "
                     f"({next(iter(self.damaged), self.urls[0])}): write or copy them again"
                 )
-            if pool:
+            while pool:
                 yield pool
+                pool = list(islice(lap, size))
 
     def _read(self, url: str, split: str) -> Iterator[Piece]:
         """The pieces of one shard; notes what is wrong with it."""
         from webdataset.tariterators import group_by_keys, tar_file_expander
 
-        seen, fault = 0, ""
+        seen, whole = 0, True
         try:
             with _fetched(url, self.known.get(url)) as path, path.open("rb") as stream:
                 for sample in group_by_keys(tar_file_expander([{"url": url, "stream": stream}])):
@@ -217,12 +232,10 @@ class ShardSet:
         except UserError:
             raise
         except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error):
-            fault = f"{url} (damaged, {seen} of its pieces read)"
-        expected = self.known[url].pieces if url in self.known else seen
-        if not fault and seen < expected:
-            fault = f"{url} (ends after {seen} of {expected} pieces)"
-        if fault:
-            self.damaged[fault] = None
+            whole = False
+        # A tar that was cut between two members reads like a whole one.
+        if not whole or (url in self.known and seen < self.known[url].pieces):
+            self.damaged[f"{url} (damaged, {seen} of its pieces read)"] = None
 
 
 def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
@@ -235,26 +248,22 @@ def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
     Raises:
         UserError: one names nothing, or nothing that can be opened; or its index is damaged.
     """
-    urls = [
-        u for spec in ([specs] if isinstance(specs, str) else specs) for u in _expand(spec, what)
-    ]
-    found: dict[str, ShardIndex] = {}
-    for url in urls:
-        name = _SHARD.fullmatch(PurePosixPath(url).name)
-        place = f"{_folder(url)}{name[1]}.json" if name else ""
-        index = _read_index(place) if place and place not in found else None
-        if index is not None:
-            found[place] = index
-            if index.what != what:
-                raise UserError(
-                    f"{place} is an index of {index.what}: give these shards to --{index.what}"
-                )
-    known = {
-        f"{_folder(place)}{shard.name}": shard
-        for place, index in found.items()
-        for shard in index.shards
-    }
-    return ShardSet(what, urls, list(found.values()), known)
+    specs = [specs] if isinstance(specs, str) else specs
+    urls = [url for spec in specs for url in _expand(spec, what)]
+    names = (name for name in map(_SHARD.fullmatch, urls) if name)
+    places = dict.fromkeys(f"{name[1] or ''}{name[2]}.json" for name in names)
+    found = {place: index for place in places if (index := ShardIndex.read(place))}
+    for place, index in found.items():
+        if index.what != what:
+            raise UserError(
+                f"{place} is an index of {index.what}: give these shards to --{index.what}"
+            )
+        if not index.finished:
+            raise UserError(
+                f"{place} lists the shards of a run that was stopped: finish it with the same "
+                "`denoise data shard`"
+            )
+    return ShardSet(what, urls, found)
 
 
 def _decode(sample: dict[str, Any]) -> tuple[Piece, str | None]:
@@ -284,11 +293,9 @@ def _fetched(url: str, known: Shard | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="shard-") as folder:
         size = known.bytes if known else _size(url)
-        transfer = Transfer(
-            [url], Path(folder) / PurePosixPath(url).name, size, TransferDisplay(), sleep=_sleep
-        )
-        transfer.run()
-        yield transfer.target
+        target = Path(folder) / url.rpartition("/")[2]
+        Transfer([url], target, size, TransferDisplay(), sleep=_sleep).run()
+        yield target
 
 
 def _size(url: str) -> int:
@@ -301,33 +308,17 @@ def _size(url: str) -> int:
         ) from error
 
 
-def _read_index(place: str) -> ShardIndex | None:
-    """The index at a path or address; None if there is none."""
-    try:
-        if _is_remote(place):
-            with urllib.request.urlopen(place, timeout=_TIMEOUT) as answer:
-                data = answer.read()
-        else:
-            data = Path(place).read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if isinstance(error, urllib.error.HTTPError) and error.code in (404, 410):
-            return None
-        raise UserError(f"{place} cannot be read ({error}): check the address") from error
-    return ShardIndex.from_json(data.decode("utf-8", errors="replace"), place)
-
-
 def _expand(spec: str, what: str) -> list[str]:
+    """The paths and addresses that a specification stands for."""
     remote = _is_remote(spec)
     if spec == "-" or (not remote and re.match(r"[a-z][a-z0-9+.-]+:", spec, re.IGNORECASE)):
         raise UserError(
             f"{spec!r} is not opened: --{what} takes paths and http(s) addresses of tar files"
         )
     if not remote and Path(spec).exists():
-        return [spec]
+        return [Path(spec).as_posix()]
     try:
-        from braceexpand import braceexpand
+        from braceexpand import braceexpand  # what webdataset expands addresses by
 
         urls = list(braceexpand(spec))
     except ImportError as error:
@@ -345,7 +336,7 @@ def _expand(spec: str, what: str) -> list[str]:
             f"{missing[0] if missing else spec} does not exist ({len(missing)} of {len(paths)} "
             f"shards of {spec} are missing): check the name, or copy them again"
         )
-    return [str(path) for path in paths]
+    return [path.as_posix() for path in paths]
 
 
 def _is_remote(url: str) -> bool:
@@ -354,8 +345,4 @@ def _is_remote(url: str) -> bool:
 
 def _folder(url: str) -> str:
     """What stands before the file's name, its slash included."""
-    return (
-        url[: len(url) - len(PurePosixPath(url).name)]
-        if _is_remote(url)
-        else f"{Path(url).parent}/"
-    )
+    return url[: url.rfind("/") + 1]

@@ -51,17 +51,12 @@ class ShardMaterial(Material):
             find_shards([str(each) for each in places], what)
             for what, places in (("speech", place.speech), ("noise", place.noise))
         )
-        for shards in (speech, noise):
-            shards.require_split("train")
-        self.held_out = speech.sibling("validation"), noise.sibling("validation")
-        speech.require_apart(self.held_out[0])
-        noise.require_apart(self.held_out[1])
+        self.held_out = speech.validation(), noise.validation()
         if options.epoch_size is None and speech.pieces is None:
             raise UserError(
                 "Nobody says how much speech is in the shards (there is no index beside "
                 f"{speech.urls[0]}): give the length of an epoch by --epoch-size"
             )
-        self.pieces = speech.pieces
         mine = speech.urls[processes.rank :: processes.count]
         if not mine:
             raise UserError(
@@ -69,11 +64,12 @@ class ShardMaterial(Material):
                 "processes: write smaller ones with `denoise data shard --shard-size`"
             )
         self.speech, self.noise = replace(speech, urls=mine), noise
+        self.mixtures_in_all = options.epoch_size or speech.pieces or 0
         self.steps = len(self) // options.batch_size
 
     def __len__(self) -> int:
         """Mixtures in an epoch, those of all processes."""
-        return self.options.epoch_size or self.pieces or 0
+        return self.mixtures_in_all
 
     def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
         """This process's share of the mixtures of an epoch, from ``start_batch`` on."""
