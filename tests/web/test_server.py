@@ -30,6 +30,7 @@ from audio_denoising.web.server import Server
 from tests.web.conftest import EXAMPLES, put, wait
 
 STREET = EXAMPLES / "noisy_street.wav"
+LIMIT = 40_000_000  # bytes; more than lies on its way between two sockets
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def denoiser() -> Denoiser:
 
 @pytest.fixture
 def server(denoiser: Denoiser) -> Iterator[Server]:
-    opened = Server(denoiser, limit=3_000_000)
+    opened = Server(denoiser, limit=LIMIT)
     thread = Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     folder = Path(opened.folder.name)
@@ -193,7 +194,7 @@ def test_strangers_are_refused(
     assert left(server) == []
 
 
-@pytest.mark.parametrize("length", ["3000001", "0", "-1", "many"])
+@pytest.mark.parametrize("length", [str(LIMIT + 1), "0", "-1", "many"])
 def test_a_wrong_size_is_refused_before_a_byte_is_stored(server: Server, length: str) -> None:
     assert ask(server, "POST", "jobs", b"x", Content_Length=length)[0] in (411, 413)
     assert left(server) == []
@@ -219,7 +220,7 @@ def test_an_upload_that_does_not_come_leaves_nothing(
 def test_a_full_disk_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(web_server.shutil, "disk_usage", lambda path: usage)
-    status, content, _ = ask(server, "POST", "jobs?ending=wav", STREET.read_bytes())
+    status, content, _ = ask(server, "POST", "jobs?ending=wav", bytes(LIMIT))  # sent to its end
     assert status == 507 and "too little space" in json.loads(content)["error"]
     assert left(server) == []
 
@@ -334,6 +335,31 @@ def test_what_is_too_long_for_the_page_is_cleaned_at_the_strength_of_the_slider(
     assert Path(download.value.path()).read_bytes() == (tmp_path / "expected.wav").read_bytes()
     page.locator("#list .remove").click()
     assert nothing_left(server)
+
+
+@pytest.mark.parametrize(
+    ("size", "full", "sentence"),
+    [(LIMIT, True, "too little space"), (LIMIT + 1, False, "larger than the server takes")],
+    ids=["full disk", "too large"],
+)
+def test_the_page_says_why_an_upload_was_refused(
+    page: Any,
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+    full: bool,
+    sentence: str,
+) -> None:
+    if full:
+        usage = type("Usage", (), {"free": 1000})
+        monkeypatch.setattr(web_server.shutil, "disk_usage", lambda path: usage)
+    film = tmp_path / "film.avi"
+    with film.open("wb") as file:
+        file.truncate(size)  # with a hole, which takes no room
+    put(page, film)
+    assert sentence in page.locator("#list span").inner_text()
+    assert left(server) == []
 
 
 def test_the_page_says_that_the_server_stopped(

@@ -25,6 +25,7 @@ import secrets
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -222,9 +223,17 @@ class _Handler(BaseHTTPRequestHandler):
             method(*self._path())
         except _Refused as error:
             self.close_connection = True  # what follows may be the rest of a body
-            self._send_json(error.status, {"error": str(error)})
-        except (ConnectionError, TimeoutError):
+            with suppress(OSError):
+                self._send_json(error.status, {"error": str(error)})
+                self._drop_the_rest()
+        except OSError:  # the browser hung up
             self.close_connection = True
+
+    def _drop_the_rest(self) -> None:
+        """Takes what still comes, for a while: a browser reads the answer once it has sent all."""
+        end = time.monotonic() + _PATIENCE
+        while time.monotonic() < end and self.rfile.read1(_PIECE):
+            pass
 
     def _path(self) -> list[str]:
         """The parts of the path behind the secret, once it is known that our page asks.

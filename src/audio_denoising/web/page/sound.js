@@ -3,24 +3,24 @@
 A browser resamples what it decodes to a rate that it is told, so the file's own rate is read from
 its header first. WAV is read here, so that every bit of it counts. */
 
-export const most = { numbers: 120e6 }; // samples of all channels: 20 minutes of stereo at 48 kHz
+// Samples of all channels, and seconds: 20 minutes of stereo at 48 kHz, an hour of mono at 16 kHz.
+export const most = { numbers: 120e6, seconds: 3600 };
 
 /* What went wrong, as a name in words.js. */
 export class Unreadable extends Error {}
 
-/* File -> { rate, channels: [Float32Array], bits }, `bits` being what its WAV form has. */
+/* File -> { rate, channels: [Float32Array], bits }, `bits` being what its WAV form has.
+
+How long it is, is read from its header, before anything else of it. */
 export async function readSound(file) {
   if (file.size === 0) throw new Unreadable("empty");
-  const head = new Uint8Array(await file.slice(0, 12).arrayBuffer());
-  const wav = (text(head, 0, 4) === "RIFF" || text(head, 0, 4) === "RF64") && text(head, 8, 4) === "WAVE";
-  if (file.size > 8 * most.numbers || (!wav && (await seconds(file)) > most.numbers / 96000)) {
-    throw new Unreadable("tooLong");
-  }
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  const sound = (wav && readWav(bytes)) || (await decode(bytes));
+  const sound = (await readWav(file)) ?? (await decode(file));
   if (!sound.channels[0]?.length) throw new Unreadable("empty");
-  if (sound.channels.length * sound.channels[0].length > most.numbers) throw new Unreadable("tooLong");
   return sound;
+}
+
+function refuseTooLong(numbers, seconds) {
+  if (numbers > most.numbers || seconds > most.seconds) throw new Unreadable("tooLong");
 }
 
 /* How long the browser says that it plays; 0 where it does not know. */
@@ -38,17 +38,21 @@ function seconds(file) {
   });
 }
 
-async function decode(bytes) {
+async function decode(file) {
+  const length = await seconds(file); // where the browser does not know, the size has to do
+  refuseTooLong(length ? 96000 * length : file.size / 8, length);
+  const bytes = new Uint8Array(await file.arrayBuffer());
   const rate = rateOf(bytes);
+  let buffer;
   try {
-    const context = new OfflineAudioContext(1, 1, rate);
-    const buffer = await context.decodeAudioData(bytes.buffer);
-    const count = buffer.numberOfChannels;
-    const channels = Array.from({ length: count }, (_, c) => buffer.getChannelData(c));
-    return { rate, channels, bits: 16 };
+    buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes.buffer);
   } catch {
     throw new Unreadable("notDecoded");
   }
+  const count = buffer.numberOfChannels;
+  refuseTooLong(count * buffer.length, buffer.duration);
+  const channels = Array.from({ length: count }, (_, c) => buffer.getChannelData(c));
+  return { rate, channels, bits: 16 };
 }
 
 /* Samples a second, by the header of FLAC, Ogg, MP3 or MP4; 48000 where it is none of those. */
@@ -76,27 +80,32 @@ export function rateOf(bytes) {
   return rate >= 3000 && rate <= 192000 ? rate : 48000;
 }
 
-function readWav(bytes) {
-  const view = new DataView(bytes.buffer);
+/* null where it is no WAV, or of a kind that the browser may know better. */
+async function readWav(file) {
+  // With zeros behind it, so that a file that is cut off can be read to its end.
+  const part = async (from, to) =>
+    new DataView(await new Blob([file.slice(from, to), new Uint8Array(48)]).arrayBuffer());
+  const name = (view, at) => text(new Uint8Array(view.buffer), at, 4);
+  const head = await part(0, 12);
+  if (!/^RIFF|^RF64/.test(name(head, 0)) || name(head, 8) !== "WAVE") return null;
   let format, count, rate, bits;
-  for (let at = 12; at + 8 <= bytes.length; ) {
-    const name = text(bytes, at, 4), size = view.getUint32(at + 4, true), start = at + 8;
-    if (name === "fmt ") {
-      format = view.getUint16(start, true);
-      count = view.getUint16(start + 2, true);
-      rate = view.getUint32(start + 4, true);
-      bits = view.getUint16(start + 14, true);
-      if (format === 0xfffe) format = view.getUint16(start + 24, true);
-    } else if (name === "data") {
-      const read = reader(view, format, bits), width = bits / 8;
-      if (!read || !count || rate < 3000) return null; // the browser may know better
+  for (let at = 12; at + 8 <= file.size; ) {
+    const chunk = await part(at, at + 48), size = chunk.getUint32(4, true), start = at + 8;
+    if (name(chunk, 0) === "fmt ") {
+      [format, count] = [chunk.getUint16(8, true), chunk.getUint16(10, true)];
+      [rate, bits] = [chunk.getUint32(12, true), chunk.getUint16(22, true)];
+      if (format === 0xfffe) format = chunk.getUint16(32, true);
+    } else if (name(chunk, 0) === "data") {
+      const width = bits / 8, read = READERS[`${format} ${bits}`];
+      if (!read || !count || rate < 3000) return null;
       // A writer that was cut off, or does not know, says 0 or more than there is.
-      const length = Math.min(size || Infinity, bytes.length - start);
+      const length = Math.min(size || Infinity, file.size - start);
       const samples = Math.floor(length / (width * count));
-      if (samples * count > most.numbers) throw new Unreadable("tooLong");
+      refuseTooLong(samples * count, samples / rate);
+      const data = await part(start, start + length);
       const channels = Array.from({ length: count }, () => new Float32Array(samples));
-      for (let n = 0, from = start; n < samples; n++) {
-        for (let c = 0; c < count; c++, from += width) channels[c][n] = read(from);
+      for (let n = 0, from = 0; n < samples; n++) {
+        for (let c = 0; c < count; c++, from += width) channels[c][n] = read(data, from);
       }
       return { rate, channels, bits: format === 3 ? 32 : bits === 8 ? 16 : Math.min(bits, 24) };
     }
@@ -105,16 +114,14 @@ function readWav(bytes) {
   return null;
 }
 
-function reader(view, format, bits) {
-  return {
-    "1 8": (at) => (view.getUint8(at) - 128) / 128,
-    "1 16": (at) => view.getInt16(at, true) / 32768,
-    "1 24": (at) => ((view.getInt8(at + 2) << 16) | view.getUint16(at, true)) / 8388608,
-    "1 32": (at) => view.getInt32(at, true) / 2147483648,
-    "3 32": (at) => view.getFloat32(at, true),
-    "3 64": (at) => view.getFloat64(at, true),
-  }[`${format} ${bits}`];
-}
+const READERS = { // by format and bits
+  "1 8": (view, at) => (view.getUint8(at) - 128) / 128,
+  "1 16": (view, at) => view.getInt16(at, true) / 32768,
+  "1 24": (view, at) => ((view.getInt8(at + 2) << 16) | view.getUint16(at, true)) / 8388608,
+  "1 32": (view, at) => view.getInt32(at, true) / 2147483648,
+  "3 32": (view, at) => view.getFloat32(at, true),
+  "3 64": (view, at) => view.getFloat64(at, true),
+};
 
 /* Samples -> a WAV file of 16 or 24 bits, or of 32-bit floats. */
 export function writeWav({ rate, channels, bits }) {
