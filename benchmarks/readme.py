@@ -25,6 +25,7 @@ from benchmarks.fuzz import fuzz_table
 from benchmarks.inference import inference_table
 from benchmarks.korean import in_korean
 from benchmarks.measuring import markdown_table
+from benchmarks.page import page_sentence
 from benchmarks.quality_tables import (
     clean_table,
     levels_table,
@@ -130,6 +131,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "engine": (RESULTS / "engine_*.json", _all(engine_table)),
     "engine-v5": (RESULTS / "v5_engine.json", _one(engine_v5_table)),
     "inference": (RESULTS / "inference.json", _one(inference_table)),
+    "page": (RESULTS / "page.json", _one(page_sentence)),
     "scaling": (RESULTS / "scaling.json", _one(scaling_table)),
     "thrift": (RESULTS / "thrift.json", _one(thrift_table)),
     "faults": (RESULTS / "faults.json", _one(faults_table)),
