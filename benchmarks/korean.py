@@ -54,11 +54,11 @@ _PATTERNS = (  # inside a cell, or in the sentences below a table
         r"이것이 다른 작업 없이 걸릴 시간입니다.",
     ),
     (
-        r"(\d+) s of noisy speech, 16 kHz mono, take (\S+) s of a processor in Chromium \(real-time "
-        r"factor (\S+); Python (\S+)\), and the result differs from Python's by (\S+) of full scale "
-        r"at most\.",
-        r"잡음 섞인 16 kHz 모노 음성 \1초를 Chromium이 프로세서 시간 \2초에 처리하며(실시간 비율 \3, "
-        r"Python \4), 결과는 Python의 결과와 최대 진폭의 \5까지만 다릅니다.",
+        r"(\d+) s of noisy speech, 16 kHz mono, take (\S+) s of a processor in Chromium "
+        r"\(real-time factor (\S+); Python (\S+)\), and the result differs from Python's by (\S+) "
+        r"of full scale at most\.",
+        r"잡음 섞인 16 kHz 모노 음성 \1초를 Chromium이 프로세서 시간 \2초에 처리하며(실시간 "
+        r"비율 \3, Python \4), 결과는 Python의 결과와 최대 진폭의 \5까지만 다릅니다.",
     ),
     (
         r"noisereduce holds all of a recording; it was tried up to (\d+) min\.",

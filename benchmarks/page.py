@@ -91,7 +91,7 @@ def in_python() -> Timed:
 
     def clean(noisy: Wave) -> tuple[Wave, float, float]:
         began, worked = time.perf_counter(), time.process_time()
-        cleaned = denoiser(noisy, SAMPLE_RATE)
+        cleaned = np.asarray(denoiser(noisy, SAMPLE_RATE), np.float32)
         return cleaned, time.perf_counter() - began, time.process_time() - worked
 
     return clean
