@@ -177,38 +177,46 @@ class _Hop:
 
     def __init__(self, network: FrameNetwork, transform: HalfOverlap) -> None:
         self.network, self.transform = network, transform
-        channels, bins = network.signals, transform.hop + 1
-        band = min(spectrum.BINS, bins - 1)
-        self.frame = torch.zeros(channels, transform.size)
-        self.windowed = torch.empty(channels, transform.size)
-        self.spectrum = torch.empty(channels, bins, dtype=torch.complex64)
-        self.inside, self.beyond = self.spectrum[:, :band], self.spectrum[:, band:]
+        channels, hop = network.signals, transform.hop
+        band = min(spectrum.BINS, hop)
+        self.frame, self.windowed = torch.zeros(2, channels, transform.size)
+        self.first, self.second = self.frame.split(hop, 1)
+        self.spectrum = torch.empty(channels, hop + 1, dtype=torch.complex64)
+        self.inside, self.beyond = self.spectrum.split((band, hop + 1 - band), 1)
         self.parts = torch.view_as_real(self.inside)
         self.modulus, self.share = torch.empty(2, channels, band)
+        self.factor = self.share[..., None]
         shown = network.features.unflatten(-1, (4, 3)).flatten(1, 2)[:, :band]
         self.shown, self.shown_modulus = shown[..., :2], shown[..., 2]
+        self.mask = spectrum.as_complex(network.mask)[:, :band]
+        self.top, self.above = self.modulus[:, -_TOP:], torch.empty(channels, 1)
+        self.sound = torch.empty(channels, transform.size)
+        self.early, self.late = self.sound.split(hop, 1)
 
     def __call__(self, before: Tensor, new: Tensor, tail: Tensor) -> Tensor:
         """The hop before `new`, cleaned, (channels, hop); `before` and `tail` become the next."""
-        hop, modulus, share = self.transform.hop, self.modulus, self.share
-        self.frame[:, :hop], self.frame[:, hop:] = before, new
+        modulus, share, transform = self.modulus, self.share, self.transform
+        self.first.copy_(before)
+        self.second.copy_(new)
         before.copy_(new)
-        torch.mul(self.frame, self.transform.window, out=self.windowed)
+        torch.mul(self.frame, transform.window, out=self.windowed)
         torch.fft.rfft(self.windowed, out=self.spectrum)
         torch.abs(self.inside, out=modulus)
         torch.clamp(modulus, min=spectrum.FLOOR, out=share)
         share.pow_(spectrum.POWER - 1)
-        torch.mul(self.parts, share[..., None], out=self.shown)
+        torch.mul(self.parts, self.factor, out=self.shown)
         torch.mul(modulus, share, out=self.shown_modulus)
-        mask = spectrum.as_complex(self.network.answer())[:, : modulus.shape[1]]
-        torch.abs(mask, out=modulus)
+        self.network.answer()
+        torch.abs(self.mask, out=modulus)
         torch.pow(modulus, spectrum.DECOMPRESSION, out=share)
-        self.inside.mul_(mask).mul_(share)
-        above = modulus[:, -_TOP:].mul_(share[:, -_TOP:]).mean(-1, keepdim=True)
-        self.beyond.mul_(above)
-        sound = torch.fft.irfft(self.spectrum, self.transform.size).mul_(self.transform.dual)
-        cleaned = tail + sound[:, :hop]
-        tail.copy_(sound[:, hop:])
+        self.inside.mul_(self.mask)
+        self.parts.mul_(self.factor)
+        modulus.mul_(share)
+        self.beyond.mul_(torch.mean(self.top, -1, keepdim=True, out=self.above))
+        torch.fft.irfft(self.spectrum, transform.size, out=self.sound)
+        self.sound.mul_(transform.dual)
+        cleaned = tail + self.early
+        tail.copy_(self.late)
         return cleaned
 
 

@@ -27,6 +27,7 @@ class FrameNetwork:
 
     Attributes:
         features: (N, 64, 12), where the next frame is written before `answer`.
+        mask: (N, 64, 8), where the answer is found.
     """
 
     def __init__(self, network: nn.Module, signals: int) -> None:
@@ -41,17 +42,18 @@ class FrameNetwork:
         self.features = _inside(first, 3)
         last = self._padded(64, inputs, kernel)
         self._add_level(level, first, _inside(last, kernel))
-        self._mask = torch.empty(signals, 64, outputs)
-        self._convolve(head, last, self._mask)
+        self.mask = torch.empty(signals, 64, outputs)
+        self._convolve(head, last, self.mask)
         self._radial_tanh()
 
     def __call__(self, features: Tensor) -> Tensor:
         """Features (1, N, 64, 12) -> mask (1, N, 64, 8), valid until the next call."""
         self.features.copy_(features[0])
-        return self.answer()[None]
+        self.answer()
+        return self.mask[None]
 
-    def answer(self) -> Tensor:
-        """The mask (N, 64, 8) for what was written into `features`, valid until the next call."""
+    def answer(self) -> None:
+        """Makes `mask` for what was written into `features`."""
         for layer, state in self._recurrent:
             if layer.first_state is None:
                 state.zero_()
@@ -61,7 +63,6 @@ class FrameNetwork:
             operation()
         for layer, state in self._recurrent:
             layer.last_state = state
-        return self._mask
 
     def _do(self, function: Callable[..., object], *operands: object, **named: object) -> None:
         self._operations.append(partial(function, *operands, **named))
@@ -202,7 +203,7 @@ class FrameNetwork:
         self._do(torch.mul, x, shares, out=y)
 
     def _radial_tanh(self) -> None:
-        pairs = torch.view_as_complex(self._mask.view(self.signals, -1, 2))
+        pairs = torch.view_as_complex(self.mask.view(self.signals, -1, 2))
         modulus, share = torch.empty(2, *pairs.shape)
         self._do(torch.abs, pairs, out=modulus)
         self._do(modulus.clamp_, min=1e-6)

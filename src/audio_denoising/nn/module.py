@@ -161,6 +161,10 @@ class Module:
         """All buffers below this module with their dotted names, in a fixed order, each once."""
         yield from ((name, b) for name, b in self._named_state() if isinstance(b, Buffer))
 
+    def buffers(self) -> list[Buffer]:
+        """All buffers, each once."""
+        return [buffer for _, buffer in self.named_buffers()]
+
     def parameters(self) -> list[Parameter]:
         """All parameters below this module."""
         return [parameter for _, parameter in self.named_parameters()]

@@ -88,8 +88,9 @@ class Learner:
         raise NotImplementedError
 
     def weights(self) -> list[Tensor]:
-        """The tensors that a step changes, in a fixed order."""
-        return [parameter.data for parameter in self.model.parameters()]
+        """The tensors that a step changes, running moments among them, in a fixed order."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return [tensor.data for tensor in tensors if tensor.data.is_floating_point()]
 
     def predict(self, heard: Any) -> Tensor:
         """The network's answer; changes nothing."""
