@@ -15,15 +15,14 @@ import json
 import os
 import random
 import resource
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,18 +30,19 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from audio_denoising.cli.app import main as denoise
 from audio_denoising.errors import UserError
 from audio_denoising.models import WIDTHS
 from audio_denoising.models.checkpoint import load_checkpoint
 from audio_denoising.training.run_folder import RunFolder
-from benchmarks.measuring import describe_machine, markdown_table, report
+from benchmarks.measuring import describe_machine, markdown_table, ready, report
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 1800  # seconds that anything may take; only a run that hangs takes so long
 EVERY_STEP, NEVER = 0.001, 1e6  # seconds between checkpoints
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+NARROW = (4, 8, 8, 16, 16)  # the width of the networks
 MOMENTS = ("writing", "training", "epoch end", "writing", "starting", "writing", "training")
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
 class Broken(AssertionError):
@@ -56,60 +56,86 @@ def require(kept: bool, promise: str) -> None:
 
 
 def narrow() -> None:
-    """Less work, here and in the runs: a narrow network, validated on two mixtures."""
-    from audio_denoising.training import material
+    """Less work, here and in the runs: a narrow network, few mixtures to validate on, no curves."""
+    from audio_denoising.training import material, run_folder
 
-    WIDTHS["small"] = (8, 16, 32, 64, 128)
+    WIDTHS["small"] = NARROW
     material.VALIDATION_SIZE = material.STATISTICS = 2
+    run_folder._draw = lambda path, *_: path.touch()
+
+
+def _train(arguments: list[str], log: Path) -> None:
+    """What a process of a run does: `denoise train`, with its output in `log`."""
+    os.setsid()  # a group that Ctrl-C can reach without reaching this one
+    with log.open("a") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
+    log.with_suffix(f".{os.environ.get('RANK', 0)}").write_text(str(os.getpid()))
+    narrow()
+    sys.argv = ["denoise", "train", *arguments]
+    try:
+        denoise()
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def _train_as_two(arguments: list[str], log: Path) -> None:
+    """What `torchrun --standalone --nproc-per-node 2 --max-restarts 1` does."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=2, max_restarts=1, run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d", rdzv_endpoint="localhost:0", monitor_interval=0.1, start_method="fork",
+    )  # fmt: skip
+    elastic_launch(config, _train)(arguments, log)
 
 
 class Training:
-    """A process that trains, and its output."""
+    """Processes that train, and their output."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, arguments: list[str], log: Path, two: bool) -> None:
         self.log = log
-        paths = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                command,
-                env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group that Ctrl-C can reach without reaching this one
-            )
+        log.write_text("")
+        self.process = ready().Process(
+            target=_train_as_two if two else _train, args=(arguments, log)
+        )
+        self.process.start()
 
     @property
     def told(self) -> str:
-        """All it has printed so far."""
+        """All they have printed so far."""
         return self.log.read_text(errors="replace")
 
     @property
     def begun(self) -> bool:
-        """Whether it has said so; from then on a signal makes it save itself."""
+        """Whether they have said so; from then on a signal makes them save."""
         return "epochs of" in self.told
+
+    def pid(self, rank: int = 0) -> int:
+        """The process id of a rank."""
+        return int(self.log.with_suffix(f".{rank}").read_text())
 
     def wait_until(self, so: Callable[[], object], what: str) -> None:
         """Looks every millisecond, because a write takes only some dozens of them."""
         deadline = time.monotonic() + PATIENCE
         while not so():
-            require(self.process.poll() is None, f"the run ended before {what}: {self.told}")
+            require(self.process.is_alive(), f"the run ended before {what}: {self.told}")
             require(time.monotonic() < deadline, f"{PATIENCE} s without {what}: {self.told}")
             time.sleep(0.001)
 
     def send(self, number: signal.Signals) -> None:
         """Ctrl-C goes to the whole group, as from a terminal; other signals to the process."""
-        if number == signal.SIGINT:
-            os.killpg(self.process.pid, number)
-        else:
-            self.process.send_signal(number)
+        process = self.process.pid or 0
+        (os.killpg if number == signal.SIGINT and self.begun else os.kill)(process, number)
 
     def end(self) -> int:
         """Waits for the process; its exit code."""
-        try:
-            return self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired as error:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            raise Broken(f"the run hangs: {self.told}") from error
+        self.process.join(PATIENCE)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise Broken(f"the run hangs: {self.told}")
+        return self.process.exitcode
 
 
 @dataclass(frozen=True)
@@ -120,7 +146,7 @@ class Run:
         out: its folder; the output of its processes lies beside it.
         epochs: its length, of four steps each. batch: mixtures in a step.
         save_seconds: between checkpoints.
-        more: further options. launcher: what starts the program. version: what is trained.
+        more: further options. two: processes in place of one. version: what is trained.
     """
 
     out: Path
@@ -128,22 +154,22 @@ class Run:
     batch: int = 1
     save_seconds: float = EVERY_STEP
     more: tuple[str, ...] = ()
-    launcher: tuple[str, ...] = (sys.executable,)
+    two: bool = False
     version: str = "v4"
 
     def start(self) -> Training:
         """Starts or, where a checkpoint is there, resumes the run."""
-        command = [*self.launcher, "-m", "benchmarks.faults", "train", self.version, *self.more]
+        arguments = [self.version, *self.more]
         for name, value in {
             "size": "small", "device": "cpu", "threads": 1, "epochs": self.epochs, "lr": 0.001,
             "batch-size": self.batch, "epoch-size": 4 * self.batch,
             "save-every": self.save_seconds, "speech": ROOT / "tests/data/LibriSpeech",
             "noise": ROOT / "tests/data/noise", "out": self.out,
         }.items():  # fmt: skip
-            command += [f"--{name}", str(value)]
+            arguments += [f"--{name}", str(value)]
         if RunFolder(self.out).holds_a_run:
-            command.append("--resume")
-        return Training(command, self.out.with_suffix(".log"))
+            arguments.append("--resume")
+        return Training(arguments, self.out.with_suffix(".log"), self.two)
 
     def finish(self) -> str:
         """Starts or resumes the run, which must come to its end; what it printed."""
@@ -231,7 +257,7 @@ def killed_and_whole(folder: Path, kills: int, seed: int) -> tuple[list[dict[str
     Raises:
         Broken: a promise was not kept.
     """
-    epochs = 4 + kills // 2  # on average a kill comes two steps after the one before, of four
+    epochs = 3 + kills // 2  # on average a kill comes two steps after the one before, of four
     more = ("--schedule", "cosine", "--warmup", "3", "--clip-norm", "1", "--ema", "0.9")
     whole = Run(folder / "whole", epochs, save_seconds=NEVER, more=more)
     whole.finish()
@@ -268,7 +294,7 @@ def _kill(run: Run, number: signal.Signals, moment: str, chance: random.Random) 
 def _wait_for(moment: str, run: Run, training: Training, chance: random.Random) -> None:
     """Returns at a random moment of the kind."""
     if moment == "starting":
-        time.sleep(chance.uniform(0, 3))
+        time.sleep(chance.uniform(0, 1))
         return
     training.wait_until(lambda: training.begun, "its beginning")
     if moment == "epoch end":
@@ -278,7 +304,7 @@ def _wait_for(moment: str, run: Run, training: Training, chance: random.Random) 
         run.wait_for_a_save(training)
     if moment == "writing":
         training.wait_until(run.writing, "a write")
-    time.sleep(chance.uniform(0, 0.05 if moment == "writing" else 0.2))
+    time.sleep(chance.uniform(0, 0.01 if moment == "writing" else 0.05))
 
 
 def full_disk(folder: Path) -> str:
@@ -288,7 +314,7 @@ def full_disk(folder: Path) -> str:
     run.stop_after(6)
     before, half = run.step(), (run.out / "last.pth").stat().st_size // 2
     training = run.start()
-    resource.prlimit(training.process.pid, resource.RLIMIT_FSIZE, (half, half))
+    resource.prlimit(training.process.pid or 0, resource.RLIMIT_FSIZE, (half, half))
     code, told = training.end(), training.told
     sentence = told.splitlines()[-1]
     require(code == 2, f"exit code {code}: {told}")
@@ -302,12 +328,11 @@ def full_disk(folder: Path) -> str:
 
 def lost_process(folder: Path) -> str:
     """One process of two is killed; `torchrun --max-restarts 1` goes on by itself."""
-    whole = Run(folder / "whole", epochs=1, batch=2, launcher=TORCHRUN)
+    whole, run = (Run(folder / name, epochs=1, batch=2, two=True) for name in ("whole", "run"))
     whole.finish()
-    run = replace(whole, out=folder / "run", launcher=(*TORCHRUN, "--max-restarts", "1"))
     training = run.start()
     run.wait_for_a_save(training)
-    os.kill(_process_of_rank(1, training.process.pid), signal.SIGKILL)
+    os.kill(training.pid(rank=1), signal.SIGKILL)
     code, told = training.end(), training.told
     require(code == 0, f"exit code {code}: {told}")
     require("resumed at step" in told, f"it did not go on from its checkpoint: {told}")
@@ -316,19 +341,6 @@ def lost_process(folder: Path) -> str:
 
 
 CASES = (full_disk, lost_process)
-
-
-def _process_of_rank(rank: int, parent: int) -> int:
-    """The process id of a rank, a child of torchrun."""
-    for about in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            its_parent = int(about.read_text().rpartition(")")[2].split()[1])
-            environment = (about.parent / "environ").read_bytes().split(b"\0")
-        except OSError:  # it has just ended
-            continue
-        if its_parent == parent and f"RANK={rank}".encode() in environment:
-            return int(about.parent.name)
-    raise ProcessLookupError(f"torchrun {parent} has no rank {rank}")
 
 
 def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
@@ -350,7 +362,6 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
             cases.append({"case": title, "verdict": "passed", "seen": case(place)})
         except Broken as promise:
             cases.append({"case": title, "verdict": "failed", "seen": str(promise)})
-        shutil.rmtree(place)
     writes = Counter(row["signal"] for row in rows if row["file_being_written"])
     return {
         "machine": describe_machine(),
@@ -392,8 +403,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     narrow()
-    if sys.argv[1:2] == ["train"]:  # one of the runs
-        from audio_denoising.cli.app import main as denoise
-
-        denoise()
     main()

@@ -1,6 +1,6 @@
 """Feeds damaged media files to the program; none may harm it.
 
-python -m benchmarks.fuzz [--inputs 20000] [--seed 0] [--kind KIND ...] [--json FILE] [--keep DIR]
+python -m benchmarks.fuzz [--inputs 20000] [--seed 0] [--kind KIND ...] [--json FILE]
 
 Every input is a file of tests/fuzz/corpus with a few damages drawn at random, always the same for a
 seed. A process reads it as the commands do, and is watched. It may accept the file, or refuse it
@@ -12,7 +12,6 @@ of memory, or a program that was started.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import random
 import re
 import resource
@@ -25,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.errors import UserError
 from audio_denoising.media.formats import CONTAINERS, default_output
 from audio_denoising.media.reading import AudioReader
-from benchmarks.measuring import describe_machine, markdown_table, report, resident
+from benchmarks.measuring import describe_machine, markdown_table, ready, report, resident
 
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "fuzz" / "corpus"
 OTHERS = "others"
@@ -123,13 +123,13 @@ class Watched:
         self, target: Callable[[Path], object], seconds: int = SECONDS, mibs: float = MIBS
     ) -> None:
         self._target, self._seconds, self._mibs, self._fed = target, seconds, mibs, 0
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: BaseProcess | None = None
 
     def feed(self, path: Path) -> tuple[str, str, float]:
         """The verdict on a file, why, and the largest resident set of the process in MiB."""
         if self._process is None or self._fed >= _FRESH:
             self.close()
-            context = multiprocessing.get_context("spawn")
+            context = ready()
             self._pipe, theirs = context.Pipe()
             arguments = theirs, self._target, self._seconds
             self._process = context.Process(target=_serve, args=arguments, daemon=True)
@@ -193,27 +193,24 @@ def _serve(pipe: Connection, target: Callable[[Path], object], seconds: int) -> 
         pipe.send((verdict, detail, resident("VmHWM")))
 
 
-def fuzz(kind: str, inputs: int, seed: int) -> Iterator[tuple[str, bytes, str, str, float]]:
-    """Ending, content, verdict, detail and memory of every input."""
+def fuzz(kind: str, inputs: int, seed: int) -> Iterator[tuple[str, str, float]]:
+    """Verdict, detail and memory of every input."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, Watched(clean_media) as watched:
         for index in range(inputs):
             suffix, data = make(kind, index, seed)
             path = Path(folder) / f"input{suffix}"
             path.write_bytes(data)
-            yield suffix, data, *watched.feed(path)
+            yield watched.feed(path)
 
 
-def run(kind: str, inputs: int, seed: int, keep: Path | None) -> dict[str, Any]:
-    """Counts of one kind; the inputs that lead to faults go to ``keep``."""
+def run(kind: str, inputs: int, seed: int) -> dict[str, Any]:
+    """Counts of one kind; faults are told with the numbers of their inputs, see `make`."""
     started, counts, peak = time.perf_counter(), Counter[str](), 0.0
-    for index, (suffix, data, verdict, detail, mib) in enumerate(fuzz(kind, inputs, seed)):
+    for index, (verdict, detail, mib) in enumerate(fuzz(kind, inputs, seed)):
         counts[verdict] += 1
         peak = max(peak, mib)
         if verdict in FAULTS:
             print(f"{kind} {index}: {verdict}: {detail}", file=sys.stderr)
-            if keep is not None:
-                keep.mkdir(parents=True, exist_ok=True)
-                (keep / f"{kind}-{index}{suffix}").write_bytes(data)
     found = {verdict: counts[verdict] for verdict in ("accepted", "refused", *FAULTS)}
     seconds = time.perf_counter() - started
     return {"kind": kind, "inputs": inputs, **found, "peak_mib": peak, "seconds": seconds}
@@ -236,10 +233,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=KINDS, action="append", help="default: all")
     parser.add_argument("--json", type=Path, help="file for the counts")
-    parser.add_argument("--keep", type=Path, help="folder for the inputs that lead to faults")
     given = parser.parse_args(arguments)
     kinds = given.kind or KINDS
-    rows = [run(kind, given.inputs // len(kinds), given.seed, given.keep) for kind in kinds]
+    rows = [run(kind, given.inputs // len(kinds), given.seed) for kind in kinds]
     results = {"machine": describe_machine(), "seed": given.seed, "kinds": rows}
     report(results, given.json, fuzz_table(results))
     return int(any(row[fault] for row in rows for fault in FAULTS))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -33,6 +35,7 @@ CORPUS = Path(__file__).resolve().parent.parent / "tests" / "data"
 _STATUS = Path("/proc/self/status")
 _PRODUCT_UNITS = ("avx2", "avx512f")  # for products of float32, as Linux names them
 _PACKAGES = ("audio-denoising", "torch", "numpy", "soundfile", "soxr", "av")
+_RUN = "audio_denoising.training.run"
 _WIDE = 140  # characters, where the output goes to no terminal
 
 
@@ -97,6 +100,13 @@ def in_fresh_process(module: str, arguments: Sequence[object], threads: int | No
         env={**os.environ, "PYTHONPATH": path, **{f"{n}_NUM_THREADS": str(threads) for n in names}},
     )
     return json.loads(done.stdout)
+
+
+def ready() -> ForkServerContext:
+    """Makes processes that need not load torch: forks of one that has, and has computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.faults", "benchmarks.fuzz", _RUN])
+    return context
 
 
 def set_up(threads: int | None) -> None:

@@ -12,7 +12,17 @@ from audio_denoising.models import WIDTHS
 
 pytest.importorskip("resource", reason="limits of a process are a matter of Unix")
 
-from benchmarks.faults import CASES, MOMENTS, NEVER, SIGNALS, Broken, Run, killed_and_whole, plan
+from benchmarks.faults import (
+    CASES,
+    MOMENTS,
+    NARROW,
+    NEVER,
+    SIGNALS,
+    Broken,
+    Run,
+    killed_and_whole,
+    plan,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,7 +34,7 @@ pytestmark = [
 def narrow() -> Iterator[None]:
     """The widths of the runs, to read their checkpoints."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(WIDTHS, "small", (8, 16, 32, 64, 128))
+        patch.setitem(WIDTHS, "small", NARROW)
         yield
 
 
