@@ -35,7 +35,9 @@ CORPUS = Path(__file__).resolve().parent.parent / "tests" / "data"
 _STATUS = Path("/proc/self/status")
 _PRODUCT_UNITS = ("avx2", "avx512f")  # for products of float32, as Linux names them
 _PACKAGES = ("audio-denoising", "torch", "numpy", "soundfile", "soxr", "av")
-_RUN = "audio_denoising.training.run"
+_PRELOADED = [
+    f"audio_denoising.{name}" for name in ("cli.app", "training.run", "cleaning.denoiser")
+]
 _WIDE = 140  # characters, where the output goes to no terminal
 
 
@@ -105,7 +107,7 @@ def in_fresh_process(module: str, arguments: Sequence[object], threads: int | No
 def ready() -> ForkServerContext:
     """Makes processes that need not load torch: forks of one that has, and has computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.faults", "benchmarks.fuzz", _RUN])
+    context.set_forkserver_preload(_PRELOADED)
     return context
 
 

@@ -9,20 +9,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from audio_denoising.cli.check import check
 from audio_denoising.cli.options import (
     DATA,
     NOISE,
-    NOISES,
     SPEECH,
-    SPEECHES,
-    Cache,
     Command,
     Group,
     HoldOut,
     Noise,
-    Noises,
     Speech,
-    Speeches,
 )
 from audio_denoising.cli.prepare import prepare
 from audio_denoising.cli.shard import shard
@@ -44,7 +40,6 @@ console = Console(highlight=False, emoji=False)
 _data = partial(typer.Option, rich_help_panel=DATA)
 _mixtures = partial(typer.Option, rich_help_panel="Mixtures")
 _files = partial(typer.Option, rich_help_panel="Files")
-_report = partial(typer.Option, rich_help_panel="Report")
 
 
 @data_app.command(cls=Command)
@@ -89,53 +84,7 @@ def download(
         console.print(str(folder), style="bold", markup=False, soft_wrap=True)
 
 
-@data_app.command(cls=Command)
-def check(
-    speech: Speeches = SPEECHES,
-    noise: Noises = NOISES,
-    hold_out: HoldOut = None,
-    cache: Cache = None,
-    quick: Annotated[
-        bool, _report("--quick", help="Read headers only: seconds, not minutes.")
-    ] = False,
-    name_all: Annotated[bool, _report("--all", help="Name every faulty file.")] = False,
-) -> None:
-    """Look at speech and noise as training would; exit with 1 if it could not run.
-
-    Decodes every file; names what is unusable, and says who trains and how fast batches come.
-
-    Example:
-      denoise data check --speech my/voices --noise my/noise --hold-out anna
-    """
-    from audio_denoising.corpora.sources import parse_sources, require_folders
-
-    voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
-    require_folders(voices, sounds)
-
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    from audio_denoising.mixing.check import check as look
-    from audio_denoising.mixing.check import print_check
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("Looking for files", total=None)
-
-        def progress(what: str, done: int, total: int) -> None:
-            bar.update(task, description=f"Decoding {what}", completed=done, total=total)
-
-        report = look(
-            voices,
-            sounds,
-            hold_out=hold_out or (),
-            quick=quick,
-            cache=cache,
-            progress=progress,
-        )
-    print_check(console, report, name_all=name_all)
-    if report.problems:
-        raise typer.Exit(1)
+data_app.command(cls=Command)(check)
 
 
 @data_app.command(cls=Command)

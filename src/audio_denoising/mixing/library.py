@@ -68,7 +68,7 @@ class Library:
             return 0
         self._tape = None
         total, done = sum(each.seconds for each in missing), 0.0
-        with self._writing(total) as tape, _all_cores() as pool:
+        with self._writing(total) as tape, all_cores() as pool:
             for first in range(0, len(missing), _AT_ONCE):
                 some = missing[first : first + _AT_ONCE]
                 for recording, (entry, sound) in zip(some, pool.map(_decode, some), strict=True):
@@ -164,7 +164,7 @@ def load_bank(recordings: Sequence[Recording]) -> SoundBank:
 
 
 @contextmanager
-def _all_cores() -> Iterator[ThreadPoolExecutor]:
+def all_cores() -> Iterator[ThreadPoolExecutor]:
     """Threads: libsndfile decodes without Python's lock. Ctrl-C does not wait for their work."""
     pool = ThreadPoolExecutor(os.cpu_count())
     try:

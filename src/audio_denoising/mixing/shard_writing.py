@@ -14,7 +14,6 @@ import io
 import itertools
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from audio_denoising.dsp.constants import SAMPLE_RATE, SEGMENT
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.folders import single_run
+from audio_denoising.mixing.library import all_cores
 from audio_denoising.mixing.shards import INSTALL, LONGEST, Shard, ShardIndex
 
 _OVERHEAD = 3072  # bytes of tar headers, padding and JSON around a piece
@@ -78,16 +78,12 @@ def write_shards(
         raise UserError(f"Writing shards needs the webdataset library: {INSTALL}") from error
     shards = _deal(_cut(recordings, folders, what, split), megabytes)
     total = sum(map(len, shards))
-    pool = ThreadPoolExecutor(os.cpu_count())  # libsndfile decodes without Python's lock
-    with single_run(out):
+    with single_run(out), all_cores() as pool:
         index = _begin(out, ShardIndex(what, split, plan=_digest(shards), finished=False), force)
         done, left = shards[: len(index.shards)], shards[len(index.shards) :]
         numbers = itertools.count(1 + sum(map(len, done)))
-        try:
-            for pieces in left:
-                _write(out, index, pieces, pool, lambda: progress(next(numbers), total))
-        finally:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for whole shards
+        for pieces in left:
+            _write(out, index, pieces, pool, lambda: progress(next(numbers), total))
         if not index.groups:
             _remove(out, index)
             raise UserError(
