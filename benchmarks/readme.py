@@ -46,6 +46,7 @@ DOCUMENTS = (
     "MODEL_CARD.md",
     "docs/fast_convolution.md",
     "docs/training.md",
+    "src/audio_denoising/weights/figures.md",
 )
 
 _BLOCK = re.compile(r"(<!-- measured: ([\w-]+)( in Korean)? -->\n).*?(<!-- end -->)", re.DOTALL)

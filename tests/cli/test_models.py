@@ -40,20 +40,6 @@ def test_models_lists_versions_sizes_parameters_and_weights(
     assert "non-commercial use (trained on UrbanSound8K, CC BY-NC 3.0): v4\n" in told.out
 
 
-def test_export(tmp_path: Path) -> None:
-    full, output = tmp_path / "full.pth", tmp_path / "half.pth"
-    torch.save(content(), full)
-    result = denoise("export", full, output)
-    assert (result.code, result.err) == (0, "")
-    assert "half.pth 5.5 MB" in result.out
-    assert load_checkpoint(output).steps == 7
-    before = output.read_bytes()
-    refusal = denoise("export", full, output)
-    assert refusal.code == 2 and re.search("half.pth exists.*--force", refusal.sentence)
-    assert output.read_bytes() == before
-    assert denoise("export", full, output, "--force").code == 0
-
-
 def described(path: object) -> dict[str, str]:
     """The facts by their names; every option's line by the option."""
     result = denoise("models", path)

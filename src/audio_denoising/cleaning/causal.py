@@ -29,7 +29,6 @@ from audio_denoising.models.causal_frames import FrameNetwork
 from audio_denoising.samples import Samples
 
 LOWEST_RATE, HIGHEST_RATE = 2_000, 192_000  # Hz
-_TOP = 16  # bins at the top of the band (500 Hz) whose mean gain the bins above get
 _LONGEST = 256  # frames that are computed at once, so that memory stays bounded
 
 
@@ -161,7 +160,7 @@ class CausalStream:
         mask = spectrum.as_complex(answer)[..., :band]
         # Compressed spectra were masked in training; |M Xc|^(1/0.3) = |M|^(7/3) |M| |X|.
         gains = spectrum.decompress(mask)
-        above = gains[..., -_TOP:].abs().mean(-1, keepdim=True)
+        above = gains[..., -spectrum.TOP :].abs().mean(-1, keepdim=True)
         whole = gains.new_empty(*gains.shape[:-1], bins)
         whole[..., :band] = gains
         whole[..., band:] = above
@@ -189,7 +188,7 @@ class _Hop:
         shown = network.features.unflatten(-1, (4, 3)).flatten(1, 2)[:, :band]
         self.shown, self.shown_modulus = shown[..., :2], shown[..., 2]
         self.mask = spectrum.as_complex(network.mask)[:, :band]
-        self.top, self.above = self.modulus[:, -_TOP:], torch.empty(channels, 1)
+        self.top, self.above = self.modulus[:, -spectrum.TOP :], torch.empty(channels, 1)
         self.sound = torch.empty(channels, transform.size)
         self.early, self.late = self.sound.split(hop, 1)
 

@@ -29,6 +29,7 @@ from audio_denoising.media.arrays import Audio, from_samples, to_samples
 from audio_denoising.media.formats import default_output
 from audio_denoising.media.reading import read_audio
 from audio_denoising.models.checkpoint import build_model, load_checkpoint
+from audio_denoising.models.hub import find_weights
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, DEFAULT, VERSIONS, locate
 from audio_denoising.nn import Module, folded
 from audio_denoising.samples import Samples
@@ -83,6 +84,21 @@ class Denoiser:
                     f"v4, a checkpoint file, or a network"
                 )
         self._cleaner = WindowedCleaner(model, name or "model", chosen, batch_size)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Denoiser:
+        """A denoiser of weights laid out as model hubs do: ``Denoiser.from_pretrained("me/v5")``.
+
+        Args:
+            name: a folder with ``model.safetensors``, such as ``denoise export`` writes, or the
+                name of a model on the Hugging Face hub, "user/name", which is downloaded once
+                (that needs the package huggingface_hub).
+            options: those of :class:`Denoiser` but the model.
+
+        Raises:
+            UserError: there is no such folder or model, or it holds no weights of this program.
+        """
+        return cls(find_weights(name), **options)
 
     def __repr__(self) -> str:
         return f"Denoiser({self.name} on {self.device})"

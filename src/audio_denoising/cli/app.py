@@ -20,7 +20,8 @@ from audio_denoising.cli.clean import clean
 from audio_denoising.cli.compare import compare
 from audio_denoising.cli.data import data_app
 from audio_denoising.cli.evaluate import evaluate
-from audio_denoising.cli.models import export, models
+from audio_denoising.cli.export import export
+from audio_denoising.cli.models import models
 from audio_denoising.cli.options import Command, Group
 from audio_denoising.cli.page import page, serve
 from audio_denoising.cli.train import train

@@ -1,15 +1,12 @@
-"""The `denoise models` and `denoise export` commands: what weights there are, and sharing them."""
+"""The `denoise models` command: what weights there are, and what they say about themselves."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
-
-from audio_denoising.files import require_free
 
 console = Console(highlight=False, emoji=False)
 
@@ -88,36 +85,3 @@ def _print_uses() -> None:
     console.print(f"\n`denoise clean` uses {DEFAULT}. The weights are for")
     for licence, names in uses.items():
         console.print(f"  {licence}: {', '.join(names)}", soft_wrap=True)
-
-
-def export(
-    weights: Annotated[
-        str,
-        typer.Argument(
-            help="A checkpoint of `denoise train`, or a version whose weights ship.",
-            metavar="VERSION|FILE",
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Argument(help="The .safetensors or .pth file to write.", metavar="OUTPUT")
-    ],
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
-) -> None:
-    """Write a checkpoint's weights and history in half precision: small, to clean with and share.
-
-    Names of folders on this machine are left out.
-
-    Example:
-      denoise export runs/v4-small/best.pth v4.safetensors
-    """
-    from audio_denoising.models.versions import locate
-
-    path = locate(weights)
-    require_free(output, force=force)
-
-    from audio_denoising.models.checkpoint import export as write
-    from audio_denoising.models.checkpoint import load_checkpoint
-
-    write(load_checkpoint(path), output)
-    megabytes = output.stat().st_size / 1e6
-    console.print(f"{output} {megabytes:.1f} MB", style="bold", markup=False, soft_wrap=True)

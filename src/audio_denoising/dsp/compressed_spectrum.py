@@ -24,6 +24,7 @@ from audio_denoising.dsp.stft import HalfOverlap
 
 HOP = 256  # samples at 16 kHz
 BINS = 256
+TOP = 16  # bins at the top of the band (500 Hz) whose mean gain the bins above get
 POSITIONS = 64  # of four bins each
 FEATURES = 12  # (Re, Im, modulus) of four bins
 OUTPUTS = 8  # (Re, Im) of four bins

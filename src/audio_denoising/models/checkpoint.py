@@ -27,6 +27,7 @@ from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
+from audio_denoising.models.versions import shipped
 
 FORMAT = 1
 # What something of another type leads to, in a place where this program writes something.
@@ -44,6 +45,12 @@ class Checkpoint:
     history: list[dict[str, Any]]
     steps: int  # of training, behind the weights
     content: dict[str, Any]  # everything, for a run that resumes
+
+    @property
+    def licence(self) -> str:
+        """What the weights may be used for; empty where nobody has said so."""
+        known = VERSIONS[self.version].licence if self.path == shipped(self.version) else ""
+        return str(self.content.get("licence") or known)
 
 
 class UnreadableCheckpoint(UserError):
@@ -192,7 +199,7 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
         earlier = content.get("earlier", [])
         description = {
             **describe(checkpoint.version, checkpoint.size),
-            "licence": content.get("licence", ""),
+            "licence": checkpoint.licence,
             "options": _without_folders(content.get("options", {})),
             "position": content.get("position", {}),
             "history": checkpoint.history,

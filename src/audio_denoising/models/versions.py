@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_denoising.errors import UserError
+from audio_denoising.files import is_folder
 from audio_denoising.models import causal, unet
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ DEFAULT = "v4"
 """The version that cleans where nobody asks for another."""
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
+
+WEIGHTS = "model.safetensors"
+"""What the weights are called in a folder laid out as model hubs do (`models.hub`)."""
 
 DECIBEL_IMAGE, COMPRESSED_SPECTRUM = "decibel image", "compressed spectrum"
 
@@ -74,7 +78,7 @@ class Version:
 
 _V2_PLAN = unet.Plan("max-pool 2x2", "ReLU", "transposed conv 3x3")
 _V4_PLAN = unet.Plan("strided conv 3x3", "LeakyReLU", "transposed conv 2x2")
-_FREE = "any use"
+FREE = "any use"
 
 VERSIONS = {
     row.name: row
@@ -94,7 +98,7 @@ VERSIONS = {
             "AdamW",
             1e-3,
             200,
-            _FREE,
+            FREE,
             batch_size=4,
             epoch_size=8000,
             schedule="linear-end",
@@ -166,7 +170,8 @@ def locate(name_or_path: str | Path) -> Path:
 
     Args:
         name_or_path: a version whose weights ship (``v4``), or a checkpoint file: anything that
-            ends in ``.safetensors`` or ``.pth``, or names a folder.
+            ends in ``.safetensors`` or ``.pth``, or has a folder in its name; or such a folder
+            with ``model.safetensors`` in it.
 
     Raises:
         UserError: there is no such version, or no such file.
@@ -174,6 +179,8 @@ def locate(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     is_file = text.endswith((".safetensors", ".pth")) or Path(text).name != text
     if isinstance(name_or_path, Path) or is_file:
+        if is_folder(Path(text)) and (Path(text) / WEIGHTS).is_file():
+            return Path(text) / WEIGHTS
         if not Path(text).is_file():
             raise UserError(f"no checkpoint at {text}: check the name, or train one first")
         return Path(text)

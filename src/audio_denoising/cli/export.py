@@ -1,0 +1,95 @@
+"""The `denoise export` command: weights to share, for this program or for others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from audio_denoising.errors import UserError
+from audio_denoising.files import is_folder, require_free
+
+console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+def export(
+    weights: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint of `denoise train`, or a version whose weights ship.",
+            metavar="VERSION|FILE",
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Argument(
+            help="The file to write, .safetensors, .pth or .onnx, or a folder.",
+            metavar="OUTPUT",
+        ),
+    ],
+    samples: Annotated[
+        bool,
+        typer.Option("--samples", help="Of v5 an .onnx that takes samples and gives samples."),
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+) -> None:
+    """Write a checkpoint's weights: to clean with and share, to publish, or for other programs.
+
+    A .safetensors or .pth file holds weights and history in half precision. An .onnx file is the
+    network alone in float32, for onnxruntime and its like. A name without an ending is a folder
+    laid out as model hubs do: weights, config.json, a card, and the network as ONNX where the
+    package onnx is there. Names of folders on this machine are left out.
+
+    Examples:
+      denoise export runs/v4-small/best.pth v4.safetensors
+      denoise export v5 v5.onnx
+      denoise export v5 hub/v5
+    """
+    from audio_denoising.models.versions import locate
+
+    source, path = locate(weights), Path(output)
+    as_folder = output.endswith(("/", os.sep)) or is_folder(path) or not path.suffix
+    if samples and (as_folder or path.suffix != ".onnx"):
+        raise UserError("--samples goes with an .onnx file: end the name of the output in .onnx")
+    if as_folder:
+        _to_folder(source, path, force)
+        return
+    if path.suffix not in (".safetensors", ".pth", ".onnx"):
+        raise UserError(
+            f"{path} is no format of `denoise export`: end the name in .safetensors, .pth or "
+            f".onnx, or in / for a folder"
+        )
+    require_free(path, force=force)
+
+    from audio_denoising.models.checkpoint import export as write
+    from audio_denoising.models.checkpoint import load_checkpoint
+
+    if path.suffix == ".onnx":
+        try:
+            from audio_denoising.models.onnx_export import save_onnx
+        except ImportError as error:
+            raise UserError(
+                f"{path} needs the package onnx, which is not installed: pip install onnx"
+            ) from error
+        save_onnx(load_checkpoint(source), path, samples=samples)
+    else:
+        write(load_checkpoint(source), path)
+    _tell(path, [path])
+
+
+def _to_folder(source: Path, folder: Path, force: bool) -> None:
+    from audio_denoising.models.checkpoint import load_checkpoint
+    from audio_denoising.models.hub import require_free_folder, save_folder
+
+    require_free_folder(folder, force=force)
+    written = save_folder(load_checkpoint(source), folder)
+    _tell(folder, written)
+    console.print(f"  {', '.join(path.name for path in written)}")
+
+
+def _tell(place: Path, written: list[Path]) -> None:
+    megabytes = sum(path.stat().st_size for path in written) / 1e6
+    console.print(f"{place} {megabytes:.1f} MB", style="bold")
