@@ -39,7 +39,7 @@ def test_version() -> None:
 
 def _train(*arguments: object) -> tuple[object, ...]:
     small = (*CORPORA, "--size", "small")
-    return ("train", "v4", *small, "--workers", 0, "--device", "cpu", *arguments)
+    return ("train", "v4", *small, "--device", "cpu", *arguments)
 
 
 REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [

@@ -37,7 +37,7 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 def test_train_hands_on_every_option(given: dict[str, Any]) -> None:
     line = "train v2 --speech s=1 --noise n=3 --out o --size large --epochs 3 --batch-size 4 "
     line += "--epoch-size 8 --lr 0.5 --schedule cosine --warmup 2 --momentum 0.8 --clip-norm 1 "
-    line += "--seed 7 --device cpu --workers 2 --threads 1 --start-from w.pth "
+    line += "--seed 7 --device cpu --threads 1 --start-from w.pth "
     line += "--resume --hold-out anna --hold-out ben --augment varied --cache c "
     line += "--speech t=2 --noise m=.5 --ema 0.99 --patience 4 --accumulate 2 --recompute "
     line += "--save-every 7 --tensorboard --profile"

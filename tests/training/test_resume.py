@@ -103,6 +103,8 @@ def test_a_run_of_an_earlier_release_goes_on_and_says_what_changes(
 ) -> None:
     whole = torch.load(straight("v4") / "last.pth", weights_only=True)
     del whole["mixing"]
+    for part in ("options", "place"):
+        whole[part]["workers"] = 4  # an option that there was
     torch.save(whole, tmp_path / "last.pth")
     with pytest.warns(UserNotice, match="last.pth is of an earlier release.*another order"):
         assert train(tmp_path, epochs=3, resume=True)

@@ -141,9 +141,6 @@ def train(
     ] = False,
     device: Annotated[str, device_option(COST)] = "auto",
     threads: Annotated[int | None, _cost("Processor threads that compute.", "N", "all")] = None,
-    workers: Annotated[
-        int, typer.Option(hidden=True, help="Of earlier versions: nothing is decoded meanwhile.")
-    ] = 0,
     config: Annotated[
         Path | None,
         typer.Option(
