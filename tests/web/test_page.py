@@ -302,10 +302,27 @@ def test_both_languages_say_everything(page: Any, street: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_nothing_overflows(page: Any, street: Path, width: int) -> None:
+def test_nothing_overflows_and_a_finger_hits_everything(
+    page: Any, street: Path, width: int
+) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     put(page, street)
+    page.evaluate("player.loop([0, 1]); document.getElementById('live').hidden = false")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    small = """[...document.querySelectorAll("button, .button, label, input[type=range]")]
+        .filter((control) => control.offsetParent && control.clientHeight < 42) // and the border
+        .map((control) => control.outerHTML)"""
+    assert page.evaluate(small) == []
+
+
+def test_another_colour_scheme_changes_the_colours_alone(page: Any, street: Path) -> None:
+    put(page, street)
+    page.evaluate("player.loop([1, 2]); player.time = 1.5")
+    first = "document.getElementById('wave-clean').getContext('2d').fillStyle"
+    light = page.evaluate(first)
+    page.emulate_media(color_scheme="dark")
+    wait(page, f"(light) => {first} !== light", light)
+    assert page.evaluate("[player.time, player.region]") == [1.5, [1, 2]]
 
 
 def test_the_page_opens_again_without_a_network(page: Any, street: Path, site: str) -> None:

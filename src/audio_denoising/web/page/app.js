@@ -21,7 +21,7 @@ function add(name, file, sound) {
   item.innerHTML = `<button class="open"><b></b><span></span></button>
     <button class="remove">×</button><progress max="1"></progress>`;
   const recording = { name, file, sound, item, state: "waiting", progress: 0, error: "" };
-  item.querySelector("b").textContent = name;
+  Object.assign(item.querySelector("b"), { textContent: name, title: name });
   item.querySelector(".open").onclick = () => show(recording);
   item.querySelector(".remove").onclick = () => remove(recording);
   recordings.push(recording);
@@ -183,12 +183,16 @@ function show(recording) {
   if (!recording?.clean) return say();
   const { sound, clean: cleaned, products } = recording;
   player.load({ noisy: sound.channels, clean: cleaned, rate: sound.rate, products });
-  const scale = peak([...sound.channels, ...cleaned]);
-  recording.scale = scale;
-  drawWaveform($("wave-noisy"), sound.channels[0], cleaned[0], 0, scale, colour("--noisy"));
-  drawSpectrogram($("picture-noisy"), recording.pictures, 0);
-  drawClean();
+  recording.scale = peak([...sound.channels, ...cleaned]);
+  draw();
   say();
+}
+
+function draw() {
+  const { sound, clean: cleaned, pictures, scale } = current;
+  drawWaveform($("wave-noisy"), sound.channels[0], cleaned[0], 0, scale, colour("--noisy"));
+  drawSpectrogram($("picture-noisy"), pictures, 0);
+  drawClean();
 }
 
 /* The pictures of the cleaned form, which change with the strength. */
@@ -436,6 +440,7 @@ for (const slider of document.querySelectorAll(".strength input")) {
   };
 }
 $("again").onclick = again;
+$("result-player").onloadedmetadata = ({ target }) => target.classList.toggle("sound", !target.videoWidth);
 $("matched").onchange = () => player.match($("matched").checked);
 $("loop-from").onclick = () => loop(0);
 $("loop-to").onclick = () => loop(1);
@@ -446,7 +451,7 @@ for (const button of document.querySelectorAll("[data-choice]")) {
   button.onclick = () => choose(button.dataset.choice);
 }
 drawOver($("views"));
-matchMedia("(prefers-color-scheme: dark)").onchange = () => current?.clean && show(current);
+matchMedia("(prefers-color-scheme: dark)").onchange = () => current?.clean && draw();
 
 function speak() {
   translate();
