@@ -110,18 +110,25 @@ class CausalStream:
                 f"damaged there"
             )
         self._taken += samples.shape[1]
-        waiting = np.concatenate((self._waiting, samples), axis=1, dtype=np.float32)
         hop = self._transform.hop
-        whole = waiting.shape[1] // hop * hop
-        self._waiting = waiting[:, whole:]
-        parts = [
-            self._frames(waiting[:, start : min(whole, start + _LONGEST * hop)])
-            for start in range(0, whole, _LONGEST * hop)
-        ]
-        out = np.concatenate(parts, axis=1) if parts else np.zeros((self.channels, 0), np.float32)
+        if samples.shape[1] == hop and not self._waiting.shape[1]:
+            out = self._frames(samples.astype(np.float32, copy=False))
+        else:
+            out = self._whole_hops(np.concatenate((self._waiting, samples), 1, dtype=np.float32))
         dropped = min(self._early, out.shape[1])
         self._early -= dropped
         return out[:, dropped:]
+
+    def _whole_hops(self, samples: Samples) -> Samples:
+        """`_frames` of the whole hops; what is left over waits."""
+        hop = self._transform.hop
+        whole = samples.shape[1] // hop * hop
+        self._waiting = samples[:, whole:]
+        parts = [
+            self._frames(samples[:, start : min(whole, start + _LONGEST * hop)])
+            for start in range(0, whole, _LONGEST * hop)
+        ]
+        return np.concatenate(parts, axis=1) if parts else samples[:, :0]
 
     def flush(self) -> Samples:
         """What is still held, ``(channels, m)``; begins a new signal."""
@@ -135,12 +142,16 @@ class CausalStream:
     @torch.inference_mode()
     def _frames(self, samples: Samples) -> Samples:
         """Whole hops ``(channels, T hop)`` -> the hops before them, cleaned, likewise."""
-        hop, transform = self._transform.hop, self._transform
-        new = torch.from_numpy(samples).to(self.device)
-        if self._hop is not None and new.shape[1] == hop:
-            cleaned = self._hop(self._before, new, self._tail)
+        single, hop, transform = self._hop, self._transform.hop, self._transform
+        if single is not None and samples.shape[1] == hop:
+            if self._before is not single.new:
+                single.new.copy_(self._before)
+                single.tail.copy_(self._tail)
+                self._before, self._tail = single.new, single.tail
+            cleaned = single(samples)
             self._keep_states()
-            return cleaned.numpy()
+            return cleaned
+        new = torch.from_numpy(samples).to(self.device)
         heard = transform.analyse(torch.cat((self._before, new), 1))
         self._before = new[:, -hop:].clone()
         blocks = transform.synthesise(heard * self._gains(heard))
@@ -172,14 +183,19 @@ class CausalStream:
 
 
 class _Hop:
-    """What `CausalStream._frames` does, for a single hop: the same steps in buffers made once."""
+    """What `CausalStream._frames` does, for a single hop: the same steps in buffers made once.
+
+    Attributes:
+        new: (channels, hop), the newest input: written before the call, the past one after it.
+        tail: (channels, hop), the half-finished hop of output.
+    """
 
     def __init__(self, network: FrameNetwork, transform: HalfOverlap) -> None:
         self.network, self.transform = network, transform
         channels, hop = network.signals, transform.hop
         band = min(spectrum.BINS, hop)
         self.frame, self.windowed = torch.zeros(2, channels, transform.size)
-        self.first, self.second = self.frame.split(hop, 1)
+        self.before, self.new = self.frame.split(hop, 1)
         self.spectrum = torch.empty(channels, hop + 1, dtype=torch.complex64)
         self.inside, self.beyond = self.spectrum.split((band, hop + 1 - band), 1)
         self.parts = torch.view_as_real(self.inside)
@@ -188,16 +204,20 @@ class _Hop:
         shown = network.features.unflatten(-1, (4, 3)).flatten(1, 2)[:, :band]
         self.shown, self.shown_modulus = shown[..., :2], shown[..., 2]
         self.mask = spectrum.as_complex(network.mask)[:, :band]
-        self.top, self.above = self.modulus[:, -spectrum.TOP :], torch.empty(channels, 1)
+        self.mask_modulus = network.modulus[:, :band]
+        self.top = self.modulus[:, -spectrum.TOP :]
+        self.mean = torch.full((self.top.shape[1], 1), 1 / self.top.shape[1])
+        self.above = torch.empty(channels, 1)
         self.sound = torch.empty(channels, transform.size)
-        self.early, self.late = self.sound.split(hop, 1)
+        self.early, self.late = (half.numpy() for half in self.sound.split(hop, 1))
+        self.tail = torch.zeros(channels, hop)
+        self.heard, self.held = self.new.numpy(), self.tail.numpy()  # the same memory
 
-    def __call__(self, before: Tensor, new: Tensor, tail: Tensor) -> Tensor:
-        """The hop before `new`, cleaned, (channels, hop); `before` and `tail` become the next."""
+    def __call__(self, samples: Samples) -> Samples:
+        """The hop before `samples`, cleaned; both (channels, hop)."""
         modulus, share, transform = self.modulus, self.share, self.transform
-        self.first.copy_(before)
-        self.second.copy_(new)
-        before.copy_(new)
+        self.before.copy_(self.new)
+        self.heard[:] = samples
         torch.mul(self.frame, transform.window, out=self.windowed)
         torch.fft.rfft(self.windowed, out=self.spectrum)
         torch.abs(self.inside, out=modulus)
@@ -206,16 +226,15 @@ class _Hop:
         torch.mul(self.parts, self.factor, out=self.shown)
         torch.mul(modulus, share, out=self.shown_modulus)
         self.network.answer()
-        torch.abs(self.mask, out=modulus)
-        torch.pow(modulus, spectrum.DECOMPRESSION, out=share)
+        torch.pow(self.mask_modulus, spectrum.DECOMPRESSION, out=share)
+        torch.mul(self.mask_modulus, share, out=modulus)
         self.inside.mul_(self.mask)
         self.parts.mul_(self.factor)
-        modulus.mul_(share)
-        self.beyond.mul_(torch.mean(self.top, -1, keepdim=True, out=self.above))
-        torch.fft.irfft(self.spectrum, transform.size, out=self.sound)
-        self.sound.mul_(transform.dual)
-        cleaned = tail + self.early
-        tail.copy_(self.late)
+        self.beyond.mul_(torch.mm(self.top, self.mean, out=self.above))
+        sound = torch.fft.irfft(self.spectrum, transform.size)
+        torch.mul(sound, transform.dual, out=self.sound)
+        cleaned: Samples = self.held + self.early
+        self.held[:] = self.late
         return cleaned
 
 
