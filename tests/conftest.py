@@ -48,7 +48,6 @@ def browser() -> Iterator[Any]:
         "--disable-component-update",
         "--no-first-run",
         "--autoplay-policy=no-user-gesture-required",
-        "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={EXAMPLES / 'noisy_street.wav'}",
     ]

@@ -166,7 +166,13 @@ def k_weighted(samples: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def test_everything_goes_without_a_mouse(page: Any, street: Path, tmp_path: Path) -> None:
-    put(page, street)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(street)
+    wait(page, "recordings[0]?.state === 'ready'")
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("]")
@@ -226,6 +232,7 @@ def test_files_can_be_dropped(page: Any, street: Path) -> None:
 
 
 def test_the_microphone_is_cleaned_while_one_speaks(page: Any) -> None:
+    page.context.grant_permissions(["microphone"])
     page.locator("#record").click()
     page.locator("#monitor").check()
     wait(page, "document.getElementById('level-out').value > 20")  # above -40 dB
@@ -237,12 +244,10 @@ def test_the_microphone_is_cleaned_while_one_speaks(page: Any) -> None:
 
 
 def test_a_microphone_that_is_not_allowed_is_told(page: Any) -> None:
-    page.evaluate(
-        """() => { navigator.mediaDevices.getUserMedia = () =>
-            Promise.reject(new DOMException("denied", "NotAllowedError")); }"""
-    )
+    page.context.grant_permissions([])
     page.locator("#record").click()
     wait(page, "document.getElementById('status').textContent.includes('allow it')")
+    assert page.locator("#record").is_visible() and page.locator("#live").is_hidden()
 
 
 def test_what_is_no_sound_is_told_and_stops_nothing(page: Any) -> None:
