@@ -87,6 +87,12 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
 ]
 """Arguments and what is said of them before anything heavy is loaded."""
 
+REFUSED_WITHOUT_TORCH: list[tuple[tuple[object, ...], str]] = [
+    (("clean", ROOT / "README.md"), r"README.md is not an audio file"),
+    (("compare", ROOT / "README.md"), r"README.md is not an audio file"),
+]
+"""The same, of what has to be opened: the libraries that read sound are loaded, torch is not."""
+
 REFUSED_LATER: list[tuple[tuple[object, ...], str]] = [
     (_train("--device", "cuda:99"), r"no device cuda:99 here: choose auto or cpu"),
     (_train("--epoch-size", 2, "--batch-size", 3), r"does not fill one batch of 3"),
@@ -94,7 +100,9 @@ REFUSED_LATER: list[tuple[tuple[object, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), [*REFUSED_AT_ONCE, *REFUSED_LATER])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), [*REFUSED_AT_ONCE, *REFUSED_WITHOUT_TORCH, *REFUSED_LATER]
+)
 def test_a_refusal_is_one_sentence_and_leaves_nothing(
     arguments: tuple[object, ...],
     sentence: str,
@@ -124,13 +132,15 @@ for arguments in json.loads(sys.argv[1]):
 
 
 def test_nothing_heavy_is_loaded_to_help_to_list_or_to_refuse(tmp_path: Path) -> None:
-    commands = [["--version"], ["--help"], ["-h"], ["models"]]
-    commands += [[*path, "-h"] for path in (["clean"], ["train"], ["data", "mix"])]
-    commands += [list(map(str, arguments)) for arguments, _ in REFUSED_AT_ONCE]
-    told = python("-c", WATCHED, json.dumps(commands), cwd=tmp_path).err
+    light = [["--version"], ["--help"], ["-h"], ["models"]]
+    light += [[*path, "-h"] for path in (["clean"], ["train"], ["data", "mix"])]
+    light += [list(map(str, arguments)) for arguments, _ in REFUSED_AT_ONCE]
+    opened = [list(map(str, arguments)) for arguments, _ in REFUSED_WITHOUT_TORCH]
+    told = python("-c", WATCHED, json.dumps(light + opened), cwd=tmp_path).err
     loaded = [line for line in told.splitlines() if line.startswith("loaded by")]
-    assert len(loaded) == len(commands)
-    assert not [line for line in loaded if not line.endswith(": []")]
+    assert len(loaded) == len(light) + len(opened)
+    assert not [line for line in loaded[: len(light)] if not line.endswith(": []")]
+    assert not [line for line in loaded if "'torch'" in line]
 
 
 def test_shells_complete_commands(monkeypatch: pytest.MonkeyPatch) -> None:

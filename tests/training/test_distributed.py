@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -28,7 +29,9 @@ from tests.training.runs import (
 )
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
+# Several runs one after the other: to start processes takes longer than to train so little.
 PROGRAM = f"""
+import json, sys
 from audio_denoising.models import WIDTHS, causal
 from audio_denoising.training import distributed, material, run_folder
 from audio_denoising.cli.app import main
@@ -39,28 +42,43 @@ material.STATISTICS = 2
 distributed.BUCKET = 2000  # several buckets even in a narrow network
 material.VALIDATION_SIZE = 4
 run_folder._draw = lambda path, *_: path.touch()
-main()
+for number, arguments in enumerate(json.loads(sys.argv[1])):
+    distributed.restarts = lambda: number  # the store still knows the last one's addresses
+    sys.argv = ["denoise", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
 """
 # An epoch is a step, so that the history tells the loss of every step.
 SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 4, "epoch_size": 4, "learning_rate": 1e-3}
+V5: dict[str, Any] = {**SETTINGS, "epochs": 2, "clip_seconds": 0.5}
 
 
-def torchrun(folder: Path, version: str, *changes: str) -> subprocess.CompletedProcess[str]:
-    """One run by two processes of one thread each, as a user starts it."""
-    program = folder / "program.py"
-    program.write_text(PROGRAM)
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the runs `v4`, `torch` and `v5`, by two processes of one thread each, as a user
+    starts them; what they told is in `told`."""
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "program.py").write_text(PROGRAM)
+    common = ["--size", "small", "--device", "cpu", "--speech", str(SPEECH), "--noise", str(NOISE)]
+    common += ["--batch-size", "4", "--epoch-size", "4", "--lr", "1e-3"]
+    own = {version: ["--epochs", "3", "--accumulate", "2"] for version in ("v4", "torch")}
+    own["v5"] = ["--epochs", "2", "--clip-seconds", "0.5", "--cache", str(folder / "cache")]
+    runs = [["train", v, *common, "--out", str(folder / v), *more] for v, more in own.items()]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", str(program)]
-    command += ["train", version, "--size", "small", "--device", "cpu"]
-    command += ["--speech", str(SPEECH), "--noise", str(NOISE), "--out", str(folder / "both")]
-    command += ["--epochs", "3", "--batch-size", "4", "--epoch-size", "4", "--lr", "1e-3"]
-    return subprocess.run(
-        [*command, *changes],
+    command += ["--nproc-per-node", "2", str(folder / "program.py"), json.dumps(runs)]
+    done = subprocess.run(
+        command,
         env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=200,
     )
+    assert done.returncode == 0, done.stderr
+    (folder / "told").write_text(done.stdout)
+    return folder
 
 
 def unlike(one: Path, both: Path, start: Path) -> list[str]:
@@ -85,36 +103,31 @@ def unlike(one: Path, both: Path, start: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["v4", "torch"])
-def test_two_processes_equal_one(name: str, tmp_path: Path) -> None:
-    one, both, start = (tmp_path / folder for folder in ("one", "both", "start"))
+def test_two_processes_equal_one(name: str, both: Path, tmp_path: Path) -> None:
+    one, start = tmp_path / "one", tmp_path / "start"
     assert train(one, name, **SETTINGS)
     assert train(start, name, **{**SETTINGS, "epochs": 1, "learning_rate": 1e-30})
-    done = torchrun(tmp_path, name, "--accumulate", "2")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(f"{name}-small on cpu") == 1  # the first process alone talks
-    assert unlike(one, both, start) == []
+    told = (both / "told").read_text()
+    assert told.count(f"{name}-small on cpu") == 1  # the first process alone talks
+    assert unlike(one, both / name, start) == []
 
     # Another number of processes goes on with the same run.
     prolonged = {**SETTINGS, "epochs": 4}
-    told = Recorder()
-    assert train(both, name, resume=True, recorder=told, **prolonged)
-    assert told.resumed_at == 3
+    recorder = Recorder()
+    assert train(both / name, name, resume=True, recorder=recorder, **prolonged)
+    assert recorder.resumed_at == 3
     assert train(one, name, resume=True, **prolonged)
-    assert unlike(one, both, start) == []
+    assert unlike(one, both / name, start) == []
 
 
-def test_two_processes_train_v5(tmp_path: Path) -> None:
+def test_two_processes_train_v5(both: Path, tmp_path: Path) -> None:
     """Each normalises over its own share, so the losses are those of one but nearly."""
-    v5: dict[str, Any] = {**SETTINGS, "epochs": 2, "clip_seconds": 0.5}
-    assert train(tmp_path / "one", "v5", **v5)
-    cache = str(tmp_path / "cache")
-    done = torchrun(tmp_path, "v5", "--epochs", "2", "--clip-seconds", "0.5", "--cache", cache)
-    assert done.returncode == 0, done.stderr
-    one, both = rows(tmp_path / "one"), rows(tmp_path / "both")
-    assert [row["hours"] for row in both] == [row["hours"] for row in one]
-    assert both[0]["train_loss"] == pytest.approx(one[0]["train_loss"], rel=0.1)
-    assert both[1]["validation_si_sdr"] == pytest.approx(one[1]["validation_si_sdr"], abs=1)
-    assert train(tmp_path / "both", "v5", resume=True, **{**v5, "epochs": 3})
+    assert train(tmp_path / "one", "v5", **V5)
+    one, shared = rows(tmp_path / "one"), rows(both / "v5")
+    assert [row["hours"] for row in shared] == [row["hours"] for row in one]
+    assert shared[0]["train_loss"] == pytest.approx(one[0]["train_loss"], rel=0.1)
+    assert shared[1]["validation_si_sdr"] == pytest.approx(one[1]["validation_si_sdr"], abs=1)
+    assert train(both / "v5", "v5", resume=True, **{**V5, "epochs": 3})
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(tmp_path: Path) -> None:

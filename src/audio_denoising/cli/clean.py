@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import Progress, track
 
 from audio_denoising.cleaning import folder
-from audio_denoising.cleaning.settings import Job, Settings
+from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cli.options import device_option
 from audio_denoising.errors import UserError, as_typed, counted
 from audio_denoising.files import require_file
@@ -200,6 +200,10 @@ def _clean_one(job: Job, settings: Settings, load: Load, screen: Console) -> Rep
     """Cleans one recording under a bar; its errors are those of the command."""
     require_file(job.input)  # before torch and the network are loaded: a wrong name is told at once
     job.check(settings)
+    from audio_denoising.media.reading import AudioReader
+
+    with AudioReader(job.input) as reader:  # and so is what is no sound
+        checked_rate(reader.rate)
     denoiser = load()
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bars:
         bar = bars.add_task(f"Cleaning {escape(Path(job.input).name)}", total=None)

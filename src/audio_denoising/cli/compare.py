@@ -104,7 +104,8 @@ def compare(
         raise UserError("--clean belongs to one recording: give one INPUT with it")
     for name in names:
         locate(name)
-    for path in (*inputs, *([clean] if clean else [])):
+    given = [*inputs, *([clean] if clean else [])]
+    for path in given:
         require_file(path)
     if not inputs and snr not in (0, 5, 10, 15):
         raise UserError(f"the test list has no mixture at {snr} dB: choose 0, 5, 10 or 15")
@@ -114,6 +115,10 @@ def compare(
             f"{speech if not speech.is_dir() else noise} is not there (--speech, --noise)"
         )
     require_free(output / "report.html", force=force)
+    from audio_denoising.media.reading import AudioReader
+
+    for path in given:  # before torch is loaded: what is no sound is told at once
+        AudioReader(path).close()
 
     from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.evaluation.comparison import compare as run
