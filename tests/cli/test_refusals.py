@@ -72,6 +72,8 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", ROOT / "README.md", "-o", "a.xyz"), r"known audio format"),
     (("clean", "-", "-o", ROOT), r"is a folder"),
     (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
+    (("export", "v4", "v4.bin"), r"v4.bin is no format of `denoise export`"),
+    (("export", "v4", "v4", "--samples"), r"--samples goes with an .onnx file"),
     (("noisy.wav",), r"noisy.wav is no command: did you mean `denoise clean noisy.wav`"),
     (("clean", "-dash.wav"), r"-dash.wav reads like an option: write ./-dash.wav"),
     (("train", "v4", "--augment", "wild"), r"unknown augmentation 'wild' for v4: choose one of "),

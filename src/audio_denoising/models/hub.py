@@ -110,7 +110,7 @@ def _downloaded(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=[WEIGHTS, CONFIG]))
     except Exception as error:  # of the hub, the network or the disk, by the types of each
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(
             f"{name} is no folder here and cannot be had from the hub ({reason}): check the name "
             f"and the network"
