@@ -50,16 +50,15 @@ def test_trace_and_table_hold_the_steps_asked_for_and_no_more(tmp_path: Path) ->
     found = names(path)
     assert [name for name in found if name.startswith("ProfilerStep")] == ["ProfilerStep#2"]
     assert found["aten::baddbmm_"]  # the engine's products of matrices
-    head, columns, *rows = told.splitlines()
+    head, *table = told.splitlines()
     assert head.startswith(f"Profile of 1 step in {path},")
-    assert columns.split() == ["operator", "ms/step", "share", "calls/step"]
-    assert len(rows) == 10
-    times = [float(row.split()[-3]) for row in rows]
-    assert times == sorted(times, reverse=True)
-    assert times[0] > 0
-    for row in (row for row in rows if row.startswith("aten::")):
+    rows = [line.split() for line in table if line.lstrip().startswith(("aten::", "detach"))]
+    assert len(rows) >= 10
+    shares = [float(row[1].removesuffix("%")) for row in rows]
+    assert shares == sorted(shares, reverse=True) and shares[0] > 0
+    for name, *_, calls in rows:
         # PyTorch counts an operator that calls its namesake once, the trace shows both.
-        assert 0 < float(row.split()[-1]) <= found[row.split()[0]]
+        assert 0 < int(calls) <= found[name]
 
 
 def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from audio_denoising.errors import counted
@@ -24,8 +23,7 @@ from audio_denoising.training.run_folder import Row
 from audio_denoising.training.trainer import Trainer
 
 BEFORE = 2  # steps: the first is unlike the others, in the second the profiler warms up
-ROWS = 10  # of the table
-NAME_WIDTH = 44
+ROWS = 11  # of the table: ten operators, and what the steps took beside them
 
 
 class StepProfile(Watcher):
@@ -87,25 +85,10 @@ class StepProfile(Watcher):
             )
             return
         save_whole(self.path, lambda temporary: found.export_chrome_trace(str(temporary)))
-        self.tell(self._table(found, self.done - BEFORE))
-
-    def _table(self, found: profile, recorded: int) -> str:
-        """The operators that took most time: on a GPU what their kernels took there."""
-        times: list[tuple[float, int, str]] = []
-        for row in found.key_averages():
-            # Kernels are rows too, but their time is counted with the operators that start them.
-            if row.device_type == DeviceType.CPU and not row.key.startswith("ProfilerStep"):
-                time = row.self_device_time_total if self._on_gpu else row.self_cpu_time_total
-                times.append((time, row.count, row.key.split("#")[0]))
-        total = sum(time for time, _, _ in times) or 1.0
-        lines = [
-            f"Profile of {counted(recorded, 'step')} in {self.path}, which "
-            "https://ui.perfetto.dev shows:",
-            f"{'operator':<{NAME_WIDTH}} {'ms/step':>9} {'share':>6} {'calls/step':>10}",
-        ]
-        for time, count, name in sorted(times, reverse=True)[:ROWS]:
-            lines.append(
-                f"{name[:NAME_WIDTH]:<{NAME_WIDTH}} {time / 1000 / recorded:>9.2f} "
-                f"{time / total:>6.1%} {count / recorded:>10.1f}"
-            )
-        return "\n".join(lines)
+        # On a GPU what the kernels of an operator took there.
+        key = "self_device_time_total" if self._on_gpu else "self_cpu_time_total"
+        table = found.key_averages().table(sort_by=key, row_limit=ROWS, max_name_column_width=44)
+        self.tell(
+            f"Profile of {counted(self.done - BEFORE, 'step')} in {self.path}, which "
+            f"https://ui.perfetto.dev shows:\n{table}"
+        )
