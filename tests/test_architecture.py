@@ -22,8 +22,10 @@ ARROWS = {
     "training": {"mixing", "corpora", "models", "dsp", "nn"},
     "evaluation": {"cleaning", "mixing", "corpora", "models", "media", "dsp", "nn"},
     "web": {"cleaning", "models", "media", "nn"},
+    "live": {"cleaning", "media"},
     "cli": {
         "web",
+        "live",
         "training",
         "evaluation",
         "cleaning",

@@ -21,6 +21,7 @@ from audio_denoising.cli.compare import compare
 from audio_denoising.cli.data import data_app
 from audio_denoising.cli.evaluate import evaluate
 from audio_denoising.cli.export import export
+from audio_denoising.cli.live import live
 from audio_denoising.cli.models import models
 from audio_denoising.cli.options import Command, Group
 from audio_denoising.cli.page import page, serve
@@ -39,7 +40,7 @@ console = Console(highlight=False, emoji=False)
 
 
 for _panel, _commands in {
-    "Denoise": (clean, serve, page, models),
+    "Denoise": (clean, live, serve, page, models),
     "Compare and measure": (compare, evaluate, verify),
     "Train": (train, export),
 }.items():

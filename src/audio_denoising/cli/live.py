@@ -1,0 +1,218 @@
+"""The `denoise live` command: a microphone, cleaned while one speaks, with meters and keys."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from audio_denoising.cleaning.settings import Settings
+from audio_denoising.errors import UserError, counted
+from audio_denoising.media.writing import AudioWriter, check_output
+
+if TYPE_CHECKING:
+    from audio_denoising.live.devices import Running
+    from audio_denoising.live.session import Session
+
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+_MOMENT = 0.1  # seconds between two looks at the keys
+_RANGE = 80.0  # dB that a meter shows
+_LEVELS = ("microphone", "heard", "noise removed")
+_STEPS = {"\x1b[A": 5, "\x1bOA": 5, "\xe0H": 5, "\x1b[B": -5, "\x1bOB": -5, "\xe0P": -5}
+"""Percent of strength for an arrow up or down, as terminals and Windows tell of it."""
+
+_device = partial(typer.Option, metavar="DEVICE", rich_help_panel="Devices")
+_sound = partial(typer.Option, rich_help_panel="Sound")
+
+
+def live(
+    input: Annotated[
+        str | None,
+        _device(help="Microphone: its index or part of its name.", show_default="the system's"),
+    ] = None,
+    output: Annotated[
+        str | None,
+        _device(
+            help="Where the cleaned voice goes: index or part of the name.",
+            show_default="nowhere",
+        ),
+    ] = None,
+    monitor: Annotated[
+        bool, _device("--monitor", help="Play it on the system's output, too: use headphones.")
+    ] = False,
+    list_devices: Annotated[bool, _device("--list", help="Show the devices and end.")] = False,
+    strength: Annotated[
+        float, _sound(help="Percent of the noise to remove.", metavar="PERCENT")
+    ] = 100.0,
+    save: Annotated[
+        Path | None,
+        _sound(help="Write the cleaned voice to a file.", metavar="FILE", show_default=False),
+    ] = None,
+    force: Annotated[bool, _sound("--force", help="Replace the file if it exists.")] = False,
+    model: Annotated[
+        str, _sound(help="v5, or a checkpoint of its kind.", metavar="VERSION|FILE")
+    ] = "v5",
+) -> None:
+    """Clean a microphone while you speak, for your ears, a file or another program.
+
+    docs/live.md tells how other programs get the cleaned voice as their microphone.
+
+    Examples:
+      denoise live --list
+      denoise live --monitor
+      denoise live --input USB --output pulse --save talk.flac
+    """
+    from audio_denoising.live import devices
+
+    if list_devices:
+        for line in devices.listed():
+            console.print(line, markup=False)
+        return
+    Settings(strength)  # refuses what is no strength
+    if save is not None:
+        check_output(save, force=force)
+    microphone = devices.find(input, "input")
+    speakers = [devices.find(output, "output")] if output is not None else []
+    speakers += [devices.find(None, "output")] if monitor else []
+    rate = devices.common_rate(microphone, speakers)
+
+    import torch
+
+    from audio_denoising.cleaning.denoiser import Denoiser
+    from audio_denoising.live.session import Ring, Session
+
+    torch.set_num_threads(1)  # a frame is too little work to be shared
+    stream = Denoiser(model, device="cpu").stream(rate)
+    hop = stream.latency // 2
+    rings = [Ring(low=hop, high=5 * hop) for _ in speakers]
+    with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
+        writer = None
+        if save is not None:
+            writer = stack.enter_context(AudioWriter(save, rate, 1, force=force))
+        session = Session(stream, rings, writer, strength)
+        stack.enter_context(devices.quiet())
+        running = stack.enter_context(devices.opened(microphone, speakers, rate, session, rings))
+        reason = _run(session, running)
+    _print_end(session, running, save)
+    if reason is not None:
+        raise reason
+
+
+def _run(session: Session, running: Running) -> BaseException | None:
+    """Cleans until the user ends it, or something else does, which is returned."""
+    reason = None
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(session.run)
+        try:
+            with _keys() as pressed, Live(console=console, auto_refresh=False) as screen:
+                while not work.done() and (key := pressed()) != "q":
+                    running.check()
+                    _obey(key, session)
+                    if console.is_terminal:
+                        screen.update(_meters(session, running), refresh=True)
+        except KeyboardInterrupt:
+            pass  # the usual end
+        except (SystemExit, UserError) as error:  # SystemExit: the terminal was closed
+            reason = error
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would spoil the file
+            session.end()
+    return reason or work.exception()
+
+
+def _obey(key: str, session: Session) -> None:
+    if key == " ":
+        session.bypass = not session.bypass
+    elif key in _STEPS:
+        session.strength = min(100.0, max(0.0, session.strength + _STEPS[key]))
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[], str]]:
+    """Gives a function that waits a moment and returns a key that was pressed, or nothing."""
+    if not (sys.stdin.isatty() and console.is_terminal):
+
+        def pressed() -> str:
+            time.sleep(_MOMENT)
+            return ""
+
+        yield pressed
+    elif sys.platform == "win32":
+        import msvcrt
+
+        def pressed() -> str:
+            time.sleep(_MOMENT)
+            key = msvcrt.getwch() if msvcrt.kbhit() else ""
+            return key + msvcrt.getwch() if key in ("\0", "\xe0") else key
+
+        yield pressed
+    else:
+        import termios
+        import tty
+
+        screen = sys.stdin.fileno()
+
+        def pressed() -> str:
+            ready = select.select([screen], [], [], _MOMENT)[0]
+            return os.read(screen, 16).decode(errors="replace") if ready else ""
+
+        before = termios.tcgetattr(screen)
+        tty.setcbreak(screen)
+        try:
+            yield pressed
+        finally:
+            termios.tcsetattr(screen, termios.TCSADRAIN, before)
+
+
+def _meters(session: Session, running: Running) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, level in zip(_LEVELS, session.levels(), strict=True):
+        bar = ProgressBar(total=_RANGE, completed=max(0.0, level + _RANGE), width=40)
+        table.add_row(name, bar, f"{level:4.0f} dB")
+    how = "off: you hear the noise" if session.bypass else f"{session.strength:g} %"
+    table.add_row("strength", how)
+    table.add_row("", f"{_costs(session, running)}, {_faults(session)}")
+    table.add_row("", "space: with and without · ↑ ↓: strength · q: end", style="dim")
+    return table
+
+
+def _costs(session: Session, running: Running) -> str:
+    latency = 1000 * (session.latency + running.latency)
+    return f"processor {100 * session.load:.1f} %, latency {latency:.0f} ms"
+
+
+def _faults(session: Session) -> str:
+    told = f"{counted(session.underruns, 'under-run')}, {counted(session.dropped, 'block')} dropped"
+    return told + (f", {counted(session.damaged, 'block')} damaged" if session.damaged else "")
+
+
+def _print_end(session: Session, running: Running, save: Path | None) -> None:
+    noisy, _, removed = session.levels(overall=True)
+    console.print(
+        f"{session.seconds:.1f} s, noise of {removed:.1f} dB removed, {_costs(session, running)}, "
+        f"{_faults(session)}"
+    )
+    if save is not None:
+        console.print(save, markup=False)
+    if session.samples and noisy <= -99:
+        errors.print(
+            "Warning: the microphone gave nothing but silence: is it muted, or is this program "
+            "not allowed to hear it?"
+        )

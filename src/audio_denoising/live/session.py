@@ -1,0 +1,205 @@
+"""Between the devices: blocks of a microphone come in, cleaned samples go out.
+
+A device calls back when it has a block or wants one, on a thread that must not wait: where it does,
+sound is lost. So `Session.hear` only puts a block into a queue and `Ring.read` only copies out of a
+ring; all work is done between them, by `Session.run` on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from audio_denoising.cleaning.stream import Stream
+from audio_denoising.errors import UserError
+from audio_denoising.media.writing import AudioWriter
+from audio_denoising.samples import Samples
+
+_MOST_WAITING = 32  # blocks that the microphone may be ahead of the work
+_PATIENCE = 5.0  # seconds without a block, after which the microphone is taken for lost
+_MEMORY = 0.3  # seconds over which levels are averaged
+_LOWEST = 1e-10  # power of -100 dB, which silence is said to have
+
+
+class Ring:
+    """Samples on their way to an output: one thread writes, another reads, neither waits.
+
+    Nothing is played before `low` samples are there, and what is missing later is silence. A sound
+    card that is slower than the microphone falls behind: where more than `high` samples would wait,
+    whole blocks are dropped until no more than `low` do, so the latency stays bounded.
+
+    Attributes:
+        underruns: how often the output wanted samples that were not there.
+        dropped: blocks that the output was too slow for.
+    """
+
+    def __init__(self, low: int, high: int) -> None:
+        self._low, self._high = low, high
+        self._samples = np.zeros(high, np.float32)
+        self._written = self._read = 0
+        self._playing = self._behind = False
+        self.underruns = self.dropped = 0
+
+    @property
+    def waiting(self) -> int:
+        """Samples that are not played yet."""
+        return self._written - self._read
+
+    def write(self, block: Samples) -> None:
+        """Appends samples ``(n,)``, or drops them all."""
+        self._behind = self.waiting > (self._low if self._behind else self._high - len(block))
+        if self._behind:
+            self.dropped += 1
+            return
+        self._samples[self._places(self._written, len(block))] = block
+        self._written += len(block)
+
+    def read(self, out: Samples) -> None:
+        """Fills ``(n, channels)``, every channel alike; what is missing is silence."""
+        self._playing = self._playing or self.waiting >= self._low
+        count = min(len(out), self.waiting) if self._playing else 0
+        out[:count] = self._samples[self._places(self._read, count), None]
+        out[count:] = 0
+        self._read += count
+        self.underruns += self._playing and count < len(out)
+
+    def _places(self, first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return np.arange(first, first + count) % len(self._samples)
+
+
+class Session:
+    """One microphone, cleaned on the thread that calls `run` until another calls `end`.
+
+    Args:
+        stream: cleans one channel.
+        rings: where the cleaned voice goes.
+        writer: a file of one channel that gets it, too.
+        strength: percent of the noise removal.
+
+    Attributes:
+        strength: may be changed at any time; the change fades in over a block.
+        bypass: likewise; the noisy voice is then heard, as late as the cleaned one.
+        lost: blocks of the microphone that came while the work was behind.
+        damaged: blocks in which a sample was not a number; it was taken for silence.
+        samples: of the microphone, so far.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        rings: Sequence[Ring] = (),
+        writer: AudioWriter | None = None,
+        strength: float = 100.0,
+    ) -> None:
+        self._stream, self._rings, self._writer = stream, rings, writer
+        self._blocks: SimpleQueue[Samples | None] = SimpleQueue()
+        self._held = np.zeros(0, np.float32)
+        self._powers, self._energies = np.zeros((2, 3))
+        self._busy = 0.0
+        self.strength, self.bypass = strength, False
+        self._share = self._wanted_share()  # of the noisy voice, at the end of the last block
+        self.lost = self.damaged = self.samples = 0
+
+    @property
+    def hop(self) -> int:
+        """Samples that the network takes at once, 16 ms."""
+        return self._stream.latency // 2
+
+    @property
+    def seconds(self) -> float:
+        """Sound so far."""
+        return self.samples / self._stream.sample_rate
+
+    @property
+    def latency(self) -> float:
+        """Seconds between microphone and output, beside what the devices add."""
+        waiting = max((ring.waiting for ring in self._rings), default=0)
+        return (self._stream.latency + waiting) / self._stream.sample_rate
+
+    @property
+    def underruns(self) -> int:
+        """How often an output had to play silence because nothing was there."""
+        return sum(ring.underruns for ring in self._rings)
+
+    @property
+    def dropped(self) -> int:
+        """Blocks that were not cleaned, or not played."""
+        return self.lost + sum(ring.dropped for ring in self._rings)
+
+    @property
+    def load(self) -> float:
+        """Share of a processor that the cleaning takes: its real-time factor."""
+        return self._busy / max(self.seconds, 1e-9)
+
+    def levels(self, *, overall: bool = False) -> tuple[float, ...]:
+        """Level of the noisy voice, of what is heard, and of what was taken out, in dB.
+
+        Re full scale, of about the last third of a second, or of all so far.
+        """
+        powers = self._energies / max(self.samples, 1) if overall else self._powers
+        return tuple(10 * math.log10(max(power, _LOWEST)) for power in powers)
+
+    def hear(self, block: Samples) -> None:
+        """Takes samples ``(n,)`` of the microphone, which are the session's own from now on."""
+        if self._blocks.qsize() < _MOST_WAITING:
+            self._blocks.put(block)
+        else:
+            self.lost += 1
+
+    def end(self) -> None:
+        """Lets `run` return once it has cleaned what it was given."""
+        self._blocks.put(None)
+
+    def run(self) -> None:
+        """Cleans until `end`.
+
+        Raises:
+            UserError: the microphone fell silent altogether, or the file cannot be written.
+        """
+        try:
+            while (block := self._blocks.get(timeout=_PATIENCE)) is not None:
+                self._clean(block)
+            silent = False
+        except Empty:
+            silent = True
+        self._hand_on(self._stream.flush())
+        if silent:
+            raise UserError(
+                f"the microphone has given nothing for {_PATIENCE:g} s: is it still plugged in, "
+                f"and may this program use it"
+            )
+
+    def _clean(self, block: Samples) -> None:
+        started = time.thread_time()
+        if not np.isfinite(block).all():
+            self.damaged += 1
+            block = np.where(np.isfinite(block), block, np.float32(0)).astype(np.float32)
+        self._held = np.concatenate((self._held, block))
+        self.samples += len(block)
+        self._hand_on(np.asarray(self._stream.push(block), np.float32))
+        self._busy += time.thread_time() - started
+
+    def _hand_on(self, cleaned: Samples) -> None:
+        """Mixes cleaned samples with the noisy ones of the same instants, and sends them out."""
+        count = len(cleaned)
+        if not count:
+            return
+        noisy, self._held = self._held[:count], self._held[count:]
+        before, self._share = self._share, self._wanted_share()
+        share = np.linspace(before, self._share, count, dtype=np.float32)
+        heard = cleaned + share * (noisy - cleaned)
+        energies = np.array([np.vdot(x, x) for x in (noisy, heard, noisy - heard)], np.float64)
+        self._energies += energies
+        memory = math.exp(-count / self._stream.sample_rate / _MEMORY)
+        self._powers = memory * self._powers + (1 - memory) * energies / count
+        for ring in self._rings:
+            ring.write(heard)
+        if self._writer is not None:
+            self._writer.write(heard[None])
+
+    def _wanted_share(self) -> float:
+        return 1.0 if self.bypass else 1.0 - self.strength / 100.0

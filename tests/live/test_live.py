@@ -1,0 +1,253 @@
+"""`denoise live` with a PortAudio that this test plays: devices, refusals, the end, the file."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from audio_denoising import Denoiser
+from audio_denoising.live import session
+from tests.cli.command import Result, denoise
+
+NOISY, RATE = soundfile.read("examples/noisy_street.wav", frames=16_000, dtype="float32")
+
+
+class PortAudioError(Exception):
+    """As the library's own."""
+
+
+class Sound:
+    """What the command uses of `sounddevice`: a microphone that says `NOISY`, two loudspeakers."""
+
+    PortAudioError = PortAudioError
+
+    def __init__(self) -> None:
+        self.devices = [
+            self.device(0, "USB microphone", ins=1, rate=RATE),
+            self.device(1, "Headphones", outs=2),
+            self.device(2, "Cable [virtual]", outs=1),
+        ]
+        self.refusal: str = ""
+        self.at_end = "interrupt"
+        self.played: dict[int, list[np.ndarray]] = {}
+        self.rates: list[tuple[int, int]] = []
+
+    @staticmethod
+    def device(index: int, name: str, ins: int = 0, outs: int = 0, rate: int = 48_000) -> dict:
+        own = {"index": index, "name": name, "hostapi": 0, "default_samplerate": float(rate)}
+        return {**own, "max_input_channels": ins, "max_output_channels": outs}
+
+    def query_hostapis(self, index: int) -> dict[str, str]:
+        return {"name": "ALSA"}
+
+    def query_devices(self, wanted: int | str | None = None, kind: str = "") -> Any:
+        if not kind:
+            return self.devices
+        fit = [each for each in self.devices if each[f"max_{kind}_channels"]]
+        if isinstance(wanted, str):
+            fit = [each for each in fit if wanted.lower() in each["name"].lower()]
+        elif wanted is not None:
+            fit = [each for each in fit if each["index"] == wanted]
+        elif not fit:
+            raise PortAudioError("Error querying device -1")
+        if not fit or (isinstance(wanted, str) and len(fit) > 1):
+            raise ValueError("Multiple input devices" if fit else "No input device matching")
+        return fit[0]
+
+    def check_input_settings(self, index: int, channels: int, dtype: str, samplerate: int) -> None:
+        if self.refusal:
+            raise PortAudioError(self.refusal)
+        if samplerate not in (RATE, 44_100):
+            raise PortAudioError("Invalid sample rate [PaErrorCode -9997]")
+
+    def check_output_settings(self, index: int, channels: int, dtype: str, samplerate: int) -> None:
+        if samplerate not in (44_100, 48_000):
+            raise PortAudioError("Invalid sample rate [PaErrorCode -9997]")
+
+    def InputStream(self, rate: int, block: int, *rest: Any, callback: Any) -> Device:
+        return Device(self, rate, lambda: self.speak(block, callback))
+
+    def OutputStream(
+        self, rate: int, block: int, index: int, channels: int, *rest: Any, callback: Any
+    ) -> Device:
+        return Device(self, rate, lambda: self.play(block, index, channels, callback))
+
+    def speak(self, block: int, callback: Any) -> None:
+        for place in range(0, len(NOISY) - block + 1, block):
+            callback(NOISY[place : place + block, None], block, None, self.flags)
+            time.sleep(0.002)
+        if self.at_end == "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+
+    def play(self, block: int, index: int, channels: int, callback: Any) -> None:
+        played = self.played.setdefault(index, [])
+        for _ in range(10_000):
+            played.append(np.full((block, channels), np.nan, np.float32))
+            callback(played[-1], block, None, self.flags)
+            time.sleep(0.002)
+
+    flags = SimpleNamespace(input_overflow=False, output_underflow=False)
+
+
+class Device:
+    """A stream of the library: calls back on a thread of its own, is not active after that."""
+
+    latency = 0.01
+
+    def __init__(self, sound: Sound, rate: int, work: Any) -> None:
+        sound.rates.append(rate)
+        self._thread = Thread(target=work, daemon=True)
+
+    @property
+    def active(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def sound(monkeypatch: pytest.MonkeyPatch) -> Sound:
+    sound = Sound()
+    monkeypatch.setitem(sys.modules, "sounddevice", sound)
+    monkeypatch.setattr(session, "_MOST_WAITING", 1000)  # it speaks faster than anyone
+    return sound
+
+
+def live(*arguments: object) -> Result:
+    return denoise("live", *arguments)
+
+
+def test_the_devices_are_listed(sound: Sound) -> None:
+    lines = live("--list").out.splitlines()
+    assert lines == [
+        "  0  USB microphone, ALSA  1 in, 0 out, 16000 Hz",
+        "  1  Headphones, ALSA  0 in, 2 out, 48000 Hz",
+        "  2  Cable [virtual], ALSA  0 in, 1 out, 48000 Hz",
+    ]
+
+
+def test_ctrl_c_leaves_the_file_whole(sound: Sound, tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    end = live("--save", path, "--strength", 80)
+    assert (end.code, end.err) == (0, "")
+    closing, name = end.out.splitlines()
+    assert name == str(path) and list(tmp_path.iterdir()) == [path]
+    told = (
+        r"1.0 s, noise of -\d\d.\d dB removed, processor \d+.\d %, latency \d+ ms, 0 under-runs, "
+    )
+    assert re.fullmatch(told + "0 blocks dropped", closing)
+    out, rate = soundfile.read(path, dtype="float32")
+    whole = Denoiser("v5", device="cpu")(NOISY[: len(out)], RATE, strength=80)
+    assert rate == RATE and np.abs(out - whole).max() < 1e-4
+    assert not sound.played
+
+
+def test_the_voice_goes_to_the_output_and_to_the_ears(sound: Sound, tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    end = live("--input", 0, "--output", "cable", "--monitor", "--save", path)
+    assert end.code == 0, end.err
+    assert set(sound.rates) == {44_100}  # the first that all of them know
+    out, rate = soundfile.read(path, dtype="float32")
+    assert rate == 44_100
+    for index, channels in ((1, 2), (2, 1)):
+        first = next(block for block in sound.played[index] if block.any())
+        assert first.shape[1] == channels
+        assert np.abs(first - out[: len(first), None]).max() < 1e-4
+
+
+def test_a_device_that_goes_away_ends_it_with_the_file_whole(sound: Sound, tmp_path: Path) -> None:
+    sound.at_end = "gone"
+    end = live("--save", tmp_path / "talk.wav")
+    assert end.code == 2
+    assert end.sentence == "USB microphone has gone away: plug it in and begin again"
+    assert soundfile.info(tmp_path / "talk.wav").duration == pytest.approx(1, abs=0.02)
+
+
+def test_a_microphone_that_is_muted_is_told_of(
+    sound: Sound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "NOISY", np.zeros(8000, np.float32))
+    end = live()
+    assert end.code == 0 and "nothing but silence: is it muted" in end.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--input", "nothing"), "--input nothing is no microphone: give its index or a part"),
+        (("--input", "1"), "--input 1 is no microphone"),
+        (("--output", "a"), "--output a is part of several names: give the index of one"),
+        (("--model", "v4"), "v4-small hears windows of 2.55 s and cannot clean live sound"),
+        (("--strength", "120"), "the strength 120 must be from 0 to 100 percent"),
+        (("--save", "talk.xyz"), "xyz"),
+    ],
+)
+def test_what_it_refuses(
+    sound: Sound,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    end = live(*arguments)
+    assert end.code == 2 and words in end.sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_file_is_kept(sound: Sound, tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(b"mine")
+    assert "exists already" in live("--save", path).sentence
+    assert path.read_bytes() == b"mine"
+    assert live("--save", path, "--force").code == 0
+    assert soundfile.info(path).frames > 15_000
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        ("Device unavailable [PaErrorCode -9985]", "(Device unavailable): close the program that"),
+        ("Invalid sample rate [PaErrorCode -9997]", "(Invalid sample rate)"),
+    ],
+)
+def test_a_device_that_cannot_be_opened(sound: Sound, refusal: str, told: str) -> None:
+    sound.refusal = refusal
+    sentence = live("--save", "never.wav").sentence
+    assert sentence.startswith(f"USB microphone cannot be used {told}")
+    assert not Path("never.wav").exists()
+
+
+def test_without_devices(sound: Sound) -> None:
+    sound.devices = sound.devices[1:]
+    assert live().sentence.startswith("there is no microphone: plug one in")
+    sound.devices = []
+    assert live("--list").sentence.startswith("there is no sound device: plug one in")
+
+
+def test_without_the_library_or_portaudio(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert live().sentence.endswith("not installed: pip install sounddevice")
+    monkeypatch.delitem(sys.modules, "sounddevice")
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for system, how in (("linux", "apt-get install libportaudio2"), ("darwin", "brew install")):
+        monkeypatch.setattr(sys, "platform", system)
+        sentence = live("--list").sentence
+        assert "PortAudio library not found" in sentence and how in sentence
