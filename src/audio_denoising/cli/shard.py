@@ -15,7 +15,7 @@ from audio_denoising.cli.options import DATA, NOISE, SPEECH, HoldOut
 from audio_denoising.errors import UserError, counted
 
 if TYPE_CHECKING:
-    from audio_denoising.mixing.shards import ShardIndex
+    from audio_denoising.mixing.shard_index import ShardIndex
 
 console = Console(highlight=False, emoji=False)
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
 from audio_denoising.cleaning.denoiser import Denoiser
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.evaluation.scores import METRICS, score
-from audio_denoising.evaluation.testset import check_pair, delay
+from audio_denoising.evaluation.testset import at_16_khz, check_pair, delay
 from audio_denoising.media.reading import read_audio
 from audio_denoising.samples import Samples
 
@@ -172,15 +170,10 @@ def _scores(estimate: Samples, clean: Samples | None, rate: int) -> dict[str, fl
     """The metrics of one take, mono at 16 kHz."""
     scores: dict[str, float | None] = {}
     if clean is not None:
-        found = score(_mono(estimate, rate), _mono(clean, rate))
+        found = score(*(at_16_khz(samples.mean(axis=0), rate) for samples in (estimate, clean)))
         scores = {METRICS[key].title: found[key] for key in _SCORED if key in found}
     scores[PAUSES] = float(np.percentile(_levels(estimate), 10))
     return scores
-
-
-def _mono(samples: Samples, rate: int) -> Samples:
-    mono = samples.mean(axis=0)
-    return mono if rate == SAMPLE_RATE else np.asarray(soxr.resample(mono, rate, SAMPLE_RATE))
 
 
 def _levels(samples: Samples) -> npt.NDArray[np.float64]:

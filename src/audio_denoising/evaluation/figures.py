@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -26,6 +25,7 @@ from audio_denoising.dsp.spectrum import (
     stft,
 )
 from audio_denoising.evaluation.comparison import Comparison
+from audio_denoising.evaluation.testset import at_16_khz
 from audio_denoising.samples import Samples
 
 Levels = npt.NDArray[np.float32]
@@ -45,9 +45,7 @@ def overview(samples: Samples, rate: int) -> Levels:
     Returns:
         ``(256, columns)`` levels in dB, from 0 Hz upwards.
     """
-    mono = np.ascontiguousarray(samples.mean(axis=0))
-    if rate != SAMPLE_RATE:
-        mono = np.asarray(soxr.resample(mono, rate, SAMPLE_RATE), np.float32)
+    mono = np.ascontiguousarray(at_16_khz(samples.mean(axis=0), rate))
     together = max(1, -(-len(mono) // (HOP * _COLUMNS)))  # frames in a column
     parts = []
     for start in range(0, len(mono), _PIECE * together):
@@ -140,11 +138,9 @@ def spectrogram_figure(panels: Mapping[str, npt.ArrayLike], sample_rate: int) ->
     return figure
 
 
-def _levels(waveform: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float32]:
+def _levels(waveform: npt.ArrayLike, sample_rate: int) -> Levels:
     samples = np.asarray(waveform, np.float32)
     if samples.ndim != 1 or samples.size == 0:
         raise ValueError(f"one channel of samples (L,) is expected, not {samples.shape}")
-    if sample_rate != SAMPLE_RATE:
-        samples = soxr.resample(samples, sample_rate, SAMPLE_RATE)
-    levels: npt.NDArray[np.float32] = level_db(stft(torch.from_numpy(samples))).numpy()
+    levels: Levels = level_db(stft(torch.from_numpy(at_16_khz(samples, sample_rate)))).numpy()
     return levels

@@ -167,10 +167,14 @@ def _optional(package: str, metric: str) -> ModuleType:
     try:
         return import_module(package)
     except ImportError as error:
-        raise UserError(
-            f"{metric} needs the package {package}, which is not installed; pip install {package} "
-            "brings it."
-        ) from error
+        raise _missing(package, metric) from error
+
+
+def _missing(package: str, metric: str) -> UserError:
+    return UserError(
+        f"{metric} needs the package {package}, which is not installed; pip install {package} "
+        "brings it."
+    )
 
 
 _SECONDS = 9.01  # the stretch that the network hears at once
@@ -229,21 +233,14 @@ def _session() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise _missing("onnxruntime") from error
+        raise _missing("onnxruntime", "DNSMOS") from error
     package = find_spec("speechmos")
     if package is None or package.origin is None:
-        raise _missing("speechmos")
+        raise _missing("speechmos", "DNSMOS")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(
         str(Path(package.origin).parent / "dnsmos_models" / "sig_bak_ovr.onnx"),
         options,
         providers=["CPUExecutionProvider"],
-    )
-
-
-def _missing(package: str) -> UserError:
-    return UserError(
-        f"DNSMOS needs the package {package}, which is not installed; pip install {package} "
-        "brings it."
     )

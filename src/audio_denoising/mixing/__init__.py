@@ -4,6 +4,5 @@ Read ``bank.py`` (recordings on one tape, read at any place and speed), ``librar
 them; ``kept_library.py`` keeps them on disk), ``recipe.py`` (every number of the mixtures of every
 version), ``choices.py`` (what is drawn for a batch), ``rooms.py`` and ``filters.py`` (what changes
 the sound), then ``batch.py``, where they come together. Apart from these stand ``frozen_*.py``
-(test sets of whole utterances), ``shards.py`` and ``shard_writing.py`` (corpora beyond one disk),
-and ``check.py``.
+(test sets of whole utterances), ``shard*.py`` (corpora beyond one disk), and ``check.py``.
 """

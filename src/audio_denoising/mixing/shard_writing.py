@@ -31,7 +31,8 @@ from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.folders import single_run
 from audio_denoising.mixing.library import all_cores
-from audio_denoising.mixing.shards import INSTALL, LONGEST, Shard, ShardIndex
+from audio_denoising.mixing.shard_index import Shard, ShardIndex
+from audio_denoising.mixing.shards import INSTALL, LONGEST
 
 _OVERHEAD = 3072  # bytes of tar headers, padding and JSON around a piece
 _SILENT = 1e-6  # mean square (-60 dB) that a stretch of 2.55 s must have to be audible

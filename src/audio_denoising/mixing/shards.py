@@ -17,12 +17,11 @@ import re
 import tarfile
 import tempfile
 import time
-import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,86 +34,13 @@ from audio_denoising.corpora.corpus import EXTENSIONS, TOLERANCE_SECONDS, Wavefo
 from audio_denoising.corpora.transfer import Transfer, TransferDisplay
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
+from audio_denoising.mixing.shard_index import SHARD, TIMEOUT, Shard, ShardIndex, is_remote
 
 INSTALL = "pip install webdataset"
 LONGEST = 60.0  # seconds of a recording that count when noise is drawn, and of a piece
 
-_SHARD = re.compile(r"(.*/)?([^/\\:]+)-\d+\.tar")  # folder, and the name of the index
-_TIMEOUT = 30.0  # seconds
 _sleep = time.sleep  # before a broken connection is tried again
 _UNREADABLE = (StopIteration, ValueError, TypeError, AttributeError, RuntimeError, OSError)
-
-
-class Shard(NamedTuple):
-    """One file of a set: how many pieces of audio it holds, how long they are together."""
-
-    name: str
-    pieces: int
-    seconds: float
-    bytes: int
-
-
-@dataclass
-class ShardIndex:
-    """What is in a set.
-
-    Attributes:
-        what: "speech" or "noise". split: "train", "validation" or "test".
-        groups: speakers or noise sources.
-        plan: a checksum of the recordings and of what goes where.
-        left_out: recordings that are not in the shards, and why.
-        finished: False until the last shard is written.
-    """
-
-    what: str
-    split: str
-    groups: list[str] = field(default_factory=list)
-    shards: list[Shard] = field(default_factory=list)
-    plan: str = ""
-    left_out: dict[str, str] = field(default_factory=dict)
-    finished: bool = True
-
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return f"{self.what}-{self.split}.json"
-
-    def to_json(self) -> str:
-        """As it is stored."""
-        shards = [shard._asdict() for shard in self.shards]
-        return json.dumps({**asdict(self), "shards": shards}, ensure_ascii=False, indent=1)
-
-    @classmethod
-    def read(cls, place: str) -> ShardIndex | None:
-        """The index at a path or address; None if there is none.
-
-        Raises:
-            UserError: it cannot be fetched, or is something else.
-        """
-        try:
-            if _is_remote(place):
-                with urllib.request.urlopen(place, timeout=_TIMEOUT) as answer:
-                    text = answer.read()
-            else:
-                text = Path(place).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code in (404, 410):
-                return None
-            raise UserError(f"{place} cannot be read ({error}): check the address") from error
-        try:
-            content: dict[str, Any] = json.loads(text)
-            # By name: sets of an earlier day hold checksums too.
-            shards = [Shard(*(each[name] for name in Shard._fields)) for each in content["shards"]]
-            if any(not (name := _SHARD.fullmatch(each.name)) or name[1] for each in shards):
-                raise ValueError("a shard is not called like one")
-            return cls(**{**content, "shards": shards})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(
-                f"{place} is no index of shards, or it is damaged: copy it again, or remove it "
-                "and give the length of an epoch by --epoch-size"
-            ) from error
 
 
 class Piece(NamedTuple):
@@ -250,7 +176,7 @@ def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
     """
     specs = [specs] if isinstance(specs, str) else specs
     urls = [url for spec in specs for url in _expand(spec, what)]
-    names = (name for name in map(_SHARD.fullmatch, urls) if name)
+    names = (name for name in map(SHARD.fullmatch, urls) if name)
     places = dict.fromkeys(f"{name[1] or ''}{name[2]}.json" for name in names)
     found = {place: index for place in places if (index := ShardIndex.read(place))}
     for place, index in found.items():
@@ -288,7 +214,7 @@ def _decode(sample: dict[str, Any]) -> tuple[Piece, str | None]:
 @contextmanager
 def _fetched(url: str, known: Shard | None) -> Iterator[Path]:
     """The file at ``url``; from a web server it is fetched first, and removed after use."""
-    if not _is_remote(url):
+    if not is_remote(url):
         yield Path(url)
         return
     with tempfile.TemporaryDirectory(prefix="shard-") as folder:
@@ -300,7 +226,7 @@ def _fetched(url: str, known: Shard | None) -> Iterator[Path]:
 
 def _size(url: str) -> int:
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             return int(answer.headers["Content-Length"])
     except (OSError, TypeError, ValueError) as error:
         raise UserError(
@@ -310,7 +236,7 @@ def _size(url: str) -> int:
 
 def _expand(spec: str, what: str) -> list[str]:
     """The paths and addresses that a specification stands for."""
-    remote = _is_remote(spec)
+    remote = is_remote(spec)
     if spec == "-" or (not remote and re.match(r"[a-z][a-z0-9+.-]+:", spec, re.IGNORECASE)):
         raise UserError(
             f"{spec!r} is not opened: --{what} takes paths and http(s) addresses of tar files"
@@ -337,10 +263,6 @@ def _expand(spec: str, what: str) -> list[str]:
             f"shards of {spec} are missing): check the name, or copy them again"
         )
     return [path.as_posix() for path in paths]
-
-
-def _is_remote(url: str) -> bool:
-    return re.match(r"https?://", url) is not None
 
 
 def _folder(url: str) -> str:
