@@ -72,6 +72,7 @@ def test_the_command_line_knows_every_command_and_option_named():
     command_line = typer.main.get_command(cli.app)
     lines = [line.split("#")[0].split() for _, body in FENCES for line in body.splitlines()]
     calls = [line[line.index("denoise") + 1 :] for line in lines if "denoise" in line]
+    calls = [" ".join(call).split(" | ")[0].split() for call in calls]  # not what reads its output
     scripts = {"train_v4.py": "train", "train_torch.py": "train", "inference_compare.py": "compare"}
     calls += [[scripts[line[1]], *line[2:]] for line in lines if line[1:2] and line[1] in scripts]
     calls = [call for call in calls if call and call[0].isalpha()]

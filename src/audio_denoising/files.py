@@ -225,6 +225,14 @@ def locked(file: IO[Any]) -> bool:
     return True
 
 
+def appends(file: IO[Any]) -> bool:
+    """Whether all that is written to an open file goes to its end, wherever one seeks (``>>``)."""
+    try:
+        return bool(fcntl.fcntl(file, fcntl.F_GETFL) & os.O_APPEND)
+    except (OSError, AttributeError):  # no file of the system's, or Windows
+        return False
+
+
 def _hand_over(path: Path, former: Path, second_name: Path) -> None:
     """Makes `former` the file at `path`, which keeps its name until another file takes it."""
     try:

@@ -30,6 +30,7 @@ from audio_denoising.samples import Samples
 
 LOWEST_RATE, HIGHEST_RATE = 2_000, 192_000  # Hz
 _LONGEST = 256  # frames that are computed at once, so that memory stays bounded
+_FEW = 8  # frames, below which `_Hop` does them sooner one by one
 
 
 class CausalStream:
@@ -124,9 +125,10 @@ class CausalStream:
         hop = self._transform.hop
         whole = samples.shape[1] // hop * hop
         self._waiting = samples[:, whole:]
+        at_once = hop if self._hop is not None and whole < _FEW * hop else _LONGEST * hop
         parts = [
-            self._frames(samples[:, start : min(whole, start + _LONGEST * hop)])
-            for start in range(0, whole, _LONGEST * hop)
+            self._frames(samples[:, start : min(whole, start + at_once)])
+            for start in range(0, whole, at_once)
         ]
         return np.concatenate(parts, axis=1) if parts else samples[:, :0]
 

@@ -1,7 +1,8 @@
 """Recordings that come through a pipe and leave through one: `denoise clean - < a.wav > b.wav`.
 
-A pipe can be read only once, and an output appears whole or not at all; so what comes in is kept in
-a temporary file, and what goes out as well, until it is complete. Memory stays bounded.
+What can be is cleaned as it comes (`cleaning.live_pipe`). Of the rest all that comes is kept in a
+temporary file, as a pipe can be read only once, and what goes out as well, until it is complete.
+Memory stays bounded.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,36 +20,37 @@ from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.errors import UserError
 
 if TYPE_CHECKING:
+    from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.cleaning.recording import Report
+    from audio_denoising.media.piped import Raw
 
 PIPE = "-"
 """The name of standard input and output."""
 
 _BLOCK = 1 << 20  # bytes, or samples of a channel
 _MOST_CHANNELS = 1024
+_FORMATS = {"s16le": "PCM_16", "f32le": "FLOAT"}  # FFmpeg's words -> libsndfile's
 
 
-@dataclass(frozen=True)
-class Raw:
-    """Samples without a header: 16-bit signed little-endian, the channels interleaved."""
+def parse_raw(text: str) -> Raw:
+    """Bare samples from ``RATE,CHANNELS[,FORMAT]``, such as ``48000,2`` or ``48000,2,f32le``.
 
-    rate: int
-    channels: int
+    Raises:
+        UserError: it is something else.
+    """
+    try:
+        rate, channels = (int(number) for number in text.split(",")[:2])
+        (subtype,) = (_FORMATS[name] for name in text.split(",")[2:] or ["s16le"])
+    except (ValueError, KeyError):
+        rate, channels, subtype = 0, 0, ""
+    if rate < 1 or not 1 <= channels <= _MOST_CHANNELS:
+        raise UserError(
+            f"--raw {text} is not RATE,CHANNELS or RATE,CHANNELS,FORMAT, with s16le or f32le for "
+            f"the format: give for example 48000,2"
+        )
+    from audio_denoising.media.piped import Raw
 
-    @classmethod
-    def parse(cls, text: str) -> Raw:
-        """From ``RATE,CHANNELS``, such as ``48000,2``.
-
-        Raises:
-            UserError: it is something else.
-        """
-        try:
-            rate, channels = (int(number) for number in text.split(","))
-        except ValueError:
-            rate, channels = 0, 0
-        if rate < 1 or not 1 <= channels <= _MOST_CHANNELS:
-            raise UserError(f"--raw {text} is not RATE,CHANNELS: give for example 48000,2")
-        return cls(checked_rate(rate), channels)
+    return Raw(checked_rate(rate), channels, subtype)
 
 
 def clean_pipe(
@@ -56,6 +58,7 @@ def clean_pipe(
     output: str | None,
     raw: Raw | None,
     settings: Settings,
+    load: Callable[[], Denoiser],
     clean: Callable[[Job], Report],
 ) -> Report:
     """Cleans what comes through a pipe, or into one; one of the two ends may be a file.
@@ -65,6 +68,7 @@ def clean_pipe(
         output: a file, `PIPE`, or None for that.
         raw: pipes carry bare samples of this kind; otherwise files of any format.
         settings: how to clean.
+        load: gives what cleans.
         clean: cleans one file into another.
 
     Raises:
@@ -75,15 +79,25 @@ def clean_pipe(
         raise UserError("- is for pipes, not for a terminal: denoise clean - < in.wav > out.wav")
     if output is not None and not into_pipe:  # before all that comes is read
         Job(input, output).check(settings)
-    with TemporaryDirectory(prefix="denoise-") as folder:
-        hidden = f"{folder}{os.sep}"  # messages speak of the pipe, not of where it is kept
+    with TemporaryDirectory(prefix="denoise-") as name:
+        folder, hidden = Path(name), f"{name}{os.sep}"  # messages do not speak of where it is kept
         try:
-            source = spool(sys.stdin.buffer, Path(folder), raw) if input == PIPE else Path(input)
-            # Bare samples in a format without a limit on its size.
-            kept = Path(folder) / f"standard output.{'w64' if raw else 'wav'}"
-            report = clean(Job(str(source), str(kept) if into_pipe else str(output)))
-            if into_pipe:
-                pour(kept, sys.stdout.buffer, bare=raw is not None)
+            report, taken = None, b""
+            if input == PIPE and (denoiser := load()).streams:
+                from audio_denoising.cleaning.live_pipe import clean_as_it_comes
+
+                report, taken = clean_as_it_comes(
+                    denoiser, raw, None if into_pipe else output, settings, folder
+                )
+            if report is None:
+                source = Path(input)
+                if input == PIPE:
+                    source = spool(sys.stdin.buffer, folder, raw, taken)
+                # Bare samples in a format without a limit on its size.
+                kept = folder / f"standard output.{'w64' if raw else 'wav'}"
+                report = clean(Job(str(source), str(kept) if into_pipe else str(output)))
+                if into_pipe:
+                    pour(kept, sys.stdout.buffer, raw)
         except UserError as error:
             raise UserError(str(error).replace(hidden, "")) from error
     return replace(
@@ -93,13 +107,14 @@ def clean_pipe(
     )
 
 
-def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
+def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None, taken: bytes = b"") -> Path:
     """Keeps all that comes through a pipe in a file, which can be read twice.
 
     Args:
         stream: the pipe.
         folder: for the file.
         raw: what comes are bare samples of this kind; otherwise a file of any format.
+        taken: what was read of the file before.
 
     Raises:
         UserError: nothing comes, the last bare sample is not whole, or the disk is full.
@@ -109,6 +124,7 @@ def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
     path = folder / "standard input"  # without an ending: it may be of any format
     try:
         with path.open("wb") as file:
+            file.write(taken)
             shutil.copyfileobj(stream, file, _BLOCK)
     except OSError as error:
         raise UserError(
@@ -119,47 +135,32 @@ def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None) -> Path:
 
 
 def _spool_bare(stream: BinaryIO, path: Path, raw: Raw) -> Path:
-    import numpy as np
-
+    from audio_denoising.media.piped import PipedSound
     from audio_denoising.media.writing import AudioWriter
 
-    size = 2 * raw.channels
-    rest = b""
-    with AudioWriter(path, raw.rate, raw.channels, subtype="PCM_16") as writer:
-        while data := stream.read(_BLOCK):
-            data = rest + data
-            whole = len(data) // size * size
-            frames = np.frombuffer(data[:whole], "<i2").reshape(-1, raw.channels)
-            writer.write(frames.T.astype(np.float32) / np.float32(2**15))
-            rest = data[whole:]
-        if rest:
-            raise UserError(
-                f"the raw input ends in the middle of a sample: is it 16-bit with {raw.channels} "
-                f"channel(s), as --raw says"
-            )
+    sound = PipedSound(stream, raw)
+    with AudioWriter(path, raw.rate, raw.channels, subtype=raw.subtype) as writer:
+        for block in sound.blocks():
+            writer.write(block)
+        if sound.damage:
+            raise UserError(sound.damage)
     return path
 
 
-def pour(path: Path, stream: BinaryIO, *, bare: bool = False) -> None:
+def pour(path: Path, stream: BinaryIO, raw: Raw | None = None) -> None:
     """Sends a complete file into a pipe, or its bare samples.
 
     Raises:
         UserError: the program at the other end has stopped reading, or the disk behind is full.
     """
-    try:
-        if not bare:
+    import soundfile
+
+    from audio_denoising.media.piped import sending
+
+    with sending(stream):
+        if raw is None:
             with path.open("rb") as file:
                 shutil.copyfileobj(file, stream, _BLOCK)
         else:
-            import soundfile
-
-            for block in soundfile.blocks(path, _BLOCK, dtype="int16"):
-                stream.write(block.astype("<i2").tobytes())
-        stream.flush()
-    except BrokenPipeError as error:
-        raise UserError("the program that reads the output stopped before its end") from error
-    except OSError as error:
-        raise UserError(
-            f"the standard output cannot be written ({error.strerror}): free some space, or send "
-            f"it to another place"
-        ) from error
+            for block in soundfile.blocks(path, _BLOCK, dtype="float32", always_2d=True):
+                stream.write(raw.encoded(block.T))

@@ -108,12 +108,6 @@ def clean_recording(
             if noise_file is not None:
                 noise_file.write(noisy - mixed)
             written += mixed.shape[1]
-    warnings = [*reader.notices, *cleaned_file.left_out]
-    if beyond:
-        warnings.append(
-            f"{beyond} samples of {job.output} went beyond full scale and were limited to it: "
-            f"if that is audible, turn the recording down before cleaning it"
-        )
     return Report(
         seconds=written / rate,
         elapsed=time.perf_counter() - started,
@@ -121,7 +115,17 @@ def clean_recording(
         device=str(cleaner.device),
         output=Path(job.output),
         damage=reader.damage,
-        warnings=tuple(warnings),
+        warnings=(*reader.notices, *cleaned_file.left_out, *too_loud(beyond, job.output)),
+    )
+
+
+def too_loud(beyond: int, output: str) -> tuple[str, ...]:
+    """The warning that so many samples of an output were limited to full scale, if any were."""
+    if not beyond:
+        return ()
+    return (
+        f"{beyond} samples of {output} went beyond full scale and were limited to it: if that is "
+        f"audible, turn the recording down before cleaning it",
     )
 
 

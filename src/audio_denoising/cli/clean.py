@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,9 +86,9 @@ def clean(
     raw: Annotated[
         str | None,
         _files(
-            help="A pipe carries bare samples (16-bit little-endian), at so many a second in so "
-            "many channels.",
-            metavar="RATE,CHANNELS",
+            help="A pipe carries bare samples, at so many a second in so many channels; FORMAT is "
+            "s16le (the default) or f32le.",
+            metavar="RATE,CHANNELS[,FORMAT]",
             show_default=False,
         ),
     ] = None,
@@ -121,6 +121,9 @@ def clean(
     ] = None,
 ) -> None:
     """Denoise recordings of any length, sample rate and channel count.
+
+    What comes through a pipe is cleaned when it has ended, but --model v5 cleans WAV and --raw
+    as they come.
 
     Examples:
       denoise clean examples/noisy_street.wav
@@ -216,13 +219,14 @@ def _clean_pipe(
     input: str, output: str | None, raw: str | None, settings: Settings, load: Load
 ) -> int:
     """Cleans what comes through a pipe, or into one; standard output carries nothing else then."""
-    from audio_denoising.cleaning.pipe import Raw, clean_pipe
+    from audio_denoising.cleaning.pipe import clean_pipe, parse_raw
 
-    bare = Raw.parse(raw) if raw else None
+    bare = parse_raw(raw) if raw else None
     written = () if output is None or output == _PIPE else (output,)
     screen = console if written else errors
+    once = cache(load)
     report = clean_pipe(
-        input, output, bare, settings, lambda job: _clean_one(job, settings, load, screen)
+        input, output, bare, settings, once, lambda job: _clean_one(job, settings, once, screen)
     )
     return _finish_one(report, written, screen)
 

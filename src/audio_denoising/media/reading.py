@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Samples in a second over all channels: memory goes by them, and a header can tell anything.
 # 64 channels at 48 kHz are three million, eight at 384 kHz as well.
 _MOST_SAMPLES = 1 << 22
-_SHORT = 0.25  # seconds: less may be a difference in counting
+SHORT = 0.25  # seconds: less may be a difference in counting
 _FFMPEG_ALONE = (".mp3", ".flac")  # libsndfile need not be tried
 _LOUDEST = 1e10  # samples that an integer's full scale of 2^31 was taken for 1 stay below it
 _RIFF: dict[bytes, Literal["little", "big"]]
@@ -99,8 +99,8 @@ class AudioReader:
         waiting: list[Samples] = []
         ready = done = 0
         for piece in self._pieces():
-            if not _sensible(piece).all():
-                raise self._not_numbers(done, piece)
+            if not sensible(piece).all():
+                raise UserError(not_numbers(str(self.path), self.rate, done, piece))
             done += piece.shape[1]
             while piece.shape[1]:
                 taken = piece[:, : size - ready]
@@ -156,21 +156,12 @@ class AudioReader:
                 f"the file, and clean them one by one"
             )
         told = self._decoder.told
-        if seconds < told - _SHORT:
+        if seconds < told - SHORT:
             yield (
                 f"{self.path} ends after {seconds:.2f} s, though it tells of {told:.2f} s: "
                 f"if that is too early, copy or download it again"
             )
         yield from self._decoder.notices()
-
-    def _not_numbers(self, done: int, piece: Samples) -> UserError:
-        first = done + int(np.argmin(_sensible(piece).all(axis=0)))
-        finite = np.isfinite(piece).all()
-        what = "beyond all measure" if finite else "that are not numbers (NaN or infinite)"
-        return UserError(
-            f"{self.path} holds samples {what}, the first after {first / self.rate:.2f} s: export "
-            f"it again from the original"
-        )
 
 
 def read_audio(path: str | Path) -> tuple[Samples, int]:
@@ -207,9 +198,20 @@ def _open(path: Path) -> SndfileDecoder | MediaDecoder:
     return opened(path, empty=empty)
 
 
-def _sensible(piece: Samples) -> npt.NDArray[np.bool_]:
+def sensible(piece: Samples) -> npt.NDArray[np.bool_]:
     """Which samples are numbers, of a size that a recording can have."""
     return np.abs(piece) < _LOUDEST
+
+
+def not_numbers(name: str, rate: int, done: int, piece: Samples) -> str:
+    """Says where a piece that begins with sample `done` has one that is not `sensible`."""
+    first = done + int(np.argmin(sensible(piece).all(axis=0)))
+    finite = np.isfinite(piece).all()
+    what = "beyond all measure" if finite else "that are not numbers (NaN or infinite)"
+    return (
+        f"{name} holds samples {what}, the first after {first / rate:.2f} s: export it again from "
+        f"the original"
+    )
 
 
 def _is_followed(path: Path) -> bool:

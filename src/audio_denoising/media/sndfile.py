@@ -135,7 +135,7 @@ class SndfileEncoder:
     def write(self, samples: Samples) -> None:
         """Append samples ``(channels, n)``; OSError where they cannot be written."""
         if self.subtype in INTEGER_BITS:
-            raw = _integers(samples, INTEGER_BITS[self.subtype])
+            raw = integers(samples, INTEGER_BITS[self.subtype])
         else:
             raw = samples[self._order]
         try:
@@ -157,7 +157,7 @@ class SndfileEncoder:
             self.close()
 
 
-def _integers(samples: Samples, bits: int) -> np.ndarray:
+def integers(samples: Samples, bits: int) -> np.ndarray:
     """Rounded and clipped, never wrapped, in the upper ``bits`` of 32: libsndfile takes those.
 
     Its own way from floats would take full scale for one less, and change what was only read.

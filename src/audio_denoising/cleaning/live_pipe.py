@@ -1,0 +1,100 @@
+"""A sound that goes through a pipe and is cleaned while it goes on, by `Denoiser.stream`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.cleaning.recording import Report, too_loud
+from audio_denoising.cleaning.settings import Settings
+from audio_denoising.errors import UserError
+from audio_denoising.media.piped import PipedSound, PipedWriter, Raw, read_head
+from audio_denoising.media.reading import AudioReader
+from audio_denoising.media.writing import AudioWriter
+from audio_denoising.samples import Samples
+
+_MOST_CHANNELS = 64  # no network cleans more as fast as they come
+
+
+def clean_as_it_comes(
+    denoiser: Denoiser, raw: Raw | None, output: str | None, settings: Settings, folder: Path
+) -> tuple[Report | None, bytes]:
+    """Cleans standard input while it comes, if it is bare samples or a WAV.
+
+    Args:
+        denoiser: one that streams.
+        raw: what comes are bare samples of this kind; otherwise a file.
+        output: a file, or None for standard output.
+        settings: how to clean.
+        folder: for what the file is told of the WAV.
+
+    Returns:
+        What `stream_sound` returns, or None if nothing was cleaned; and all that was read before.
+
+    Raises:
+        UserError: as `stream_sound`.
+    """
+    pipe, source = sys.stdin.buffer, None
+    head, taken = read_head(pipe) if raw is None else (None, b"")
+    kind = head.raw if head is not None else raw
+    if kind is None or kind.channels > _MOST_CHANNELS:
+        return None, taken
+    sound = PipedSound(pipe, kind, head)
+    if output is None:
+        return stream_sound(denoiser, sound, PipedWriter(sys.stdout.buffer, sound), settings), taken
+    if head is not None:
+        if head.length is not None:  # the file gets the tags behind the samples, too
+            return None, taken
+        begin = folder / "standard input"
+        begin.write_bytes(bytes(head) + bytes(kind.size))
+        with AudioReader(begin) as source:
+            pass
+    writer = AudioWriter(
+        output,
+        kind.rate,
+        kind.channels,
+        subtype=kind.subtype,
+        force=settings.force,
+        source=source,
+    )
+    return stream_sound(denoiser, sound, writer, settings), taken
+
+
+def stream_sound(
+    denoiser: Denoiser, sound: PipedSound, writer: PipedWriter | AudioWriter, settings: Settings
+) -> Report:
+    """Cleans a sound while it comes.
+
+    Where a sample is not a number or cut in two, what came before it is written, and the report
+    tells of the damage.
+
+    Raises:
+        UserError: there is no sound, the network does not hear it, or it cannot be written.
+    """
+    started = time.process_time()  # what is waited for is no work
+    raw = sound.raw
+    strength, limit = settings.strength, settings.limit
+    beyond = 0
+    with writer:
+        stream = denoiser.stream(raw.rate, raw.channels, strength=strength, limit=limit)
+        for block in chain(sound.blocks(), [None]):
+            clean: Samples = stream.flush() if block is None else cast(Any, stream.push(block))
+            if clean.size:
+                writer.write(clean)
+            if writer.clips:
+                beyond += int((abs(clean) > 1.0).sum())
+        if not sound.samples:
+            raise UserError(sound.damage or "standard input holds no samples: record it again")
+    return Report(
+        seconds=sound.samples / raw.rate,
+        elapsed=time.process_time() - started,
+        model=denoiser.name,
+        device=str(denoiser.device),
+        output=writer.path,
+        damage=sound.damage,
+        warnings=(*sound.notices, *writer.left_out, *too_loud(beyond, str(writer.path))),
+    )

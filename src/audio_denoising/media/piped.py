@@ -1,0 +1,301 @@
+"""Sound that goes through a pipe while it goes on: bare samples, or a WAV whose end is not known.
+
+libsndfile, which tells what the header of a WAV says, turns bytes into samples and back.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from audio_denoising.errors import UserError
+from audio_denoising.files import appends
+from audio_denoising.media.reading import SHORT, not_numbers, sensible
+from audio_denoising.media.sndfile import ERRORS, INTEGER_BITS, integers
+from audio_denoising.samples import Samples
+
+BYTES = {subtype: bits // 8 for subtype, bits in INTEGER_BITS.items()} | {"FLOAT": 4, "DOUBLE": 8}
+"""The sample formats that can go through a pipe, in libsndfile's words: bytes of each."""
+
+_BLOCK = 1 << 20  # bytes that are taken at most where so many have come; a pipe holds 2^16
+_LONGEST_CHUNK = 1 << 24  # bytes: a longer one before the samples is no description
+_OPEN = 2**32 - 1  # the size that FFmpeg writes where it does not know
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Samples without a header: little-endian, the channels interleaved.
+
+    Args:
+        rate: samples per second.
+        channels: how many.
+        subtype: one of `BYTES`.
+    """
+
+    rate: int
+    channels: int
+    subtype: str = "PCM_16"
+
+    @property
+    def size(self) -> int:
+        """Bytes of one sample of all channels."""
+        return BYTES[self.subtype] * self.channels
+
+    def decoded(self, data: bytes) -> Samples:
+        """Whole samples -> ``(channels, n)`` with full scale at 1."""
+        found, _ = soundfile.read(
+            io.BytesIO(data),
+            dtype="float32",
+            always_2d=True,
+            samplerate=self.rate,
+            channels=self.channels,
+            subtype=self.subtype,
+            format="RAW",
+            endian="LITTLE",
+        )
+        samples: Samples = found.T
+        return samples
+
+    def encoded(self, samples: Samples) -> bytes:
+        """Samples ``(channels, n)`` -> bytes; integers are rounded and clipped."""
+        bits = INTEGER_BITS.get(self.subtype)
+        numbers = np.ascontiguousarray((integers(samples, bits) if bits else samples).T)
+        data = io.BytesIO()
+        soundfile.write(data, numbers, self.rate, self.subtype, "LITTLE", "RAW")
+        return data.getvalue()
+
+
+@dataclass(frozen=True)
+class WavHead:
+    """What stands before the samples of a WAV, and what is told of the rest.
+
+    Args:
+        raw: the samples.
+        chunks: the chunks before them, as they came.
+        length: bytes of samples; None where the sender does not know.
+        behind: bytes of the chunks behind the samples.
+    """
+
+    raw: Raw
+    chunks: bytes
+    length: int | None
+    behind: int = 0
+
+    def __bytes__(self) -> bytes:
+        riff = data = _OPEN
+        if self.length is not None:
+            riff = min(len(self.chunks) + 12 + self.length + self.behind, _OPEN)
+            data = min(self.length, _OPEN)
+        return (
+            struct.pack("<4sI4s", b"RIFF", riff, b"WAVE")
+            + self.chunks
+            + struct.pack("<4sI", b"data", data)
+        )
+
+
+def read_head(pipe: BinaryIO) -> tuple[WavHead | None, bytes]:
+    """Reads a pipe up to the first sample of a WAV.
+
+    Returns:
+        What it tells, or None if it is no WAV of one of `BYTES`; and all that was read.
+    """
+    taken, chunks = pipe.read(12), b""
+    if taken[:4] != b"RIFF" or taken[8:] != b"WAVE":
+        return None, taken
+    while True:
+        taken += (start := pipe.read(8))
+        if len(start) < 8:
+            return None, taken
+        name, size = struct.unpack("<4sI", start)
+        if name == b"data":
+            break
+        if size > _LONGEST_CHUNK:
+            return None, taken
+        taken += (body := pipe.read(size + size % 2))
+        if name != b"PEAK":  # the loudest sample, of which nothing is known yet
+            chunks += start + body
+    try:
+        # A few samples of silence make it a file.
+        with soundfile.SoundFile(io.BytesIO(taken[:-4] + bytes(4) + bytes(1 << 16))) as file:
+            raw = Raw(int(file.samplerate), int(file.channels), str(file.subtype))
+    except ERRORS:
+        return None, taken
+    if raw.subtype not in BYTES:
+        return None, taken
+    if size == 0 or size >= 2**32 - 2**16 or abs(size - 2**31) <= 2**16:
+        return WavHead(raw, chunks, None), taken  # what senders write that do not know
+    riff = int.from_bytes(taken[4:8], "little") + 8
+    size -= size % raw.size
+    return WavHead(raw, chunks, size, max(0, riff - len(taken) - size)), taken
+
+
+class PipedSound:
+    """What comes through a pipe, in blocks, each as soon as it is there.
+
+    Args:
+        pipe: at its first sample.
+        raw: the samples.
+        head: what stood before them, in a WAV.
+
+    Attributes:
+        samples: of each channel, so far.
+        damage: after `blocks` a sentence on what was wrong, else empty.
+        notices: after `blocks` sentences on what need not be wrong.
+    """
+
+    def __init__(self, pipe: BinaryIO, raw: Raw, head: WavHead | None = None) -> None:
+        self.raw, self.head = raw, head
+        self.samples, self.damage = 0, ""
+        self.notices: tuple[str, ...] = ()
+        self._pipe = pipe
+
+    def blocks(self) -> Iterator[Samples]:
+        """The samples ``(channels, n)``, up to the end or to the first that is not a number."""
+        rate, size = self.raw.rate, self.raw.size
+        told = self.head.length if self.head is not None else None
+        came, rest = 0, b""
+        while data := self._read(_BLOCK if told is None else told - came):
+            came += len(data)
+            data = rest + data
+            whole = len(data) // size * size
+            rest = data[whole:]
+            if not whole:
+                continue
+            block = self.raw.decoded(data[:whole])
+            good = sensible(block).all(axis=0)
+            if not good.all():
+                self.damage = not_numbers("standard input", rate, self.samples, block)
+                block = block[:, : int(np.argmin(good))]
+            self.samples += block.shape[1]
+            yield block
+            if self.damage:
+                return
+        seconds = self.samples / rate
+        if rest:
+            self.damage = (
+                f"standard input ends in the middle of a sample, after {seconds:.2f} s: it is not "
+                f"{self.raw.subtype} of {self.raw.channels} channel(s), or its sender was stopped"
+            )
+        elif told is not None and (told - came) / size > SHORT * rate:
+            self.notices = (
+                f"standard input ends after {seconds:.2f} s, though it tells of "
+                f"{told / size / rate:.2f} s: if that is too early, send it again",
+            )
+
+    def behind(self) -> Iterator[bytes]:
+        """What a WAV has behind its samples."""
+        if self.head is None or self.head.length is None or self.damage:
+            return
+        left = self.head.behind
+        while data := self._read(left):
+            left -= len(data)
+            yield data
+        if self._read(1):
+            self.notices += (
+                "standard input goes on behind the end of its recording, which is not read: send "
+                "recordings one by one",
+            )
+
+    def _read(self, most: int) -> bytes:
+        """What has come, at least a byte but at the end; nothing if nothing is wanted."""
+        read = self._pipe.read1  # type: ignore[attr-defined]
+        return bytes(read(min(most, _BLOCK))) if most else b""
+
+
+class PipedWriter:
+    """Sends a sound on as it came, but for its samples; use it in a ``with`` block.
+
+    Each block leaves at once. Behind a header that could not know the length, or told a wrong one,
+    sizes are put right if the output is a file and no pipe.
+
+    Args:
+        pipe: where to.
+        sound: what it is made of.
+
+    Attributes:
+        path: what to call it.
+        clips: samples beyond full scale do not survive.
+        left_out: nothing: what stood around the samples goes with them.
+    """
+
+    path = Path("standard output")
+    left_out: tuple[str, ...] = ()
+
+    def __init__(self, pipe: BinaryIO, sound: PipedSound) -> None:
+        self.clips = sound.raw.subtype in INTEGER_BITS
+        self._pipe, self._sound = pipe, sound
+        self._start: int | None = None
+        self._length = 0
+
+    def write(self, samples: Samples) -> None:
+        """Sends samples ``(channels, n)``.
+
+        Raises:
+            UserError: nobody reads any more, or the disk is full.
+        """
+        data = self._sound.raw.encoded(samples)
+        with sending(self._pipe):
+            if self._start is None:
+                fixed = not self._pipe.seekable() or appends(self._pipe)
+                self._start = -1 if fixed else self._pipe.tell()
+                self._pipe.write(bytes(self._sound.head or b""))
+            self._pipe.write(data)
+        self._length += len(data)
+
+    def __enter__(self) -> PipedWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        head = self._sound.head
+        if kind is not None or head is None:
+            return
+        with sending(self._pipe):
+            for data in self._sound.behind():
+                self._pipe.write(data)
+            if self._length != head.length and self._start is not None and self._start >= 0:
+                self._pipe.write(bytes(self._length % 2))
+                true = WavHead(head.raw, head.chunks, self._length, self._length % 2)
+                self._pipe.seek(self._start)
+                self._pipe.write(bytes(true))
+                self._pipe.seek(0, os.SEEK_END)
+
+
+@contextmanager
+def sending(pipe: BinaryIO) -> Iterator[None]:
+    """What is written in the block leaves at its end.
+
+    Raises:
+        UserError: nobody reads any more, or the disk is full.
+    """
+    try:
+        yield
+        pipe.flush()
+    except BaseException as error:
+        # Python would try once more at its end to write what is left, and fail with a traceback.
+        with suppress(OSError):
+            if pipe.fileno() == sys.stdout.fileno():
+                os.dup2(os.open(os.devnull, os.O_WRONLY), pipe.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise UserError("the program that reads the output stopped before its end") from error
+        if isinstance(error, OSError):
+            raise UserError(
+                f"the standard output cannot be written ({error.strerror}): free some space, or "
+                f"send it to another place"
+            ) from error
+        raise
