@@ -22,7 +22,8 @@ from rich.table import Table
 
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.errors import UserError, counted
-from audio_denoising.media.writing import AudioWriter, check_output
+from audio_denoising.files import require_free
+from audio_denoising.media.formats import container_of
 
 if TYPE_CHECKING:
     from audio_denoising.live.devices import Running
@@ -86,7 +87,8 @@ def live(
         return
     Settings(strength)  # refuses what is no strength
     if save is not None:
-        check_output(save, force=force)
+        require_free(save, force=force)
+        container_of(save)
     microphone = devices.find(input, "input")
     speakers = [devices.find(output, "output")] if output is not None else []
     speakers += [devices.find(None, "output")] if monitor else []
@@ -96,6 +98,7 @@ def live(
 
     from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.live.session import Ring, Session
+    from audio_denoising.media.writing import AudioWriter
 
     torch.set_num_threads(1)  # a frame is too little work to be shared
     stream = Denoiser(model, device="cpu").stream(rate)

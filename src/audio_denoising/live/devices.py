@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from audio_denoising.errors import UserError
-from audio_denoising.live.session import Ring, Session
-from audio_denoising.samples import Samples
+
+if TYPE_CHECKING:
+    from audio_denoising.live.session import Ring, Session
+    from audio_denoising.samples import Samples
 
 Device = dict[str, Any]
 """What PortAudio knows of a device: its index, name, default rate, channels."""
