@@ -2,8 +2,8 @@
 
 const FILES = [
   "./", "app.js", "fft.js", "live.js", "loudness.js", "microphone.js", "network.js", "opened.js",
-  "picture.js", "player.js", "server.js", "sound.js", "stream.js", "style.css", "weights.bin",
-  "words.js", "worker.js",
+  "picture.js", "player.js", "server.js", "sound.js", "stage.js", "stream.js", "style.css",
+  "weights.bin", "words.js", "worker.js",
 ];
 
 addEventListener("install", (event) => {
