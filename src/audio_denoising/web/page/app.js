@@ -3,7 +3,7 @@
 import { Microphone } from "./microphone.js";
 import { askServer, forget, hasServer } from "./server.js";
 import { most, readSound, Unreadable } from "./sound.js";
-import { clock, current, percent, player, say, show } from "./stage.js";
+import { clock, current, percent, player, say, show, tell } from "./stage.js";
 import { otherLanguage, translate, word } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -77,13 +77,13 @@ async function workOff() {
   for (let next; (next = recordings.find(({ state }) => state === "waiting")); ) {
     try {
       await clean(next);
-      $("status").textContent = word("isReady", next.name);
+      tell(word("isReady", next.name));
       if (!current && recordings.includes(next)) open(next);
     } catch (error) {
       if (!recordings.includes(next)) continue; // it was removed
       const known = error instanceof Unreadable || word(error.message) !== error.message;
       set(next, "failed", known ? { error: error.message } : { error: "failed", details: [error.message] });
-      $("status").textContent = `${next.name}: ${next.item.querySelector("span").textContent}`;
+      tell(`${next.name}: ${next.item.querySelector("span").textContent}`);
     }
   }
   busy = false;
@@ -190,7 +190,7 @@ async function record() {
     const reasons = { NotAllowedError: "noPermission", NotFoundError: "noMicrophone" };
     microphone.stream?.getTracks().forEach((track) => track.stop());
     microphone = null;
-    $("status").textContent = word(reasons[error.name] ?? "noRecording", error.message);
+    tell(word(reasons[error.name] ?? "noRecording", error.message));
   }
 }
 

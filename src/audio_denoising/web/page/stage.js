@@ -79,6 +79,16 @@ export function say() {
   }
 }
 
+/* Says in passing what has happened, for as long as it takes to read. */
+export function tell(text) {
+  $("status").textContent = text;
+  $("status").style.animationDuration = `${3 + text.length / 15}s`;
+  for (const leaving of $("status").getAnimations()) {
+    leaving.currentTime = 0; // an earlier word may have left already
+    leaving.play();
+  }
+}
+
 /* What moves: the playhead, the time, the button. */
 function move() {
   requestAnimationFrame(move);
@@ -182,7 +192,7 @@ async function saveSame() {
     const result = await askServer(file, name, { strength: percent() }, watch, stop.signal);
     hand(result.address, cleanedName(name, result.ending));
   } catch (error) {
-    $("status").textContent = word(error.message);
+    tell(word(error.message));
   } finally {
     bar.hidden = true;
     $("save-same").disabled = false;
