@@ -86,6 +86,8 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("data", "mix", "--bits", "9"), r"--bits must be 16 or 24"),
     (("data", "mix"), r"LibriSpeech does not exist"),
     (("data", "shard", "--split", "dev"), r"unknown split 'dev'"),
+    (("serve", "--model", "v9"), r"no version v9"),
+    (("page", "site", "--model", "v9"), r"no version v9"),
 ]
 """Arguments and what is said of them before anything heavy is loaded."""
 

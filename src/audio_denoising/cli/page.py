@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from audio_denoising.cli.options import device_option
+from audio_denoising.models.versions import locate
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 
@@ -33,6 +34,8 @@ def page(
     Example:
       denoise page site
     """
+    locate(model)  # before anything heavy is loaded: a wrong name is told at once
+
     from audio_denoising.web.page import write_page
 
     written = write_page(folder, model)
@@ -62,6 +65,8 @@ def serve(
       denoise serve --open
     """
     import webbrowser
+
+    locate(model)
 
     from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.web.server import Server
