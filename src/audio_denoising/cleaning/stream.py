@@ -22,7 +22,7 @@ class Stream:
             play(stream.flush())
 
     What `push` and `flush` return, laid end to end, is the signal cleaned: as long as what went in,
-    and the same samples (to 1e-5) however it was cut. It can be pickled in the middle and goes on
+    and the same samples (to 1e-6) however it was cut. It can be pickled in the middle and goes on
     where it was. One thread at a time may use a stream; streams do not hear of each other.
 
     Args:

@@ -122,8 +122,8 @@ def clean(
 ) -> None:
     """Denoise recordings of any length, sample rate and channel count.
 
-    What comes through a pipe is cleaned when it has ended, but --model v5 cleans WAV and --raw
-    as they come.
+    With --model v5 a WAV or --raw samples that come through a pipe are cleaned as they come; all
+    else waits for its end.
 
     Examples:
       denoise clean examples/noisy_street.wav
