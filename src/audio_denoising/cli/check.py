@@ -49,13 +49,11 @@ def check(
     voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
     require_folders(voices, sounds)
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.progress import Progress
 
     from audio_denoising.mixing.check import check as look
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task("Looking for files", total=None)
 
         def progress(what: str, done: int, total: int) -> None:

@@ -135,15 +135,14 @@ def mix(
     require_folder(speech, "speech")
     require_folder(noise, "noise")
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import Progress
 
     from audio_denoising.mixing.frozen_folder import choose, require_free, write_frozen
 
     require_free(out, force=force)
     with console.status("Drawing mixtures"):
         choices = choose(speech, noise, options, hold_out or ())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task("Mixing", total=count)
         write_frozen(
             choices,

@@ -99,8 +99,7 @@ def evaluate(
     elif update:
         raise UserError("--update belongs to a file of scores: name it with --json")
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.progress import Progress
 
     from audio_denoising.evaluation import judging, results
     from audio_denoising.evaluation.result_tables import print_tables
@@ -121,8 +120,7 @@ def evaluate(
         items = _items(testset, speech, noise, Path(workshop))
         if earlier is not None:
             earlier.require_names(items)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
-        with Progress(*columns, console=console, transient=True) as bar:
+        with Progress(console=console, transient=True) as bar:
             task = bar.add_task("Judging", total=len(items))
             found = judging.evaluate(
                 items, chosen, jobs=jobs, progress=lambda done: bar.update(task, completed=done)

@@ -30,16 +30,14 @@ def prepare(
     voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
     require_folders(voices, sounds)
 
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.progress import Progress
 
     from audio_denoising.corpora.corpus import index_noise, index_speech
     from audio_denoising.mixing.kept_library import DEFAULT, KeptLibrary
 
     library = KeptLibrary(cache or DEFAULT)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeLeft())
     try:
-        with Progress(*columns, console=console, transient=True) as bar:
+        with Progress(console=console, transient=True) as bar:
             task = bar.add_task("Looking for files", total=None)
             recordings = [
                 *index_speech(*(source.folder for source in voices)),

@@ -70,17 +70,15 @@ def shard(
         for folder in given:
             require_folder(folder, what)
 
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.progress import Progress, TaskID
 
     from audio_denoising.corpora.corpus import index_noise, index_speech
     from audio_denoising.corpora.splits import split
     from audio_denoising.mixing.shard_writing import write_shards
 
     splits = split(index_speech(*speech), index_noise(*noise), hold_out=hold_out or ())
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeLeft())
     written = []
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(console=console, transient=True) as bar:
         for name, what in product(chosen, folders):
             task = bar.add_task(f"{what}, {name}", total=None)
 

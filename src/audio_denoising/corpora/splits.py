@@ -21,7 +21,7 @@ FOLD_SHARE = 0.50  # of the last training fold's sources given to validation wit
 PLAIN_SHARE = 0.10  # each, for validation and test, of a corpus whose layout says nothing
 LARGEST_SHARE = 0.05  # of the audio: a group larger than this is not spent on validation
 
-LAST_TRAINING_FOLD, VALIDATION_FOLD, TEST_FOLD = 8, 9, 10
+VALIDATION_FOLD, TEST_FOLD = 9, 10
 
 
 @dataclass(frozen=True)
