@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -37,3 +38,14 @@ def test_a_real_mixture_gets_better(version: str) -> None:
     ratio, quality = GAINS[version]
     assert si_sdr(cleaned, clean) > si_sdr(noisy, clean) + ratio
     assert pesq_wb(cleaned, clean, rate) > pesq_wb(noisy, clean, rate) + quality
+
+
+def test_a_faint_and_a_loud_recording_are_cleaned_alike() -> None:
+    """v5 hears no level beforehand: the same recording at -50 and at -10 dBFS comes out alike."""
+    noisy, rate = soundfile.read(EXAMPLES / "noisy_street.wav", dtype="float32")
+    clean, _ = soundfile.read(EXAMPLES / "clean_street.flac", dtype="float32")
+    denoiser = Denoiser("v5", device="cpu")
+    level = 20 * np.log10(np.sqrt(np.mean(noisy**2)))
+    gains = [np.float32(10 ** ((wanted - level) / 20)) for wanted in (-50, -10)]
+    faint, loud = (si_sdr(denoiser(gain * noisy, rate), clean) for gain in gains)
+    assert abs(faint - loud) < 0.5
