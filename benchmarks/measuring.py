@@ -18,10 +18,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from rich.console import Console
@@ -93,21 +95,28 @@ def in_fresh_process(module: str, arguments: Sequence[object], threads: int | No
     Raises:
         subprocess.CalledProcessError: it failed; its message is on stderr.
     """
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     names = ("OMP", "MKL", "OPENBLAS") if threads else ()
+    counts = {f"{name}_NUM_THREADS": str(threads) for name in names}
     done = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         check=True,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path, **{f"{n}_NUM_THREADS": str(threads) for n in names}},
+        env={**os.environ, "PYTHONPATH": _path(), **counts},
     )
     return json.loads(done.stdout)
+
+
+def _path() -> str:
+    """Where this process finds its modules."""
+    return os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
 
 
 def ready() -> ForkServerContext:
     """Makes processes that need not load torch: forks of one that has, and has computed nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
+    with patch.dict(os.environ, PYTHONPATH=_path()):  # or it might load a copy installed earlier
+        forkserver.ensure_running()
     return context
 
 

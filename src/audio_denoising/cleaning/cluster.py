@@ -1,8 +1,8 @@
 """Recordings cleaned by the workers of a Ray cluster, or of a Ray that is started here for it.
 
-Every recording is a task of its own. Its outputs
-appear when they are complete, so that a worker may be lost at any moment: Ray gives its task to
-another one, and a run that was stopped goes on with what is missing.
+Every recording is a task of its own. Its outputs appear when they are complete, so that a worker
+may be lost at any moment: Ray gives its task to another one, and a run that was stopped goes on
+with what is missing.
 """
 
 from __future__ import annotations
