@@ -29,6 +29,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.models import build
 from audio_denoising.models.twin import build_twin
 from audio_denoising.models.versions import locate, shipped
+from tests.cli.command import python
 
 RATES = [8000, 16_000, 44_100, 48_000]
 
@@ -406,3 +407,14 @@ def test_a_forked_pool_cleans() -> None:
         [sys.executable, "-c", FORKED], capture_output=True, text=True, env=environment, timeout=100
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_model_is_loaded_without_the_compiler_of_torch() -> None:
+    """It would take longer than the model: a pipe is to be ready soon."""
+    program = """
+import sys
+from audio_denoising import Denoiser
+print([Denoiser(name, device="cpu").name for name in ("v4", "v5")])
+print(sorted({"torch._dynamo", "torch.fx.experimental.symbolic_shapes"} & sys.modules.keys()))
+"""
+    assert python("-c", program).out.splitlines() == ["['v4-small', 'v5-base']", "[]"]

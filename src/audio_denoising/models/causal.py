@@ -113,6 +113,10 @@ def build(size: str = "base") -> nn.Module:
     widths = SIZES[size]
     model: nn.Module = assemble(nn, widths)
     layers = list(model.modules())
+    convolutions = [layer for layer in layers if isinstance(layer, nn.FrequencyConv)]
+    convolutions[0].input_gradient = False  # nothing is trained before it
+    if convolutions[0].weight.data.is_meta:  # there is nothing to fill
+        return model
     down, up = (layer for layer in layers if isinstance(layer, nn.BandMatrix))
     triangles = overlapping_triangles(POSITIONS, widths.bands)
     down.weight.data.copy_(triangles / triangles.sum(1, keepdim=True))
@@ -122,8 +126,6 @@ def build(size: str = "base") -> nn.Module:
             norm = list(layer.modules())[-1]
             assert isinstance(norm, nn.BatchNorm)
             norm.weight.data.fill_(0.5)
-    convolutions = [layer for layer in layers if isinstance(layer, nn.FrequencyConv)]
-    convolutions[0].input_gradient = False  # nothing is trained before it
     # Training starts from a mask of tanh(1) everywhere, close to "change nothing".
     head = convolutions[-1]
     assert head.bias is not None

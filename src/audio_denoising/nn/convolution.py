@@ -126,7 +126,9 @@ def he_normal(shape: tuple[int, ...], fan_in: float, slope: float = 0.0) -> Tens
     negative slope. `fan_in` is the number of inputs that feed one output. He et al., "Delving deep
     into rectifiers", ICCV 2015, eq. 10, 15.
     """
-    return torch.randn(shape) * math.sqrt(2.0 / ((1.0 + slope**2) * fan_in))
+    drawn = torch.empty(shape)
+    deviation = math.sqrt(2.0 / ((1.0 + slope**2) * fan_in))
+    return drawn if drawn.is_meta else drawn.normal_() * deviation  # see `linear.uniform`
 
 
 class Convolution(Module):

@@ -19,7 +19,9 @@ from audio_denoising.nn.module import Module, Parameter, require_bands, require_
 
 def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
     """Weights drawn evenly from +-1/sqrt(fan_in), as torch.nn draws those of its linear layers."""
-    return (2 * torch.rand(shape) - 1) / math.sqrt(fan_in)
+    drawn = torch.empty(shape)
+    # Of what has no memory nothing is drawn: torch would load its compiler for it, in a second.
+    return drawn if drawn.is_meta else (2 * drawn.uniform_() - 1) / math.sqrt(fan_in)
 
 
 class Linear(Module):

@@ -215,7 +215,9 @@ class Module:
                 )
         for name, held in own.items():
             if held.data.is_meta:
-                held.data = torch.empty_like(held.data, device=state[name].device)
+                # Not `empty_like`, for which torch would load its tracer, in a second.
+                form, kind = (held.data.shape, held.data.stride()), held.data.dtype
+                held.data = torch.empty_strided(*form, dtype=kind, device=state[name].device)
             held.data.copy_(state[name])
 
 
