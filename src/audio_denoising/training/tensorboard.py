@@ -5,7 +5,7 @@ the HPARAMS page by their options. It needs `pip install tensorboard`.
 
 Everything stands at the step of the run that it was found at. A run that goes on from a checkpoint
 withdraws what was logged after that checkpoint, so that its curves go on without double points.
-An epoch takes about 2 MB, most of it spectrograms.
+An epoch takes about 2.5 MB, most of it spectrograms.
 """
 
 from __future__ import annotations
@@ -66,13 +66,10 @@ class TensorBoardLog(Watcher):
         self.folder = folder
         self._kind = SummaryWriter
         self._writer: Any = None
-        self._has_originals = False
 
     def started(self, trainer: Trainer) -> None:
         """Logs the options, at the first step that is still to come."""
         first = trainer.step + 1
-        # A run that was watched before has its originals, unless it starts all over.
-        self._has_originals = trainer.step > 0 and any(self.folder.glob("*.tfevents.*"))
         about = [f"device: {trainer.device}", f"steps of an epoch: {trainer.steps}"]
         about += trainer.material.describe()
         rows = [f"| {name} | `{value}` |\n" for name, value in trainer.options.as_dict().items()]
@@ -95,9 +92,6 @@ class TensorBoardLog(Watcher):
     def finished_epoch(self, trainer: Trainer, row: Row, is_best: bool) -> None:
         """Logs the figures of an epoch, and how the fixed clips look and sound now."""
         step, writer = row["step"], self._writer
-        # Going back behind the end of the first epoch withdraws what was logged there.
-        originals = row["epoch"] == 1 or not self._has_originals
-        self._has_originals = True
         clips = trainer.clips()
         with self._explained():
             for key, tag in EPOCH_TAGS.items():
@@ -105,9 +99,8 @@ class TensorBoardLog(Watcher):
             for number, clip in enumerate(clips, 1):
                 tag = f"noisy, cleaned, clean/clip {number}"
                 writer.add_image(tag, picture(clip), step, dataformats="HWC")
-                sounds = {"2 cleaned": clip.cleaned}  # numbers, because tags are sorted
-                if originals:
-                    sounds |= {"1 noisy": clip.noisy, "3 clean": clip.clean}
+                # Numbers, because tags are sorted.
+                sounds = {"1 noisy": clip.noisy, "2 cleaned": clip.cleaned, "3 clean": clip.clean}
                 for name, sound in sounds.items():
                     heard = sound.nan_to_num().clamp(-1, 1)
                     writer.add_audio(f"clip {number}/{name}", heard, step, SAMPLE_RATE)
