@@ -153,15 +153,18 @@ def test_a_sound_cut_anywhere_on_its_way(running: Running, denoiser: Denoiser) -
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is told by Linux")
 def test_memory_does_not_grow_with_the_sound(denoiser: Denoiser) -> None:
-    """Three minutes of 48 kHz; a minute of it is 6 MB, and 12 as numbers."""
-    raw = Raw(48_000, 1)
-    minute = np.random.default_rng(0).normal(0, 3000, 60 * raw.rate).astype("<i2").tobytes()
+    """A third of a minute at 192 kHz, thrice: as much as at 48 kHz four minutes.
+
+    A third is 8 MB, and 15 as numbers.
+    """
+    raw = Raw(192_000, 1)
+    third = np.random.default_rng(0).normal(0, 3000, 20 * raw.rate).astype("<i2").tobytes()
     running, used = Running(denoiser, raw), []
-    held = 4096  # bytes, more than 32 ms
+    held = 16_384  # bytes, more than 32 ms
     for number in range(3):
-        Thread(target=running.feed.write, args=(minute,)).start()
+        Thread(target=running.feed.write, args=(third,)).start()
         for part in range(100):
-            running.take(len(minute) // 100 - (held if number == part == 0 else 0))
+            running.take(len(third) // 100 - (held if number == part == 0 else 0))
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         used.append(pages * os.sysconf("SC_PAGE_SIZE"))
     assert len(running.rest()) == held
@@ -237,7 +240,9 @@ def test_a_live_sound_into_a_file(piped, denoiser: Denoiser, ending: str, tmp_pa
     beside(denoiser, SPEECH, soundfile.read(path, dtype="int16")[0].astype(int))
 
 
-def test_what_is_before_a_sample_that_is_no_number_is_written(piped, denoiser: Denoiser) -> None:
+def test_what_is_before_a_sample_that_is_no_number_is_written(
+    piped, denoiser: Denoiser, tmp_path: Path
+) -> None:
     broken = (SPEECH / np.float32(2**15)).astype("<f4")
     broken[RATE:] = np.nan
     for content, raw in ((broken.tobytes(), f"{RATE},1,f32le"), (wav(broken, "FLOAT"), None)):
@@ -245,13 +250,15 @@ def test_what_is_before_a_sample_that_is_no_number_is_written(piped, denoiser: D
         found = np.frombuffer(out[-4 * RATE :], "<f4")
         beside(denoiser, SPEECH[:RATE], np.rint(found * 2.0**15).astype(int))
         assert "not numbers (NaN or infinite), the first after 1.00 s" in report.damage
+    _, report = piped(broken.tobytes(), f"{RATE},1,f32le", output=tmp_path / "a.wav")
+    assert report.damage and soundfile.info(tmp_path / "a.wav").frames == RATE
 
 
 def test_a_wav_that_ends_early_or_goes_on(piped, denoiser: Denoiser) -> None:
     content = wav(SPEECH)
     out, report = piped(content[: 44 + 2 * RATE])
     beside(denoiser, SPEECH[:RATE], read(out))
-    assert not report.damage
+    assert out[4:8] == struct.pack("<I", len(out) - 8) and not report.damage
     assert "ends after 1.00 s, though it tells of 2.00 s" in report.warnings[0]
     out, report = piped(content + content)
     beside(denoiser, SPEECH, read(out))
@@ -265,6 +272,22 @@ def test_nothing_comes(piped, raw: str | None, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="standard input holds no samples"):
             piped(content, raw, output)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("raw", [None, Raw(RATE, 1)])
+def test_a_folder_for_a_pipe(
+    denoiser: Denoiser, raw: Raw | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Folder(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise IsADirectoryError(21, "Is a directory")
+
+        read1 = read  # type: ignore[assignment]
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Folder()))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(UserError, match=r"standard input cannot be read \(Is a directory\)"):
+        clean_pipe("-", None, raw, Settings(), lambda: denoiser, lambda job: pytest.fail())
 
 
 class Dribble(io.BytesIO):

@@ -100,6 +100,12 @@ def clean_pipe(
                     pour(kept, sys.stdout.buffer, raw)
         except UserError as error:
             raise UserError(str(error).replace(hidden, "")) from error
+        except OSError as error:
+            if input != PIPE or error.filename:
+                raise
+            raise UserError(
+                f"standard input cannot be read ({error.strerror}): send it a recording"
+            ) from error
     return replace(
         report,
         damage=report.damage.replace(hidden, ""),
