@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:  # every core has a worker: more threads would fight for it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 # The first example pays for warming torch up, so a deadline for a single one says nothing.
