@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -15,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from audio_denoising import Denoiser
+from audio_denoising.cli import live as command
 from audio_denoising.live import session
 from tests.cli.command import Result, denoise
 
@@ -87,6 +90,8 @@ class Sound:
         for place in range(0, len(NOISY) - block + 1, block):
             callback(NOISY[place : place + block, None], block, None, self.flags)
             time.sleep(0.002)
+        if self.at_end == "again":
+            self.speak(block, callback)
         if self.at_end == "interrupt":
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)
@@ -177,6 +182,50 @@ def test_a_device_that_goes_away_ends_it_with_the_file_whole(sound: Sound, tmp_p
     assert end.code == 2
     assert end.sentence == "USB microphone has gone away: plug it in and begin again"
     assert soundfile.info(tmp_path / "talk.wav").duration == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
+def test_keys_and_meters(sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pty
+    import termios
+
+    sound.at_end = "again"
+    screen = Console(file=io.StringIO(), force_terminal=True, width=80, emoji=False)
+    monkeypatch.setattr(command, "console", screen)
+    seen: list[tuple[bool, float]] = []
+    meters = command._meters
+
+    def type_next(session: Any, running: Any) -> Any:
+        """Presses keys when the screen shows what those before have done."""
+        state = (session.bypass, session.strength)
+        if state not in seen:
+            seen.append(state)
+            if keys:
+                os.write(keyboard, keys.pop(0))
+        return meters(session, running)
+
+    monkeypatch.setattr(command, "_meters", type_next)
+    keys = [b" ", b" \x1b[B\x1bOB", b"\x1b[A\x1b[A\x1b[A\x1b[B\x1b[B\x1b[Cx\x1b[B", b"q"]
+    keyboard, terminal = pty.openpty()
+    before = termios.tcgetattr(terminal)
+    with open(terminal) as stdin:  # noqa: PTH123 - a descriptor
+        monkeypatch.setattr(sys, "stdin", stdin)
+        end = live("--save", tmp_path / "talk.wav", "--strength", 98)
+        assert termios.tcgetattr(terminal) == before
+    os.close(keyboard)
+    assert (end.code, end.err) == (0, "")
+    assert seen == [(False, 98), (True, 98), (False, 88), (False, 85)]
+    shown = screen.file.getvalue()
+    for words in (
+        "microphone",
+        "noise removed",
+        "strength",
+        "98 %",
+        "off: you hear",
+        "0 under-runs",
+    ):
+        assert words in shown
+    assert soundfile.info(tmp_path / "talk.wav").frames > 1000
 
 
 def test_a_microphone_that_is_muted_is_told_of(

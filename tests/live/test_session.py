@@ -26,10 +26,15 @@ def denoiser() -> Denoiser:
     return Denoiser("v5", device="cpu")
 
 
-def speak(session: Session, sound: np.ndarray, after: Callable[[int], None] | None = None) -> None:
+def speak(
+    session: Session,
+    sound: np.ndarray,
+    writer: AudioWriter,
+    after: Callable[[int], None] | None = None,
+) -> None:
     """Is the microphone: half a hop at a time, no faster than the session cleans."""
     with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(session.run)
+        work = pool.submit(session.run, writer)
         for place in range(0, len(sound), HOP // 2):
             session.hear(sound[place : place + HOP // 2].copy())
             while session.samples < min(len(sound), place + HOP // 2) and not work.done():
@@ -44,8 +49,8 @@ def saved(
     denoiser: Denoiser, path: Path, sound: np.ndarray, strength: float = 100.0
 ) -> tuple[np.ndarray, Session]:
     with AudioWriter(path, RATE, 1, subtype="FLOAT") as writer:
-        session = Session(denoiser.stream(RATE), (), writer, strength)
-        speak(session, sound)
+        session = Session(denoiser.stream(RATE), (), strength)
+        speak(session, sound, writer)
     return soundfile.read(path, dtype="float32")[0], session
 
 
@@ -64,12 +69,12 @@ def test_the_file_is_what_the_denoiser_makes_of_the_whole(
 def test_the_switch_neither_moves_the_voice_nor_clicks(denoiser: Denoiser, tmp_path: Path) -> None:
     path, half = tmp_path / "talk.wav", RATE
     with AudioWriter(path, RATE, 1, subtype="FLOAT") as writer:
-        session = Session(denoiser.stream(RATE), (), writer)
+        session = Session(denoiser.stream(RATE))
 
         def switch(place: int) -> None:
             session.bypass = place >= half
 
-        speak(session, NOISY, switch)
+        speak(session, NOISY, writer, switch)
     out, _ = soundfile.read(path, dtype="float32")
     cleaned = denoiser(NOISY, RATE)
     early, late = half - 2 * HOP, half + 2 * HOP
@@ -106,10 +111,10 @@ def test_a_microphone_that_falls_silent_ends_it_with_the_file_whole(
 ) -> None:
     monkeypatch.setattr(room, "_PATIENCE", 0.01)
     with AudioWriter(tmp_path / "talk.wav", RATE, 1) as writer:
-        session = Session(denoiser.stream(RATE), (), writer)
+        session = Session(denoiser.stream(RATE))
         session.hear(NOISY[:1000])
         with pytest.raises(UserError, match=r"the microphone has given nothing .* plugged in"):
-            session.run()
+            session.run(writer)
     assert soundfile.info(tmp_path / "talk.wav").frames == 1000
 
 

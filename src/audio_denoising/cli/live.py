@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from audio_denoising.cleaning.settings import Settings
-from audio_denoising.errors import UserError, counted
+from audio_denoising.errors import counted
 from audio_denoising.files import require_free
 from audio_denoising.media.formats import container_of
 
 if TYPE_CHECKING:
     from audio_denoising.live.devices import Running
     from audio_denoising.live.session import Session
+    from audio_denoising.media.writing import AudioWriter
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
@@ -35,8 +38,10 @@ errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 _MOMENT = 0.1  # seconds between two looks at the keys
 _RANGE = 80.0  # dB that a meter shows
 _LEVELS = ("microphone", "heard", "noise removed")
-_STEPS = {"\x1b[A": 5, "\x1bOA": 5, "\xe0H": 5, "\x1b[B": -5, "\x1bOB": -5, "\xe0P": -5}
-"""Percent of strength for an arrow up or down, as terminals and Windows tell of it."""
+_HELP = "space: with and without · ↑ ↓: strength · q: end"
+_KEY = re.compile(r"\x1b[\[O][AB]|[\0\xe0][HP]|.", re.DOTALL)
+_ARROWS = {"A": 5, "B": -5, "H": 5, "P": -5}
+"""Percent of strength for the end of what terminals, or Windows, send for an arrow up or down."""
 
 _device = partial(typer.Option, metavar="DEVICE", rich_help_panel="Devices")
 _sound = partial(typer.Option, rich_help_panel="Sound")
@@ -104,96 +109,100 @@ def live(
     stream = Denoiser(model, device="cpu").stream(rate)
     hop = stream.latency // 2
     rings = [Ring(low=hop, high=5 * hop) for _ in speakers]
-    with ExitStack() as stack:
-        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
-        writer = None
-        if save is not None:
-            writer = stack.enter_context(AudioWriter(save, rate, 1, force=force))
-        session = Session(stream, rings, writer, strength)
-        stack.enter_context(devices.quiet())
-        running = stack.enter_context(devices.opened(microphone, speakers, rate, session, rings))
-        reason = _run(session, running)
+    session = Session(stream, rings, strength)
+    with devices.opened(microphone, speakers, rate, session, rings) as running:
+        writing = AudioWriter(save, rate, 1, force=force) if save is not None else nullcontext()
+        reason = _run(session, running, writing)
     _print_end(session, running, save)
     if reason is not None:
         raise reason
 
 
-def _run(session: Session, running: Running) -> BaseException | None:
-    """Cleans until the user ends it, or something else does, which is returned."""
-    reason = None
-    with ThreadPoolExecutor(1) as pool:
-        work = pool.submit(session.run)
+def _run(
+    session: Session, running: Running, writing: AudioWriter | nullcontext[None]
+) -> BaseException | None:
+    """Cleans until the user ends it, or something else does, which is returned.
+
+    The file is whole before the devices are closed, which one that hangs may never be.
+    """
+    reason: BaseException | None = None
+    usual = signal.getsignal(signal.SIGINT)
+    with writing as writer, ThreadPoolExecutor(1) as pool:
+        work = pool.submit(session.run, writer)
         try:
             with _keys() as pressed, Live(console=console, auto_refresh=False) as screen:
-                while not work.done() and (key := pressed()) != "q":
+                while not work.done():
+                    keys = pressed()
+                    if "q" in keys:
+                        break
+                    _obey(keys, session)
                     running.check()
-                    _obey(key, session)
                     if console.is_terminal:
                         screen.update(_meters(session, running), refresh=True)
         except KeyboardInterrupt:
             pass  # the usual end
-        except (SystemExit, UserError) as error:  # SystemExit: the terminal was closed
-            reason = error
+        except (Exception, SystemExit) as error:  # SystemExit: the terminal was closed
+            reason = error  # told when the file is whole
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would spoil the file
             session.end()
+    signal.signal(signal.SIGINT, usual)
     return reason or work.exception()
 
 
-def _obey(key: str, session: Session) -> None:
-    if key == " ":
-        session.bypass = not session.bypass
-    elif key in _STEPS:
-        session.strength = min(100.0, max(0.0, session.strength + _STEPS[key]))
+def _obey(keys: list[str], session: Session) -> None:
+    for key in keys:
+        if key == " ":
+            session.bypass = not session.bypass
+        elif len(key) > 1:
+            session.strength = min(100.0, max(0.0, session.strength + _ARROWS[key[-1]]))
 
 
 @contextmanager
-def _keys() -> Iterator[Callable[[], str]]:
-    """Gives a function that waits a moment and returns a key that was pressed, or nothing."""
+def _keys() -> Iterator[Callable[[], list[str]]]:
+    """Gives a function that waits a moment and returns the keys that were pressed."""
+    back = ExitStack()  # to how the terminal was
     if not (sys.stdin.isatty() and console.is_terminal):
 
-        def pressed() -> str:
+        def read() -> str:
             time.sleep(_MOMENT)
             return ""
 
-        yield pressed
     elif sys.platform == "win32":
         import msvcrt
 
-        def pressed() -> str:
+        def read() -> str:
             time.sleep(_MOMENT)
-            key = msvcrt.getwch() if msvcrt.kbhit() else ""
-            return key + msvcrt.getwch() if key in ("\0", "\xe0") else key
+            text = ""
+            while msvcrt.kbhit():
+                text += msvcrt.getwch()
+            return text
 
-        yield pressed
     else:
         import termios
         import tty
 
         screen = sys.stdin.fileno()
 
-        def pressed() -> str:
+        def read() -> str:
             ready = select.select([screen], [], [], _MOMENT)[0]
-            return os.read(screen, 16).decode(errors="replace") if ready else ""
+            return os.read(screen, 256).decode(errors="replace") if ready else ""
 
-        before = termios.tcgetattr(screen)
+        back.callback(termios.tcsetattr, screen, termios.TCSADRAIN, termios.tcgetattr(screen))
         tty.setcbreak(screen)
-        try:
-            yield pressed
-        finally:
-            termios.tcsetattr(screen, termios.TCSADRAIN, before)
+    with back:
+        yield lambda: _KEY.findall(read())
 
 
-def _meters(session: Session, running: Running) -> Table:
+def _meters(session: Session, running: Running) -> Group:
     table = Table.grid(padding=(0, 2))
     for name, level in zip(_LEVELS, session.levels(), strict=True):
         bar = ProgressBar(total=_RANGE, completed=max(0.0, level + _RANGE), width=40)
         table.add_row(name, bar, f"{level:4.0f} dB")
     how = "off: you hear the noise" if session.bypass else f"{session.strength:g} %"
     table.add_row("strength", how)
-    table.add_row("", f"{_costs(session, running)}, {_faults(session)}")
-    table.add_row("", "space: with and without · ↑ ↓: strength · q: end", style="dim")
-    return table
+    told = f"{_costs(session, running)}, {_faults(session)}"
+    return Group(table, Text(told), Text(_HELP, style="dim"))
 
 
 def _costs(session: Session, running: Running) -> str:

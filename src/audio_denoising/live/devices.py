@@ -101,7 +101,8 @@ def common_rate(microphone: Device, speakers: Sequence[Device]) -> int:
         checks += [(sound.check_output_settings, each, _width(each)) for each in speakers]
         for check, device, channels in checks:
             try:
-                check(device["index"], channels, "float32", samplerate=rate)
+                with _quiet():
+                    check(device["index"], channels, "float32", samplerate=rate)
             except sound.PortAudioError as error:
                 refusal = _refused(device, error)
                 break
@@ -157,7 +158,7 @@ def opened(
         ring.read(out)
 
     streams: list[tuple[Device, Any]] = []
-    with ExitStack() as stack:
+    with _quiet(), ExitStack() as stack:
 
         def start(device: Device, kind: Any, block: int, channels: int, callback: Any) -> None:
             place = device["index"]
@@ -172,12 +173,12 @@ def opened(
         start(microphone, sound.InputStream, session.hop // 2, 1, hear)
         for speaker, ring in zip(speakers, rings, strict=True):
             player = partial(play, ring)
-            start(speaker, sound.OutputStream, session.hop, _width(speaker), player)
+            start(speaker, sound.OutputStream, session.hop // 2, _width(speaker), player)
         yield Running(streams)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keeps what C libraries say of their own accord off the screen: they write to descriptor 2."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

@@ -77,7 +77,6 @@ class Session:
     Args:
         stream: cleans one channel.
         rings: where the cleaned voice goes.
-        writer: a file of one channel that gets it, too.
         strength: percent of the noise removal.
 
     Attributes:
@@ -92,10 +91,10 @@ class Session:
         self,
         stream: Stream,
         rings: Sequence[Ring] = (),
-        writer: AudioWriter | None = None,
         strength: float = 100.0,
     ) -> None:
-        self._stream, self._rings, self._writer = stream, rings, writer
+        self._stream, self._rings = stream, rings
+        self._writer: AudioWriter | None = None
         self._blocks: SimpleQueue[Samples | None] = SimpleQueue()
         self._held = np.zeros(0, np.float32)
         self._powers, self._energies = np.zeros((2, 3))
@@ -154,12 +153,13 @@ class Session:
         """Lets `run` return once it has cleaned what it was given."""
         self._blocks.put(None)
 
-    def run(self) -> None:
-        """Cleans until `end`.
+    def run(self, writer: AudioWriter | None = None) -> None:
+        """Cleans until `end`; a file of one channel gets the voice, too.
 
         Raises:
             UserError: the microphone fell silent altogether, or the file cannot be written.
         """
+        self._writer = writer
         try:
             while (block := self._blocks.get(timeout=_PATIENCE)) is not None:
                 self._clean(block)
