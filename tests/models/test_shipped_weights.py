@@ -16,8 +16,8 @@ from audio_denoising.models.versions import has_weights
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # At least so much better than the noisy recording, in dB of SI-SDR and in PESQ. The weights of 2026
-# gained 4.4 dB and .11 (v2), 5.9 and .26 (v3), 5.4 and .30 (v4), 5.8 and .31 (torch), 4.8 and .17
-# (v5 after 23 hours of audio).
+# gained 4.4 dB and .11 (v2), 5.9 and .26 (v3), 5.4 and .30 (v4), 5.8 and .31 (torch), 5.0 and .19
+# (v5 after 57 hours of audio).
 GAINS = {
     "v2": (4.0, 0.08),
     "v3": (5.0, 0.2),
