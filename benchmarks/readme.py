@@ -13,10 +13,10 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from operator import mul
 from pathlib import Path
 from typing import Any
 
+from audio_denoising.dsp.constants import SAMPLE_RATE, SEGMENT
 from benchmarks.engine import engine_table
 from benchmarks.engine_ablation import ablation_table
 from benchmarks.engine_v5 import table as engine_v5_table
@@ -59,20 +59,23 @@ def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
         histories: model name -> the content of its ``history.json``. The last epoch's weights
             ship; its figures are shown.
     """
-    columns = ["weights", "optimiser steps", "mixtures seen", "hours", "train loss"]
+    columns = ["weights", "optimiser steps", "audio heard, h", "hours", "train loss"]
     columns += ["validation loss", "validation SI-SDR, dB", "gain, dB"]
     rows = []
     for name, history in histories.items():
         runs = [run for run in (*history.get("earlier", []), history) if run["epochs"]]
         seconds = sum(row["train_seconds"] for run in runs for row in run["epochs"])
         steps = [run["epochs"][-1]["step"] for run in runs]
-        batches = [run["options"]["batch_size"] for run in runs]
         shipped = history["epochs"][-1]
+        heard = shipped.get("hours") or sum(
+            step * run["options"]["batch_size"] * SEGMENT / SAMPLE_RATE / 3600
+            for step, run in zip(steps, runs, strict=True)
+        )
         rows.append(
             [
                 name,
                 f"{sum(steps)}",
-                f"{sum(map(mul, steps, batches))}",
+                f"{heard:.1f}",
                 f"{seconds / 3600:.1f}",
                 f"{shipped['train_loss']:.4f}",
                 f"{shipped['validation_loss']:.4f}",

@@ -30,7 +30,7 @@ def test_the_training_table_describes_the_epoch_that_ships():
     history = {"options": {"batch_size": 16}, "epochs": rows, "earlier": [before]}
     table = training_table({"v4-small": history})
     assert table.splitlines()[2] == (
-        "| v4-small | 500 | 6400 | 2.5 | 0.0333 | 0.0667 | 11.0 | 3.5 |"
+        "| v4-small | 500 | 4.5 | 2.5 | 0.0333 | 0.0667 | 11.0 | 3.5 |"
     )
 
 
