@@ -31,6 +31,7 @@ _WORDS = {
     "file, time / sound": "파일: 시간 / 길이",
     "hop, ms": "홉, ms",
     "work for a hop, ms": "홉 하나의 처리, ms",
+    "99.9 % of hops, ms": "홉 99.9 %의 처리, ms",
     "hop, time / sound": "홉: 시간 / 길이",
     "latency, ms": "지연, ms",
     "all": "녹음 전체",

@@ -58,7 +58,7 @@ def test_who_knows_no_threads_is_one_point_whatever_number_the_networks_take():
 
 
 def test_the_tables_hold_the_medians_of_the_points():
-    hops = {"hop_ms": 16.0, "hop_work_ms": 2.0, "latency_ms": 32.0}
+    hops = {"hop_ms": 16.0, "hop_work_ms": 2.0, "hop_worst_ms": 2.5, "latency_ms": 32.0}
     alike = [
         trial("v5", 1, 60, 1.5, rate=ALIKE_RATE, **hops),
         trial("v4", 1, 60, 3.0, rate=ALIKE_RATE),
@@ -70,8 +70,8 @@ def test_the_tables_hold_the_medians_of_the_points():
         "| v4, 2 threads | 10 s | 0.050 | 0.100 | 105 |",
         "| noisereduce, stationary | 10 s | 0.400 | 0.800 | 419 |",
     ]
-    assert "| v4 | 0.100 |  |  |  | all | 105 |" in lines
-    assert "| v5 | 0.050 | 16.0 | 2.00 | 0.125 | 32 | 105 |" in lines
+    assert "| v4 | 0.100 |  |  |  |  | all | 105 |" in lines
+    assert "| v5 | 0.050 | 16.0 | 2.00 | 2.50 | 0.125 | 32 | 105 |" in lines
 
 
 def test_points_measured_earlier_stay_with_their_machine_unless_measured_anew(tmp_path):
@@ -102,7 +102,7 @@ def test_a_recording_is_cleaned_file_to_file_and_hop_by_hop(tmp_path, monkeypatc
     found = measure("somebody", 1, recording)
     assert cleaned == [recording] and len(heard) == 200 and heard[0].shape == (480,)
     assert found["hop_ms"] == 10 and found["latency_ms"] == 30
-    assert found["processor"] > 0 and found["hop_work_ms"] >= 0
+    assert found["processor"] > 0 and 0 <= found["hop_work_ms"] <= found["hop_worst_ms"]
 
 
 def test_everything_is_measured_and_written(tmp_path, capsys, monkeypatch):
