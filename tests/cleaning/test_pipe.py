@@ -19,7 +19,7 @@ from audio_denoising import Denoiser, UserError
 from audio_denoising.cleaning.live_pipe import stream_sound
 from audio_denoising.cleaning.pipe import clean_pipe, parse_raw, pour, spool
 from audio_denoising.cleaning.recording import Report
-from audio_denoising.cleaning.settings import Settings
+from audio_denoising.cleaning.settings import Job, Settings
 from audio_denoising.media.piped import PipedSound, PipedWriter, Raw
 
 PCM = np.random.default_rng(0).integers(-(2**15), 2**15, (1000, 2)).astype("<i2")
@@ -288,6 +288,18 @@ def test_a_folder_for_a_pipe(
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
     with pytest.raises(UserError, match=r"standard input cannot be read \(Is a directory\)"):
         clean_pipe("-", None, raw, Settings(), lambda: denoiser, lambda job: pytest.fail())
+
+
+def test_no_network_is_loaded_for_what_is_no_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a letter, not a sound")))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+
+    def kept(job: Job) -> Report:
+        assert Path(job.input).read_bytes() == b"a letter, not a sound"
+        raise UserError("no sound")
+
+    with pytest.raises(UserError, match="no sound"):
+        clean_pipe("-", None, None, Settings(), lambda: pytest.fail("loaded"), kept)
 
 
 class Dribble(io.BytesIO):

@@ -12,7 +12,7 @@ from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cleaning.recording import Report, too_loud
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.errors import UserError
-from audio_denoising.media.piped import PipedSound, PipedWriter, Raw, read_head
+from audio_denoising.media.piped import PipedSound, PipedWriter, Raw, WavHead
 from audio_denoising.media.reading import AudioReader
 from audio_denoising.media.writing import AudioWriter
 from audio_denoising.samples import Samples
@@ -21,34 +21,39 @@ _MOST_CHANNELS = 64  # no network cleans more as fast as they come
 
 
 def clean_as_it_comes(
-    denoiser: Denoiser, raw: Raw | None, output: str | None, settings: Settings, folder: Path
-) -> tuple[Report | None, bytes]:
-    """Cleans standard input while it comes, if it is bare samples or a WAV.
+    denoiser: Denoiser,
+    raw: Raw | None,
+    head: WavHead | None,
+    output: str | None,
+    settings: Settings,
+    folder: Path,
+) -> Report | None:
+    """Cleans standard input while it comes, bare samples or a WAV.
 
     Args:
         denoiser: one that streams.
-        raw: what comes are bare samples of this kind; otherwise a file.
+        raw: what comes are bare samples of this kind.
+        head: otherwise what stood before them, in a WAV.
         output: a file, or None for standard output.
         settings: how to clean.
         folder: for what the file is told of the WAV.
 
     Returns:
-        What `stream_sound` returns, or None if nothing was cleaned; and all that was read before.
+        What `stream_sound` returns, or None, with nothing read, where all must be kept first.
 
     Raises:
         UserError: as `stream_sound`.
     """
     pipe, source = sys.stdin.buffer, None
-    head, taken = read_head(pipe) if raw is None else (None, b"")
     kind = head.raw if head is not None else raw
     if kind is None or kind.channels > _MOST_CHANNELS:
-        return None, taken
+        return None
     sound = PipedSound(pipe, kind, head)
     if output is None:
-        return stream_sound(denoiser, sound, PipedWriter(sys.stdout.buffer, sound), settings), taken
+        return stream_sound(denoiser, sound, PipedWriter(sys.stdout.buffer, sound), settings)
     if head is not None:
         if head.length is not None:  # the file gets the tags behind the samples, too
-            return None, taken
+            return None
         begin = folder / "standard input"
         begin.write_bytes(bytes(head) + bytes(kind.size))
         with AudioReader(begin) as source:
@@ -61,7 +66,7 @@ def clean_as_it_comes(
         force=settings.force,
         source=source,
     )
-    return stream_sound(denoiser, sound, writer, settings), taken
+    return stream_sound(denoiser, sound, writer, settings)
 
 
 def stream_sound(

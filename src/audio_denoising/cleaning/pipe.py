@@ -83,12 +83,16 @@ def clean_pipe(
         folder, hidden = Path(name), f"{name}{os.sep}"  # messages do not speak of where it is kept
         try:
             report, taken = None, b""
-            if input == PIPE and (denoiser := load()).streams:
-                from audio_denoising.cleaning.live_pipe import clean_as_it_comes
+            if input == PIPE:
+                from audio_denoising.media.piped import read_head
 
-                report, taken = clean_as_it_comes(
-                    denoiser, raw, None if into_pipe else output, settings, folder
-                )
+                head, taken = read_head(sys.stdin.buffer) if raw is None else (None, b"")
+                sounds = raw is not None or head is not None  # or no network is loaded for it yet
+                if sounds and (denoiser := load()).streams:
+                    from audio_denoising.cleaning.live_pipe import clean_as_it_comes
+
+                    to = None if into_pipe else output
+                    report = clean_as_it_comes(denoiser, raw, head, to, settings, folder)
             if report is None:
                 source = Path(input)
                 if input == PIPE:
