@@ -66,7 +66,7 @@ def test_a_folder_gives_what_memory_gives_and_decodes_only_what_is_missing(
         library_module, "read_segment", lambda *given: read.append(given[0]) or read_segment(*given)
     )
     assert KeptLibrary(tmp_path / "decoded").add(recordings) == 2
-    assert read == recordings[4:]
+    assert sorted(each.path for each in read) == [each.path for each in recordings[4:]]
     again = KeptLibrary(tmp_path / "decoded")
     assert again.add(recordings) == 0
     assert same(again.bank(recordings), load_bank(recordings))
