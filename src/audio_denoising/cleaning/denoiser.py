@@ -48,7 +48,7 @@ class Denoiser:
             module a copy is used, in evaluation mode and on the device; yours stays as it is.
         name: what to call the model in reports.
         device: where to compute: ``auto``, ``cpu``, ``cuda`` ...; ``auto`` takes a GPU where there
-            is one.
+            is one. v5 always computes on the CPU (`cleaning.causal` says why).
         batch_size: windows of 2.55 s shown to the model at once.
 
     Raises:
@@ -71,11 +71,12 @@ class Denoiser:
             if isinstance(model, str | Path):
                 checkpoint = load_checkpoint(locate(model))
                 name = name or f"{checkpoint.version}-{checkpoint.size}"
-                model = build_model(checkpoint, chosen)
                 if VERSIONS[checkpoint.version].hears == COMPRESSED_SPECTRUM:
-                    assert isinstance(model, Module)
-                    self._cleaner = CausalCleaner(folded(model), name, chosen)
+                    causal = build_model(checkpoint, CausalCleaner.device)
+                    assert isinstance(causal, Module)
+                    self._cleaner = CausalCleaner(folded(causal), name)
                     return
+                model = build_model(checkpoint, chosen)
             elif isinstance(model, torch.nn.Module | Module):
                 model = copy.deepcopy(model).eval().to(device=chosen, dtype=torch.float32)
             elif not callable(model):

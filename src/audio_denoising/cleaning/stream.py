@@ -22,8 +22,8 @@ class Stream:
             play(stream.flush())
 
     What `push` and `flush` return, laid end to end, is the signal cleaned: as long as what went in,
-    and the same samples (to 1e-6) however it was cut. It can be pickled in the middle and goes on
-    where it was. One thread at a time may use a stream; streams do not hear of each other.
+    and the same samples, to the last bit, however it was cut. It can be pickled in the middle and
+    goes on where it was. One thread at a time may use a stream; streams do not hear of each other.
 
     Args:
         opened: where the network hears the signal.
@@ -33,7 +33,6 @@ class Stream:
     def __init__(self, opened: CausalStream, settings: Settings) -> None:
         self._opened, self._settings = opened, settings
         self._like: Any = np.zeros(0 if opened.channels == 1 else (opened.channels, 0), "float32")
-        self._held = np.zeros((opened.channels, 0), np.float32)
 
     @property
     def sample_rate(self) -> int:
@@ -61,20 +60,17 @@ class Stream:
             UserError: another number of channels, no such array, or a sample that is not a number;
                 the stream stays as it was.
         """
-        new = to_samples(samples)
-        cleaned = self._opened.push(new)
+        pair = self._opened.push(to_samples(samples))
         self._like = samples[..., :0]
-        self._held = np.concatenate((self._held, new), axis=1)
-        return cast(Audio, self._mixed(cleaned))
+        return cast(Audio, self._mixed(*pair))
 
     def flush(self) -> Any:
         """What is still held back; the stream is then as new."""
-        return self._mixed(self._opened.flush())
+        return self._mixed(*self._opened.flush())
 
     def reset(self) -> None:
         """Forgets the signal so far and what is held back of it."""
         self._opened.reset()
-        self._held = self._held[:, :0]
 
     def __enter__(self) -> Stream:
         return self
@@ -87,7 +83,5 @@ class Stream:
     ) -> None:
         self.reset()
 
-    def _mixed(self, cleaned: Samples) -> Any:
-        length = cleaned.shape[1]
-        noisy, self._held = self._held[:, :length], self._held[:, length:]
+    def _mixed(self, noisy: Samples, cleaned: Samples) -> Any:
         return from_samples(self._settings.mix(noisy, cleaned), like=self._like)

@@ -1,239 +1,235 @@
-"""v5's network one frame at a time, for live sound: the same numbers, nothing allocated.
+"""v5's network one frame at a time: how recordings and live sound are cleaned.
 
 A frame is four million multiplications, 0.1 ms of work. Called layer by layer, the network would
 spend ten times that on making views and asking for memory. Here every buffer and every view is
-made once, and a frame is a list of tensor operations with their operands filled in.
+made once, and a frame is a list of array operations with their operands filled in; on arrays this
+small those of NumPy cost half as much as torch's. Layers without anything between them that bends
+are multiplied out, and biases ride in the products, as the weights of a column of ones.
+
+Sigmoids are taken by way of tanh, 2 sigmoid(x) = 1 + tanh(x / 2): what they are applied to is made
+by halved weights, so that silu(x) = h + h tanh(h) with h = x / 2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from audio_denoising import nn
 
-Operation = Callable[[], object]
-
-_WHOLE = 16  # columns at least: a product of 8 takes twice the time of one of 16, measured
+Array: TypeAlias = NDArray[np.float32]
+_ONE, _HALF, _TINY = (np.array(value, np.float32) for value in (1.0, 0.5, 1e-6))
 
 
 class FrameNetwork:
-    """A folded network (`nn.folded`) for single frames of N signals; states go through its GRUs.
+    """A folded network (`nn.folded`) that answers the frames of one signal in turn.
 
     Args:
-        network: as `causal.build` makes it, folded, in float32 on the CPU.
-        signals: N.
+        network: as `causal.build` makes it, folded, in float32 on the CPU; its weights are copied.
 
     Attributes:
-        features: (N, 64, 12), where the next frame is written before `answer`.
-        mask: (N, 64, 8), where the answer is found.
-        modulus: (N, 256), that of each complex number in it.
+        features: (64, 12), where the next frame is written before `answer`.
+        mask: complex (256,), where the answer is found.
+        modulus: (256,), that of the mask.
+        states: of the recurrences, (features, bands) each; zero at the beginning of a signal.
     """
 
-    def __init__(self, network: nn.Module, signals: int) -> None:
-        self.signals = signals
-        self._operations: list[Operation] = []
-        self._recurrent: list[tuple[nn.GRU, Tensor]] = []
+    def __init__(self, network: nn.Module) -> None:
+        self._operations: list[Callable[[], object]] = []
+        self.states: list[Array] = []
         assert isinstance(network, nn.Sequential)
         level, head, _ = network.layers
-        assert isinstance(head, nn.FrequencyConv)
-        outputs, inputs, kernel = head.weight.data.shape
-        first = self._level_input(level)
-        self.features = _inside(first, 3)
-        last = self._padded(64, inputs, kernel)
-        self._add_level(level, first, _inside(last, kernel))
-        self.mask = torch.empty(signals, 64, outputs)
-        made = torch.empty(signals, 64, _WHOLE)
-        self._convolve(head, last, made)
-        self._do(self.mask.copy_, made[..., :outputs])
+        assert isinstance(level, nn.UNetLevel) and isinstance(head, nn.FrequencyConv)
+        first, last = _padded(_encoder(level)), _padded(head)
+        self.features = first[1:-1]
+        self._add_level(level, first, last[1:-1])
+        pairs = self._convolve(head, last)
+        self.mask = pairs.reshape(-1).view(np.complex64)
         self._radial_tanh()
-
-    def __call__(self, features: Tensor) -> Tensor:
-        """Features (1, N, 64, 12) -> mask (1, N, 64, 8), valid until the next call."""
-        self.features.copy_(features[0])
-        self.answer()
-        return self.mask[None]
 
     def answer(self) -> None:
         """Makes `mask` for what was written into `features`."""
-        for layer, state in self._recurrent:
-            if layer.first_state is None:
-                state.zero_()
-            elif layer.first_state is not state:
-                state.copy_(layer.first_state)
         for operation in self._operations:
             operation()
-        for layer, state in self._recurrent:
-            layer.last_state = state
 
-    def _do(self, function: Callable[..., object], *operands: object, **named: object) -> None:
-        self._operations.append(partial(function, *operands, **named))
+    def _do(self, function: Callable[..., object], *operands: object) -> None:
+        self._operations.append(partial(function, *operands))
 
-    def _level_input(self, level: nn.Module) -> Tensor:
-        assert isinstance(level, nn.UNetLevel) and isinstance(level.encode, nn.Sequential)
-        convolution = level.encode.layers[0]
-        assert isinstance(convolution, nn.FrequencyConv)
-        _, inputs, kernel = convolution.weight.data.shape
-        return self._padded(64, inputs, kernel)
-
-    def _padded(self, bands: int, channels: int, kernel: int) -> Tensor:
-        """Zeros with room for what a convolution sees beyond both ends."""
-        return torch.zeros(self.signals, bands + kernel - 1, channels)
-
-    def _add_level(self, level: nn.Module, x: Tensor, y: Tensor) -> None:
-        """Encoder, what is below, decoder: padded x (N, 64 + 2, C) -> y (N, 64, C')."""
-        assert isinstance(level, nn.UNetLevel)
-        assert isinstance(level.encode, nn.Sequential) and isinstance(level.decode, nn.Sequential)
-        encoder = level.encode.layers[0]
-        assert isinstance(encoder, nn.FrequencyConv)
-        wide = encoder.weight.data.shape[0]
-        padded = self._padded(64, wide, 3)
-        skip = _inside(padded, 3)
-        self._convolve(encoder, x, made := torch.empty(self.signals, 64, wide))
-        self._silu(made, skip)
-        up = torch.empty(self.signals, 64, wide)
+    def _add_level(self, level: nn.UNetLevel, x: Array, y: Array) -> None:
+        """Encoder, what is below, decoder: padded x (64 + 2, C) -> y (64, C')."""
+        assert isinstance(level.decode, nn.Sequential)
+        linear, _, *convolution = level.decode.layers
+        assert isinstance(linear, nn.Linear)
+        wide = linear.weight.data.shape[0]
+        padded = np.zeros((len(x), wide), np.float32)
+        skip = padded[1:-1]
+        self._silu(self._convolve(_encoder(level), x, _HALF), skip)
+        weight, bias = _HALF * _weight(linear).T, _HALF * _bias(linear)
         if isinstance(level.inner, nn.UNetLevel):
-            self._add_level(level.inner, padded, up)
+            joined = np.ones((len(skip), 2 * wide + 1), np.float32)
+            self._add_level(level.inner, padded, joined[:, wide:-1])
+            matrix = np.vstack((weight, bias))
         else:
-            self._core(level.inner, skip, up)
-        linear, _, *rest = level.decode.layers
-        assert isinstance(linear, nn.Linear) and linear.bias is not None
-        joined = torch.empty(self.signals, 64, wide)
-        weight = linear.weight.data.t()
-        self._product(linear.bias.data, skip, weight[:wide], joined)
-        self._product(joined, up, weight[wide:], joined)
-        if not rest:
-            self._silu(joined, y)
-            return
-        between = self._padded(64, wide, 3)
-        self._silu(joined, _inside(between, 3))
-        assert isinstance(rest[0], nn.FrequencyConv)
-        self._convolve(rest[0], between, joined)
-        self._silu(joined, y)
+            joined, matrix = self._core(level.inner, skip, weight, bias)
+        self._do(np.copyto, joined[:, :wide], skip)
+        made = self._product(joined, matrix)
+        if convolution:
+            (layer, _) = convolution
+            assert isinstance(layer, nn.FrequencyConv)
+            between = _padded(layer)
+            self._silu(made, between[1:-1])
+            made = self._convolve(layer, between, _HALF)
+        self._silu(made, y)
 
-    def _core(self, core: nn.Module, x: Tensor, y: Tensor) -> None:
+    def _core(
+        self, core: nn.Module, skip: Array, weight: Array, bias: Array
+    ) -> tuple[Array, Array]:
+        """All between the innermost encoder and decoder, whose weight is (2 C, C).
+
+        Features of bands lie the other way round here, (features, bands), so that gates and
+        candidates are whole rows.
+
+        Returns:
+            Two factors: their product is what the decoder's linear layer gives. In front of its
+            weight stands no activation, so that layer, the wide one and the way up to 64 positions
+            are one matrix: joined (64, C + bands + 1), of which the first C columns are left to be
+            filled with `skip`, times matrix (C + bands + 1, C), in which a frame's bands are rows.
+        """
         assert isinstance(core, nn.Sequential)
         down, narrow, *blocks, up, wide = core.layers
         assert isinstance(down, nn.BandMatrix) and isinstance(up, nn.BandMatrix)
         assert isinstance(narrow, nn.Linear) and isinstance(wide, nn.Linear)
-        bands, features = len(down.weight.data), len(narrow.weight.data)
-        coarse = torch.empty(self.signals, bands, x.shape[2])
-        stream = torch.empty(self.signals, bands, features)
-        fine = torch.empty(self.signals, 64, features)
-        self._do(torch.bmm, _for_each(down.weight.data, self.signals), x, out=coarse)
-        self._linear(narrow, coarse, stream)
+        coarse = self._product(_weight(down), skip)
+        narrowed = self._product(_weight(narrow), coarse.T)
+        x = self._sum(narrowed, np.repeat(_bias(narrow)[:, None], len(coarse), 1))
         for block in blocks:
             assert isinstance(block, nn.Residual) and isinstance(block.inner, nn.Sequential)
             layers = block.inner.layers
-            self._recur(layers, stream) if len(layers) == 2 else self._mix(layers, stream)
-        self._do(torch.bmm, _for_each(up.weight.data, self.signals), stream, out=fine)
-        self._linear(wide, fine, y)
+            x = self._sum(x, self._recur(layers, x) if len(layers) == 2 else self._mix(layers, x))
+        channels = skip.shape[1]
+        of_skip, of_wide = weight[:channels], weight[channels:]
+        joined = np.hstack((skip, _weight(up), np.ones_like(skip[:, :1])))
+        matrix = np.vstack(
+            (of_skip, np.zeros((len(coarse), channels)), bias + _bias(wide) @ of_wide),
+            dtype=np.float32,
+        )
+        self._do(np.dot, x.T, _weight(wide).T @ of_wide, matrix[channels:-1])
+        return joined, matrix
 
-    def _recur(self, layers: tuple[nn.Module, ...], stream: Tensor) -> None:
-        """stream += linear(gru(stream)).
+    def _recur(self, layers: tuple[nn.Module, ...], x: Array) -> Array:
+        """linear(gru(x)) for x (features, bands).
 
-        Input and state lie side by side in one row, so that one product makes both gates'
-        arguments, and what each of the two gives to the candidate.
+        Input and state lie one below the other, so that one product makes the arguments of both
+        gates, and what each of the two gives to the candidate.
         """
         gru, linear = layers
         assert isinstance(gru, nn.GRU) and isinstance(linear, nn.Linear)
-        hidden, inputs = gru.hidden, stream.shape[2]
-        rows = stream.view(-1, inputs)
-        both = torch.zeros(len(rows), inputs + hidden)
-        state = both[:, inputs:]
-        self._recurrent.append((gru, state))
-        from_input, from_state = gru.weight_ih_l0.data.t(), gru.weight_hh_l0.data.t()
-        matrix = torch.zeros(inputs + hidden, 4 * hidden)
-        matrix[:inputs, : 3 * hidden] = from_input
-        matrix[inputs:, : 2 * hidden] = from_state[:, : 2 * hidden]
-        matrix[inputs:, 3 * hidden :] = from_state[:, 2 * hidden :]
-        bias_input, bias_state = gru.bias_ih_l0.data, gru.bias_hh_l0.data
-        bias = torch.cat((bias_input, bias_state[2 * hidden :]))
-        bias[: 2 * hidden] += bias_state[: 2 * hidden]
-        made = torch.empty(len(rows), 4 * hidden)
-        gates, new_input, new_state = made.split((2 * hidden, hidden, hidden), 1)
-        reset, update = gates.chunk(2, 1)
-        self._do(both[:, :inputs].copy_, rows)
-        self._do(torch.addmm, bias, both, matrix, out=made)
-        self._do(gates.sigmoid_)
-        self._do(new_input.addcmul_, reset, new_state)
-        self._do(new_input.tanh_)
-        self._do(torch.lerp, new_input, state, update, out=state)
-        self._add_linear(linear, state, rows)
+        inputs, hidden = len(x), gru.hidden
+        both = np.ones((inputs + hidden + 1, x.shape[1]), np.float32)
+        state = both[inputs:-1]
+        state[:] = 0
+        self.states.append(state)
+        of_input, of_state = gru.weight_ih_l0.data.numpy(), gru.weight_hh_l0.data.numpy()
+        bias_input, bias_state = gru.bias_ih_l0.data.numpy(), gru.bias_hh_l0.data.numpy()
+        matrix = np.zeros((4 * hidden, len(both)), np.float32)
+        matrix[: 3 * hidden, :inputs] = of_input
+        matrix[: 2 * hidden, inputs:-1] = of_state[: 2 * hidden]
+        matrix[3 * hidden :, inputs:-1] = of_state[2 * hidden :]
+        matrix[: 3 * hidden, -1] = bias_input
+        matrix[: 2 * hidden, -1] += bias_state[: 2 * hidden]
+        matrix[3 * hidden :, -1] = bias_state[2 * hidden :]
+        matrix[: 2 * hidden] *= _HALF
+        matrix[3 * hidden :] *= _HALF
+        self._do(np.copyto, both[:inputs], x)
+        made = self._product(matrix, both)
+        gates, new, of_past = np.split(made, (2 * hidden, 3 * hidden))
+        reset, update = np.split(gates, 2)  # twice the gates, in fact
+        self._do(np.tanh, gates, gates)
+        self._do(np.add, gates, _ONE, gates)
+        self._do(np.multiply, of_past, reset, of_past)
+        self._do(np.add, new, of_past, new)
+        self._do(np.tanh, new, new)
+        self._do(np.subtract, state, new, state)
+        self._do(np.multiply, state, update, state)
+        self._do(np.multiply, state, _HALF, state)
+        self._do(np.add, state, new, state)
+        return self._product(_with_bias(linear), both[inputs:])
 
-    def _mix(self, layers: tuple[nn.Module, ...], stream: Tensor) -> None:
-        """stream += linear(silu(band matrices(linear(stream))))."""
+    def _mix(self, layers: tuple[nn.Module, ...], x: Array) -> Array:
+        """linear(silu(band matrices(linear(x)))) for x (features, bands)."""
         first, matrices, _, last = layers
         assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
         assert isinstance(matrices, nn.ChannelBandMatrix)
-        bands, channels = stream.shape[1:]
-        turned = torch.empty(channels, self.signals * bands)
-        mixed = torch.empty(channels, self.signals, bands)
-        self._do(torch.mm, first.weight.data, stream.view(-1, channels).t(), out=turned)
-        rows = turned.view(channels, self.signals, bands)
-        across = matrices.weight.data.transpose(1, 2).contiguous()
-        self._do(torch.bmm, rows, across, out=mixed)
-        self._silu(mixed, mixed)
-        self._add_linear(last, mixed.view(channels, -1).t(), stream.view(-1, channels))
+        turned = self._product(_HALF * _weight(first), x)
+        mixed = np.empty_like(turned)
+        across = np.ascontiguousarray(_weight(matrices).transpose(0, 2, 1))
+        self._do(np.matmul, turned[:, None], across, mixed[:, None])
+        heard = np.ones((len(x) + 1, x.shape[1]), np.float32)
+        self._silu(mixed, heard[:-1])
+        return self._product(_with_bias(last), heard)
 
-    def _linear(self, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
-        assert layer.bias is not None
-        self._product(layer.bias.data, x, layer.weight.data.t(), y)
-
-    def _add_linear(self, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
-        """y += W x + b, for rows (R, C)."""
-        assert layer.bias is not None
-        self._do(torch.addmm, y, x, layer.weight.data.t().contiguous(), out=y)
-        self._do(y.add_, layer.bias.data)
-
-    def _convolve(self, layer: nn.FrequencyConv, x: Tensor, y: Tensor) -> None:
-        """Padded x (N, F + K - 1, C) -> y (N, F, C'): each place with its neighbours is one row.
-
-        Where y has more than C' channels, those are zero.
-        """
+    def _convolve(self, layer: nn.FrequencyConv, x: Array, scale: Array = _ONE) -> Array:
+        """Padded x (F + 2, C) -> (F, C'), to scale: each place with its neighbours is one row."""
         outputs, inputs, kernel = layer.weight.data.shape
-        columns = x.as_strided(
-            (self.signals, x.shape[1] - kernel + 1, kernel * inputs),
-            (x.stride(0), inputs, 1),
-        )
-        assert layer.bias is not None
-        matrix = torch.zeros(kernel * inputs, y.shape[2])
-        bias = torch.zeros(y.shape[2])
-        matrix[:, :outputs] = layer.weight.data.permute(2, 1, 0).reshape(-1, outputs)
-        bias[:outputs] = layer.bias.data
-        self._product(bias, columns, matrix, y)
+        assert kernel == 3, "padding is one row on either side"
+        rows = np.ones((len(x) - 2, kernel * inputs + 1), np.float32)
+        neighbours = np.lib.stride_tricks.as_strided(x, rows[:, :-1].shape, x.strides)
+        self._do(np.copyto, rows[:, :-1], neighbours)
+        weight = _weight(layer).transpose(2, 1, 0).reshape(-1, outputs)
+        return self._product(rows, scale * np.vstack((weight, _bias(layer))))
 
-    def _product(self, start: Tensor, x: Tensor, matrix: Tensor, y: Tensor) -> None:
-        """y = start + x matrix, for (N, R, C) and (C, C')."""
-        across = matrix.contiguous()
-        if self.signals == 1:  # a batch of one costs more than a plain product
-            start = start[0] if start.dim() == 3 else start
-            self._do(torch.addmm, start, x[0], across, out=y[0])
-        else:
-            self._do(torch.baddbmm, start, x, _for_each(across, self.signals), out=y)
+    def _product(self, x: Array, y: Array) -> Array:
+        made = np.empty((len(x), y.shape[1]), np.float32)
+        self._do(np.dot, x, y, made)
+        return made
 
-    def _silu(self, x: Tensor, y: Tensor) -> None:
-        shares = torch.empty_like(x)
-        self._do(torch.sigmoid, x, out=shares)
-        self._do(torch.mul, x, shares, out=y)
+    def _sum(self, x: Array, y: Array) -> Array:
+        made = np.empty_like(x)
+        self._do(np.add, x, y, made)
+        return made
+
+    def _silu(self, half: Array, y: Array) -> None:
+        """y = h + h tanh(h)."""
+        share = np.empty_like(half)
+        self._do(np.tanh, half, share)
+        self._do(np.add, share, _ONE, share)
+        self._do(np.multiply, half, share, y)
 
     def _radial_tanh(self) -> None:
-        pairs = torch.view_as_complex(self.mask.view(self.signals, -1, 2))
-        before, share, self.modulus = torch.empty(3, *pairs.shape)
-        self._do(torch.abs, pairs, out=before)
-        self._do(before.clamp_, min=1e-6)
-        self._do(torch.tanh, before, out=self.modulus)
-        self._do(torch.div, self.modulus, before, out=share)
-        self._do(torch.view_as_real(pairs).mul_, share[..., None])
+        before, self.modulus, share = np.empty((3, len(self.mask)), np.float32)
+        self._do(np.abs, self.mask, before)
+        self._do(partial(np.maximum, before, _TINY, out=before))
+        self._do(np.tanh, before, self.modulus)
+        self._do(np.divide, self.modulus, before, share)
+        self._do(np.multiply, self.mask, share, self.mask)
 
 
-def _inside(padded: Tensor, kernel: int) -> Tensor:
-    edge = kernel // 2
-    return padded[:, edge : padded.shape[1] - edge]
+def _encoder(level: nn.UNetLevel) -> nn.FrequencyConv:
+    assert isinstance(level.encode, nn.Sequential)
+    convolution = level.encode.layers[0]
+    assert isinstance(convolution, nn.FrequencyConv)
+    return convolution
 
 
-def _for_each(matrix: Tensor, signals: int) -> Tensor:
-    return matrix.expand(signals, *matrix.shape)
+def _padded(layer: nn.FrequencyConv) -> Array:
+    """Zeros (64 + 2, C): what a convolution sees, with a place beyond either end."""
+    return np.zeros((64 + 2, layer.weight.data.shape[1]), np.float32)
+
+
+def _weight(layer: nn.Linear | nn.FrequencyConv | nn.BandMatrix | nn.ChannelBandMatrix) -> Array:
+    weight: Array = layer.weight.data.numpy()
+    return weight
+
+
+def _bias(layer: nn.Linear | nn.FrequencyConv) -> Array:
+    assert layer.bias is not None, "a folded network has biases everywhere"
+    bias: Array = layer.bias.data.numpy()
+    return bias
+
+
+def _with_bias(layer: nn.Linear) -> Array:
+    return np.hstack((_weight(layer), _bias(layer)[:, None]))
