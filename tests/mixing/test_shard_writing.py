@@ -85,10 +85,10 @@ def test_a_stopped_run_leaves_whole_shards_only_and_they_are_kept(voices, tmp_pa
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     done = 0
 
-    def stop(now: int, total: int) -> None:
+    def stop(completed: int, total: int) -> None:
         nonlocal done
-        done = now
-        if now == 7:
+        done = completed
+        if done == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -117,7 +117,7 @@ def test_another_set_is_replaced_only_on_request(voices, tmp_path):
     assert contents(out) == before
     (out / "speech-validation-000000.tar").write_bytes(b"another set")
     write_shards(voices[:4], [root], out, megabytes=0.3, force=True, **OPTIONS)
-    names = {Path(url).name for url in find_shards(f"{out}/speech-train-*.tar", "speech").urls}
+    names = {Path(url).name for url in find_shards([f"{out}/speech-train-*.tar"], "speech").urls}
     assert set(contents(out)) == {*names, "speech-train.json", "speech-validation-000000.tar"}
     assert len(names) < len(before) - 1
 
@@ -210,9 +210,9 @@ def test_the_command_keeps_every_split_by_itself(tmp_path):
     expected = split(index_speech(TINY / "LibriSpeech"), index_noise(TINY / "noise"))
     for what in ("speech", "noise"):
         seen: set[str] = set()
-        training = find_shards(f"{tmp_path}/shards/{what}-train-*.tar", what)
+        training = find_shards([f"{tmp_path}/shards/{what}-train-*.tar"], what)
         for name in ("train", "validation", "test"):
-            groups = find_shards(f"{tmp_path}/shards/{what}-{name}-*.tar", what).groups
+            groups = find_shards([f"{tmp_path}/shards/{what}-{name}-*.tar"], what).groups
             assert groups == {r.group for r in getattr(getattr(expected, name), what)}
             assert not groups & seen
             seen |= groups

@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from audio_denoising.cli.options import DATA, NOISE, SPEECH, HoldOut
 from audio_denoising.errors import UserError, counted
 
 if TYPE_CHECKING:
-    from audio_denoising.mixing.shard_index import ShardIndex
+    from audio_denoising.mixing.shards import ShardIndex
 
 console = Console(highlight=False, emoji=False)
 
@@ -23,6 +23,7 @@ _data = partial(typer.Option, rich_help_panel=DATA)
 _files = partial(typer.Option, rich_help_panel="Files")
 _SPEECH, _NOISE = [SPEECH], [NOISE]
 _SPLITS = ("train", "validation", "test")
+_COLUMNS = [Column(name, justify="right") for name in ("shards", "pieces", "groups", "hours", "MB")]
 _NAMED = 5  # files left out that are named
 
 
@@ -70,7 +71,7 @@ def shard(
         for folder in given:
             require_folder(folder, what)
 
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
     from audio_denoising.corpora.corpus import index_noise, index_speech
     from audio_denoising.corpora.splits import split
@@ -80,39 +81,27 @@ def shard(
     written = []
     with Progress(console=console, transient=True) as bar:
         for name, what in product(chosen, folders):
+            recordings = getattr(getattr(splits, name), what)
             task = bar.add_task(f"{what}, {name}", total=None)
-
-            def progress(done: int, total: int, task: TaskID = task) -> None:
-                bar.update(task, completed=done, total=total)
-
-            written.append(
-                write_shards(
-                    getattr(getattr(splits, name), what),
-                    folders[what],
-                    out,
-                    what=what,
-                    split=name,
-                    megabytes=megabytes,
-                    force=force,
-                    progress=progress,
-                )
-            )
+            tell = partial(bar.update, task)
+            options: dict[str, Any] = {"megabytes": megabytes, "force": force, "progress": tell}
+            index = write_shards(recordings, folders[what], out, what=what, split=name, **options)
+            written.append(index)
     _report(written, out)
 
 
 def _report(written: list[ShardIndex], out: Path) -> None:
     """What is in the shards, what is not, and how to train on them."""
-    table = Table(box=None, header_style="bold")
-    for column in ("", "shards", "pieces", "groups", "hours", "MB"):
-        table.add_column(column, justify="right" if column else "left")
+    table = Table("", *_COLUMNS, box=None, header_style="bold")
     for index in written:
+        shards = index.shards
         table.add_row(
             f"{index.what}, {index.split}",
-            f"{len(index.shards)}",
-            f"{sum(each.pieces for each in index.shards):,}",
+            f"{len(shards)}",
+            f"{sum(each.pieces for each in shards):,}",
             f"{len(index.groups):,}",
-            f"{sum(each.seconds for each in index.shards) / 3600:.2f}",
-            f"{sum(each.bytes for each in index.shards) / 1e6:.1f}",
+            f"{sum(each.seconds for each in shards) / 3600:.2f}",
+            f"{sum(each.bytes for each in shards) / 1e6:.1f}",
         )
     console.print(table)
     left_out = {file: why for index in written for file, why in index.left_out.items()}

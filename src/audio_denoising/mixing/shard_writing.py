@@ -16,11 +16,9 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -31,15 +29,14 @@ from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.folders import single_run
 from audio_denoising.mixing.library import all_cores
-from audio_denoising.mixing.shard_index import Shard, ShardIndex
-from audio_denoising.mixing.shards import INSTALL, LONGEST
+from audio_denoising.mixing.shards import INSTALL, Shard, ShardIndex
 
+_LONGEST = 60.0  # seconds of a piece
 _OVERHEAD = 3072  # bytes of tar headers, padding and JSON around a piece
 _SILENT = 1e-6  # mean square (-60 dB) that a stretch of 2.55 s must have to be audible
 
 
-@dataclass(frozen=True)
-class _Piece:
+class _Piece(NamedTuple):
     """A recording, or a part of a long one; ``about`` stands beside its audio."""
 
     recording: Recording
@@ -56,7 +53,7 @@ def write_shards(
     split: str,
     megabytes: float = 256.0,
     force: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[..., object] = lambda completed, total: None,
 ) -> ShardIndex:
     """Writes ``recordings`` as the shards ``WHAT-SPLIT-NNNNNN.tar`` and the index, which is given.
 
@@ -68,7 +65,7 @@ def write_shards(
         what: "speech" or "noise". split: "train", "validation" or "test".
         megabytes: what a shard holds at most, in 10⁶ bytes before FLAC makes it smaller.
         force: replace an earlier set of other recordings.
-        progress: told how many pieces are done, and how many there are.
+        progress: told how many pieces are ``completed``, and how many there are in ``total``.
 
     Raises:
         UserError: nothing to write, another set is there, no webdataset, or the disk is full.
@@ -76,63 +73,69 @@ def write_shards(
     try:
         import webdataset  # noqa: F401, before anything is touched
     except ImportError as error:
-        raise UserError(f"Writing shards needs the webdataset library: {INSTALL}") from error
-    shards = _deal(_cut(recordings, folders, what, split), megabytes)
-    total = sum(map(len, shards))
+        raise UserError(f"Shards need the webdataset library: {INSTALL}") from error
+    plan = _plan(recordings, folders, what, split, megabytes * 1e6)
     with single_run(out), all_cores() as pool:
-        index = _begin(out, ShardIndex(what, split, plan=_digest(shards), finished=False), force)
-        done, left = shards[: len(index.shards)], shards[len(index.shards) :]
-        numbers = itertools.count(1 + sum(map(len, done)))
-        for pieces in left:
-            _write(out, index, pieces, pool, lambda: progress(next(numbers), total))
+        index = _begin(out, ShardIndex(what, split, plan=_digest(plan), finished=False), force)
+        here = len(index.shards)
+        done, total = (sum(map(len, shards)) for shards in (plan[:here], plan))
+        for number, pieces in enumerate(plan[here:], here):
+            kept = []
+            for piece, found in zip(pieces, pool.map(_encode, pieces), strict=True):
+                done += 1
+                progress(completed=done, total=total)
+                if isinstance(found, str):
+                    index.left_out[piece.about["file"]] = found
+                else:
+                    kept.append((piece, found))
+            index.shards.append(_write(out / f"{what}-{split}-{number:06d}.tar", kept))
+            index.groups = sorted({*index.groups, *(piece.about["group"] for piece, _ in kept)})
+            index.save(out)
         if not index.groups:
-            _remove(out, index)
+            _remove(_files(out, index))
             raise UserError(
                 f"{' and '.join(map(str, folders))} leaves no {what} for the {split} split that "
                 "can be used: add recordings, or choose another --split"
             )
         index.finished = True
-        _save(out, index)
+        index.save(out)
     return index
 
 
-def _cut(
-    recordings: Sequence[Recording], folders: Sequence[Path], what: str, split: str
-) -> list[_Piece]:
-    """The pieces, in their order; nothing is decoded for it."""
+def _plan(
+    recordings: Sequence[Recording], folders: Sequence[Path], what: str, split: str, size: float
+) -> list[list[_Piece]]:
+    """The pieces of every shard, of ``size`` bytes at most; nothing is decoded for it."""
     pieces = []
     for recording in recordings:
         file = recording.path.relative_to(folders[recording.source].resolve()).as_posix()
-        parts = max(1, math.ceil(recording.seconds / LONGEST))
+        # Nothing that a tar, a shell or WebDataset's keys take amiss.
+        names = (
+            re.sub(r"[^A-Za-z0-9_-]+", "_", n)[:60] for n in (recording.group, Path(file).stem)
+        )
+        name = "/".join(names)
+        parts = max(1, math.ceil(recording.seconds / _LONGEST))
         edges = [recording.samples * part // parts for part in range(parts + 1)]
         for start, end in itertools.pairwise(edges):
             # A checksum keeps equal names apart.
             digest = hashlib.sha256(f"{recording.source}:{file}:{start}".encode()).hexdigest()
-            # Nothing that a tar, a shell or WebDataset's keys take amiss.
-            names = (
-                re.sub(r"[^A-Za-z0-9_-]+", "_", n)[:60] for n in (recording.group, Path(file).stem)
-            )
             about = {
                 "what": what, "split": split, "group": recording.group, "file": file,
                 "start": start, "samples": end - start, "rate": SAMPLE_RATE,
                 "recording_samples": recording.samples,
             }  # fmt: skip
-            pieces.append(_Piece(recording, f"{'/'.join(names)}-{digest[:10]}", about))
+            pieces.append(_Piece(recording, f"{name}-{digest[:10]}", about))
     # By a checksum: any order would do that is no order of speakers and the same everywhere.
-    return sorted(pieces, key=lambda piece: hashlib.sha256(piece.key.encode()).digest())
-
-
-def _deal(pieces: Sequence[_Piece], megabytes: float) -> list[list[_Piece]]:
-    """Which of them share a shard."""
+    pieces.sort(key=lambda piece: hashlib.sha256(piece.key.encode()).digest())
     shards: list[list[_Piece]] = []
     room = 0.0
     for piece in pieces:
-        size = 2 * piece.about["samples"] + _OVERHEAD
-        if not shards or size > room:
+        needed = 2 * piece.about["samples"] + _OVERHEAD
+        if not shards or needed > room:
             shards.append([])
-            room = megabytes * 1e6
+            room = size
         shards[-1].append(piece)
-        room -= size
+        room -= needed
     return shards
 
 
@@ -147,38 +150,32 @@ def _digest(shards: Sequence[Sequence[_Piece]]) -> str:
 
 def _begin(out: Path, index: ShardIndex, force: bool) -> ShardIndex:
     """The index of a run that was stopped, or the new one in place of any other set."""
+    there = _files(out, index)
+    sizes = {path.name: path.stat().st_size for path in there}
     with suppress(UserError):  # a damaged index is another one
-        old = ShardIndex.read(str(out / index.name))
-        if old and old.plan == index.plan and all(_is_there(out, shard) for shard in old.shards):
+        old = ShardIndex.read(str(out / f"{index.what}-{index.split}.json"))
+        whole = old and all(sizes.get(shard.name) == shard.bytes for shard in old.shards)
+        if old and whole and old.plan == index.plan:
             return old
-    if not force and _files(out, index):
+    if there and not force:
         raise UserError(
-            f"{min(_files(out, index))} is of other recordings, or of the same ones written "
-            "another way: choose another --out, or replace the set by --force"
+            f"{there[0]} is of other recordings, or of the same ones written another way: choose "
+            "another --out, or replace the set by --force"
         )
-    _remove(out, index)
-    _save(out, index)
+    _remove(there)
+    index.save(out)
     return index
 
 
-def _is_there(out: Path, shard: Shard) -> bool:
-    path = out / shard.name
-    return path.is_file() and path.stat().st_size == shard.bytes
-
-
 def _files(out: Path, index: ShardIndex) -> list[Path]:
-    """All that is there under the name of a set."""
-    ours = re.compile(rf"{index.what}-{index.split}(\.json|-\d+\.tar)")
-    return [path for path in out.iterdir() if ours.fullmatch(path.name)]
+    """All that is there under the name of a set, the index first."""
+    name = f"{index.what}-{index.split}"
+    return [path for end in (".json", "-[0-9]*.tar") for path in sorted(out.glob(name + end))]
 
 
-def _remove(out: Path, index: ShardIndex) -> None:
-    for path in sorted(_files(out, index), key=lambda path: path.suffix):  # the index first
+def _remove(files: Sequence[Path]) -> None:
+    for path in files:
         path.unlink()
-
-
-def _save(out: Path, index: ShardIndex) -> None:
-    save_whole(out / index.name, lambda path: path.write_text(index.to_json(), encoding="utf-8"))
 
 
 def _encode(piece: _Piece) -> bytes | str:
@@ -195,40 +192,20 @@ def _encode(piece: _Piece) -> bytes | str:
     return buffer.getvalue()
 
 
-def _write(
-    out: Path,
-    index: ShardIndex,
-    pieces: Sequence[_Piece],
-    pool: ThreadPoolExecutor,
-    tell: Callable[[], object],
-) -> None:
-    """Writes the next shard, whole or not at all, and what the index says of it.
-
-    Args:
-        tell: called after every piece.
-    """
-    import webdataset
-
-    path = out / f"{index.what}-{index.split}-{len(index.shards):06d}.tar"
-    kept = []
+def _write(path: Path, pieces: Sequence[tuple[_Piece, bytes]]) -> Shard:
+    """Writes a shard, whole or not at all; what the index says of it."""
+    from webdataset import TarWriter
 
     def fill(draft: Path) -> None:
         fixed = {"user": "", "group": "", "mtime": 0}
         with (
             draft.open("wb") as stream,
-            webdataset.TarWriter(stream, encoder=False, compress=False, **fixed) as tar,
+            TarWriter(stream, encoder=False, compress=False, **fixed) as tar,
         ):
-            for piece, found in zip(pieces, pool.map(_encode, pieces), strict=True):
-                if isinstance(found, str):
-                    index.left_out[piece.about["file"]] = found
-                else:
-                    about = json.dumps(piece.about, sort_keys=True).encode()
-                    tar.write({"__key__": piece.key, "flac": found, "json": about})
-                    kept.append(piece.about)
-                tell()
+            for piece, audio in pieces:
+                about = json.dumps(piece.about, sort_keys=True).encode()
+                tar.write({"__key__": piece.key, "flac": audio, "json": about})
 
     save_whole(path, fill)
-    seconds = round(sum(about["samples"] for about in kept) / SAMPLE_RATE, 3)
-    index.shards.append(Shard(path.name, len(kept), seconds, path.stat().st_size))
-    index.groups = sorted({*index.groups, *(about["group"] for about in kept)})
-    _save(out, index)
+    seconds = round(sum(piece.about["samples"] for piece, _ in pieces) / SAMPLE_RATE, 3)
+    return Shard(path.name, len(pieces), seconds, path.stat().st_size)

@@ -11,7 +11,6 @@ audio and JSON is decoded, no pickles, and nothing but paths and http(s) address
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tarfile
@@ -20,65 +19,108 @@ import time
 import urllib.request
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
-import soxr
+import torch
 
-from audio_denoising.corpora.corpus import EXTENSIONS, TOLERANCE_SECONDS, Waveform
+from audio_denoising.corpora.corpus import EXTENSIONS, Recording
 from audio_denoising.corpora.transfer import Transfer, TransferDisplay
-from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.mixing.shard_index import SHARD, TIMEOUT, Shard, ShardIndex, is_remote
+from audio_denoising.files import save_whole
+from audio_denoising.mixing.bank import SoundBank
+from audio_denoising.mixing.library import Library
 
 INSTALL = "pip install webdataset"
-LONGEST = 60.0  # seconds of a recording that count when noise is drawn, and of a piece
 
+_NAME = re.compile(r"(.*/)?([^/\\:]+)-\d+\.tar")  # of a shard: folder, and name of the index
+_TIMEOUT = 30.0  # seconds, of a server
 _sleep = time.sleep  # before a broken connection is tried again
-_UNREADABLE = (StopIteration, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 
 
-class Piece(NamedTuple):
-    """A piece of audio, float32 ``(L,)`` at 16 kHz, and how many seconds it counts when drawn."""
+class Shard(NamedTuple):
+    """One file of a set: how many pieces it holds, how long they are together."""
 
-    sound: Waveform
+    name: str
+    pieces: int
     seconds: float
+    bytes: int
+
+
+@dataclass
+class ShardIndex:
+    """What is in a set: ``groups`` are speakers or noise sources, ``plan`` is a checksum of the
+    recordings and of what goes where, ``left_out`` tells which recordings are missing, and why;
+    ``finished`` is False until the last shard is written."""
+
+    what: str
+    split: str
+    groups: list[str] = field(default_factory=list)
+    shards: list[Shard] = field(default_factory=list)
+    plan: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+    finished: bool = True
+
+    def save(self, folder: Path) -> None:
+        """Writes ``WHAT-SPLIT.json``, whole or not at all."""
+        content = {**vars(self), "shards": [shard._asdict() for shard in self.shards]}
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+        place = folder / f"{self.what}-{self.split}.json"
+        save_whole(place, lambda path: path.write_text(text, encoding="utf-8"))
+
+    @classmethod
+    def read(cls, place: str) -> ShardIndex | None:
+        """The index at a path or address; None if there is none.
+
+        Raises:
+            UserError: it cannot be fetched, or is something else.
+        """
+        try:
+            remote = _is_remote(place)
+            with urllib.request.urlopen(place, timeout=_TIMEOUT) if remote else open(place) as file:  # noqa: PTH123
+                content = json.load(file)
+            # By name: sets of an earlier day hold checksums too.
+            shards = [Shard(*(each[name] for name in Shard._fields)) for each in content["shards"]]
+            if any(not (name := _NAME.fullmatch(each.name)) or name[1] for each in shards):
+                raise ValueError("a shard is not called like one")
+            return cls(**{**content, "shards": shards})
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or getattr(error, "code", 0) in (404, 410):
+                return None
+            raise UserError(f"{place} cannot be read ({error}): check the address") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"{place} is no index of shards, or it is damaged: copy it again, or remove it "
+                "and give the length of an epoch by --epoch-size"
+            ) from error
 
 
 @dataclass
 class ShardSet:
-    """The shards to read, and the indices that list them, by folder and name, where there are any.
+    """The shards to read, and what their indices say, where there are any.
 
-    ``damaged`` are the pieces and shards that could not be read so far.
+    Attributes:
+        known: what is in a shard, by its path or address.
+        groups, splits: the speakers or noise sources, and the splits, that are named.
+        damaged: pieces and shards that could not be read so far.
     """
 
     what: str
     urls: list[str]
-    indices: dict[str, ShardIndex]
+    known: dict[str, Shard] = field(default_factory=dict)
+    groups: set[str] = field(default_factory=set)
+    splits: set[str] = field(default_factory=set)
     damaged: dict[str, None] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.known = {
-            f"{_folder(place)}{shard.name}": shard
-            for place, index in self.indices.items()
-            for shard in index.shards
-        }
 
     @property
     def pieces(self) -> int | None:
         """All pieces together; None where not all are known."""
-        known = [self.known[url].pieces for url in self.urls if url in self.known]
-        return sum(known) if len(known) == len(self.urls) else None
-
-    @property
-    def groups(self) -> set[str]:
-        """The speakers or noise sources that the indices name."""
-        return {group for index in self.indices.values() for group in index.groups}
+        if not self.known.keys() >= set(self.urls):
+            return None
+        return sum(self.known[url].pieces for url in self.urls)
 
     def validation(self) -> ShardSet:
         """The validation split beside these shards of the train split, as its index lists it.
@@ -87,7 +129,7 @@ class ShardSet:
             UserError: there is none, these are of another split, or both share a speaker or a
                 noise source, as far as indices tell.
         """
-        for other in {index.split for index in self.indices.values()} - {"train"}:
+        for other in self.splits - {"train"}:
             raise UserError(
                 f"The {self.what} shards hold the {other} split: give those of the train split"
             )
@@ -110,12 +152,15 @@ class ShardSet:
             )
         return found
 
-    def pools(self, split: str, size: int, seed: Sequence[int]) -> Iterator[list[Piece]]:
-        """All pieces, up to ``size`` at a time, lap after lap, the shards each time in a new order.
+    def banks(
+        self, split: str, seed: Sequence[int], device: torch.device | str = "cpu"
+    ) -> Iterator[SoundBank]:
+        """The sounds of one shard after the other, lap after lap, each time in a new order.
 
         Args:
             split: what the pieces must be of, as far as they say.
             seed: of the orders.
+            device: see `Library.bank`.
 
         Raises:
             UserError: a shard cannot be fetched, a piece is of another split, or nothing at all
@@ -123,49 +168,57 @@ class ShardSet:
         """
         random = np.random.default_rng(list(seed))
         while True:
-            order = random.permutation(len(self.urls))
-            lap = (piece for number in order for piece in self._read(self.urls[number], split))
-            pool = list(islice(lap, size))
-            if not pool:
+            heard = False
+            for number in random.permutation(len(self.urls)):
+                with tempfile.TemporaryDirectory(prefix="shard-") as folder:
+                    bank = self._read(self.urls[number], Path(folder), split, device)
+                if bank is not None:
+                    heard = True
+                    yield bank
+            if not heard:
                 raise UserError(
                     f"Nothing in the {len(self.urls)} shards of {self.what} can be decoded "
                     f"({next(iter(self.damaged), self.urls[0])}): write or copy them again"
                 )
-            while pool:
-                yield pool
-                pool = list(islice(lap, size))
 
-    def _read(self, url: str, split: str) -> Iterator[Piece]:
-        """The pieces of one shard; notes what is wrong with it."""
+    def _read(
+        self, url: str, folder: Path, split: str, device: torch.device | str
+    ) -> SoundBank | None:
+        """What of one shard can be decoded, if anything; notes what is wrong with it."""
         from webdataset.tariterators import group_by_keys, tar_file_expander
 
+        known = self.known.get(url)
+        path = _fetch(url, folder, known) if _is_remote(url) else Path(url)
+        names: dict[Recording, str] = {}
         seen, whole = 0, True
         try:
-            with _fetched(url, self.known.get(url)) as path, path.open("rb") as stream:
+            with path.open("rb") as stream:
                 for sample in group_by_keys(tar_file_expander([{"url": url, "stream": stream}])):
                     seen += 1
+                    name = f"{url}: {sample['__key__']}"
                     try:
-                        piece, told = _decode(sample)
-                    except _UNREADABLE:
-                        self.damaged[f"{url}: {sample['__key__']}"] = None
-                        continue
-                    if told not in (None, split):
-                        raise UserError(
-                            f"{url} holds recordings of the {told} split: give shards of the "
-                            f"{split} split"
-                        )
-                    yield piece
-        except UserError:
-            raise
+                        names[_unpacked(sample, folder / str(seen))] = name
+                    except (StopIteration, ValueError, TypeError, AttributeError, RuntimeError):
+                        self.damaged[name] = None
         except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error):
             whole = False
         # A tar that was cut between two members reads like a whole one.
-        if not whole or (url in self.known and seen < self.known[url].pieces):
+        if not whole or (known and seen < known.pieces):
             self.damaged[f"{url} (damaged, {seen} of its pieces read)"] = None
+        for told in {recording.split_hint for recording in names} - {None, split}:
+            raise UserError(
+                f"{url} holds recordings of the {told} split: give shards of the {split} split"
+            )
+        library = Library()
+        library.add(list(names))
+        bad = library.damaged(list(names))
+        self.damaged |= {name: None for each, name in names.items() if each.path in bad}
+        heard = any(entry.length for entry in library.entries.values())
+        return library.bank(list(names), device=device) if heard else None
 
 
-def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
-    """The shards that one or several specifications name together.
+def find_shards(specs: Sequence[str], what: str) -> ShardSet:
+    """The shards that some specifications name together.
 
     Args:
         specs: paths or addresses, with braces or (paths only) ``*``.
@@ -174,12 +227,12 @@ def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
     Raises:
         UserError: one names nothing, or nothing that can be opened; or its index is damaged.
     """
-    specs = [specs] if isinstance(specs, str) else specs
-    urls = [url for spec in specs for url in _expand(spec, what)]
-    names = (name for name in map(SHARD.fullmatch, urls) if name)
-    places = dict.fromkeys(f"{name[1] or ''}{name[2]}.json" for name in names)
-    found = {place: index for place in places if (index := ShardIndex.read(place))}
-    for place, index in found.items():
+    found = ShardSet(what, [url for spec in specs for url in _expand(spec, what)])
+    names = (name for name in map(_NAME.fullmatch, found.urls) if name)
+    for place in dict.fromkeys(f"{name[1] or ''}{name[2]}.json" for name in names):
+        index = ShardIndex.read(place)
+        if index is None:
+            continue
         if index.what != what:
             raise UserError(
                 f"{place} is an index of {index.what}: give these shards to --{index.what}"
@@ -189,82 +242,78 @@ def find_shards(specs: str | Sequence[str], what: str) -> ShardSet:
                 f"{place} lists the shards of a run that was stopped: finish it with the same "
                 "`denoise data shard`"
             )
-    return ShardSet(what, urls, found)
+        found.known |= {_folder(place) + shard.name: shard for shard in index.shards}
+        found.groups |= set(index.groups)
+        found.splits.add(index.split)
+    return found
 
 
-def _decode(sample: dict[str, Any]) -> tuple[Piece, str | None]:
-    """The audio of a sample as webdataset groups it, by their endings, and its split if it says.
+def _unpacked(sample: dict[str, Any], place: Path) -> Recording:
+    """The audio of a sample as webdataset groups it, by their endings, in a file.
 
-    Raises ValueError and others where there is none, or it cannot be decoded.
+    Raises StopIteration, ValueError and others where there is none, or none that can be read, and
+    UserError where there is no room.
     """
-    audio = next(v for k, v in sample.items() if f".{k.rpartition('.')[2]}" in EXTENSIONS)
-    with soundfile.SoundFile(io.BytesIO(audio)) as file:
-        frames = file.read(dtype="float32", always_2d=True)
-        rate = file.samplerate
-        if len(frames) < file.frames - TOLERANCE_SECONDS * rate:
-            raise ValueError("it ends early")
-    about = json.loads(sample.get("json", "{}"))
-    mono = np.asarray(soxr.resample(frames.mean(axis=1), rate, SAMPLE_RATE), np.float32)
-    if not len(mono) or not np.isfinite(mono).all():
-        raise ValueError("no samples, or such that are not numbers")
-    whole = max(1, int(about.get("recording_samples", len(mono)))) / SAMPLE_RATE
-    return Piece(mono, len(mono) / SAMPLE_RATE * min(1.0, LONGEST / whole)), about.get("split")
-
-
-@contextmanager
-def _fetched(url: str, known: Shard | None) -> Iterator[Path]:
-    """The file at ``url``; from a web server it is fetched first, and removed after use."""
-    if not is_remote(url):
-        yield Path(url)
-        return
-    with tempfile.TemporaryDirectory(prefix="shard-") as folder:
-        size = known.bytes if known else _size(url)
-        target = Path(folder) / url.rpartition("/")[2]
-        Transfer([url], target, size, TransferDisplay(), sleep=_sleep).run()
-        yield target
-
-
-def _size(url: str) -> int:
+    ending = next(name for name in sample if f".{name.rpartition('.')[2]}" in EXTENSIONS)
+    path = place.with_suffix(f".{ending.rpartition('.')[2]}")
     try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            return int(answer.headers["Content-Length"])
+        path.write_bytes(sample[ending])
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error}): free some space there") from error
+    info, about = soundfile.info(path), json.loads(sample.get("json", "{}"))
+    group = str(about.get("group", sample["__key__"]))
+    return Recording(path, group, info.frames, info.samplerate, about.get("split"))
+
+
+def _fetch(url: str, folder: Path, known: Shard | None) -> Path:
+    """Copies a shard from a web server into a folder."""
+    try:
+        size = known.bytes if known else _size(url)
     except (OSError, TypeError, ValueError) as error:
         raise UserError(
             f"{url} cannot be read ({error}): check the address of the shards"
         ) from error
+    target = folder / url.rpartition("/")[2]
+    Transfer([url], target, size, TransferDisplay(), sleep=_sleep).run()
+    return target
+
+
+def _size(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
+        return int(answer.headers["Content-Length"])
 
 
 def _expand(spec: str, what: str) -> list[str]:
     """The paths and addresses that a specification stands for."""
-    remote = is_remote(spec)
+    remote = _is_remote(spec)
     if spec == "-" or (not remote and re.match(r"[a-z][a-z0-9+.-]+:", spec, re.IGNORECASE)):
         raise UserError(
             f"{spec!r} is not opened: --{what} takes paths and http(s) addresses of tar files"
         )
-    if not remote and Path(spec).exists():
-        return [Path(spec).as_posix()]
     try:
         from braceexpand import braceexpand  # what webdataset expands addresses by
 
-        urls = list(braceexpand(spec))
+        names = list(braceexpand(spec))
     except ImportError as error:
-        raise UserError(f"Reading shards needs the webdataset library: {INSTALL}") from error
+        raise UserError(f"Shards need the webdataset library: {INSTALL}") from error
     except ValueError as error:
         raise UserError(f"{spec!r} has braces that do not match ({error})") from error
     if remote:
-        return urls
-    paths: list[Path] = []
-    for path in map(Path, urls):
-        paths += sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
-    missing = [path for path in paths if not path.is_file()]
-    if missing or not paths:
+        return names
+    found = {path: sorted(path.parent.glob(path.name)) for path in map(Path, names)}
+    missing = [path for path, there in found.items() if not there]
+    if missing:
         raise UserError(
-            f"{missing[0] if missing else spec} does not exist ({len(missing)} of {len(paths)} "
-            f"shards of {spec} are missing): check the name, or copy them again"
+            f"{missing[0]} does not exist ({len(missing)} of {len(found)} shards of {spec} are "
+            "missing): check the name, or copy them again"
         )
-    return [path.as_posix() for path in paths]
+    return [path.as_posix() for there in found.values() for path in there]
 
 
 def _folder(url: str) -> str:
     """What stands before the file's name, its slash included."""
     return url[: url.rfind("/") + 1]
+
+
+def _is_remote(url: str) -> bool:
+    return re.match(r"https?://", url) is not None

@@ -1,46 +1,42 @@
 """What a run trains and validates on where the audio comes in tar shards, by path or address.
 
-Pools of pieces are read into memory one after the other, speech beside noise, and mixed like
-recordings in folders; every process has its own part of the shards of speech.
+Shards are decoded one after the other, one of speech beside one of noise, and mixed like recordings
+in folders; every process has its own part of the shards of speech.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import torch
 
 from audio_denoising.errors import UserError, counted
-from audio_denoising.mixing.bank import Array, SoundBank
 from audio_denoising.mixing.batch import Mixer
 from audio_denoising.mixing.recipe import PRESETS, Recipe
-from audio_denoising.mixing.shards import INSTALL, Piece, ShardSet, find_shards
+from audio_denoising.mixing.shards import ShardSet, find_shards
 from audio_denoising.training.material import VALIDATION_SEED, Material, Pair
 from audio_denoising.training.options import Processes, RunPlace, TrainingOptions
-
-POOL = 256  # pieces in memory: at most 500 MB
 
 
 class ShardMaterial(Material):
     """Mixtures from shards of the train split; the shards beside them validate.
 
     They are a function of seed, epoch and number of processes. To resume in the middle of an epoch
-    its earlier pools are read and thrown away.
+    its earlier shards are read and thrown away.
 
     Raises:
         UserError: shards cannot be read, hold another split, or lack a validation split beside
             them; or options ask for what shards cannot do.
     """
 
+    licence = ""  # shards do not tell where their recordings come from
+
     def __init__(
         self, options: TrainingOptions, place: RunPlace, processes: Processes, device: torch.device
     ) -> None:
-        try:
-            import webdataset  # noqa: F401
-        except ImportError as error:
-            raise UserError(f"Reading shards needs the webdataset library: {INSTALL}") from error
         if options.hold_out:
             raise UserError("--hold-out is for folders: give it to `denoise data shard` instead")
         for what, weights in (("speech", options.speech_weights), ("noise", options.noise_weights)):
@@ -77,7 +73,7 @@ class ShardMaterial(Material):
         share = self.processes.share(self.options.batch_size)
         recipe = PRESETS[self.options.augmentation]
         batch = 0
-        for mixer in self._mixers(self.speech, self.noise, "train", own, recipe):
+        for mixer in self._mixers((self.speech, self.noise), "train", own, recipe):
             for step in range(-(-len(mixer.speech.starts) // share)):
                 if batch == self.steps:
                     return
@@ -87,19 +83,13 @@ class ShardMaterial(Material):
 
     def validation(self) -> Iterator[Pair]:
         """The mixtures that every validation uses."""
-        seed = (VALIDATION_SEED,)
-        mixer = next(self._mixers(*self.held_out, "validation", seed, PRESETS["original"]))
-        return self._fixed(mixer)
+        mixers = self._mixers(self.held_out, "validation", (VALIDATION_SEED,), PRESETS["original"])
+        return self._fixed(next(mixers))
 
     @property
     def damaged(self) -> list[str]:
         """The pieces and shards that could not be read so far."""
-        return [name for shards in (self.speech, self.noise) for name in shards.damaged]
-
-    @property
-    def licence(self) -> str:
-        """Unknown: shards do not tell where their recordings come from."""
-        return ""
+        return [*self.speech.damaged, *self.noise.damaged]
 
     def describe(self) -> list[str]:
         """What it is made of, in a few lines."""
@@ -113,21 +103,10 @@ class ShardMaterial(Material):
         return lines
 
     def _mixers(
-        self, speech: ShardSet, noise: ShardSet, split: str, seed: Sequence[int], recipe: Recipe
+        self, sets: tuple[ShardSet, ShardSet], split: str, seed: tuple[int, ...], recipe: Recipe
     ) -> Iterator[Mixer]:
-        """One for each pool, endlessly."""
-        pools = (each.pools(split, POOL, seed) for each in (speech, noise))
-        for number, (spoken, sounds) in enumerate(zip(*pools, strict=True)):
+        """One for each shard of speech, endlessly."""
+        banks = (each.banks(split, seed, self.device) for each in sets)
+        for number, speech, noise in zip(count(), *banks, strict=False):
             own = int(np.random.default_rng((*seed, number)).integers(2**63))
-            voices = _bank(spoken, np.full(len(spoken), 1 / len(spoken)), self.device)
-            seconds = np.array([piece.seconds for piece in sounds])
-            sounding = _bank(sounds, seconds / seconds.sum(), self.device)
-            yield Mixer(voices, sounding, recipe, own, in_turn=True)
-
-
-def _bank(pieces: Sequence[Piece], chances: Array, device: torch.device) -> SoundBank:
-    """The pieces at the peak of a bank, each with the gain that undoes it."""
-    peaks = [max(float(np.abs(piece.sound).max()), 1e-6) for piece in pieces]
-    sounds = [piece.sound / peak for piece, peak in zip(pieces, peaks, strict=True)]
-    bank = SoundBank.of(sounds, peaks)
-    return replace(bank, samples=bank.samples.to(device), chances=chances)
+            yield Mixer(speech, noise, recipe, own, device=self.device, in_turn=True)
