@@ -40,10 +40,13 @@ def test_a_folder_gives_the_result_of_the_version(folder: Path) -> None:
         assert np.abs(denoiser(noisy, 16_000) - wanted).max() < 1e-6
 
 
-def test_the_config_says_the_most_important(folder: Path) -> None:
+def test_the_config_says_the_most_important_and_the_graphs_lie_beside(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert (config["version"], config["size"], config["licence"]) == ("v5", "base", "any use")
     assert config["signal"]["sample_rate"] == 16_000 and config["signal"]["hop"] == 256
+    onnx = pytest.importorskip("onnx")
+    assert onnx.load(folder / hub.ONNX).graph.input[0].name == "features"
+    assert onnx.load(folder / hub.ONNX_SAMPLES).graph.input[0].name == "samples"
 
 
 def head(folder: Path) -> dict[str, object]:
@@ -150,9 +153,3 @@ def test_names_that_are_refused(
     _hub(monkeypatch, AssertionError("asked the hub"))
     with pytest.raises(UserError, match=sentence):
         Denoiser.from_pretrained(name)
-
-
-def test_the_graphs_lie_beside_the_weights(folder: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    assert onnx.load(folder / hub.ONNX).graph.input[0].name == "features"
-    assert onnx.load(folder / hub.ONNX_SAMPLES).graph.input[0].name == "samples"

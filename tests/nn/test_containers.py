@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.models import VERSIONS, build
-from audio_denoising.models.twin import build_twin, recompute_levels
+from audio_denoising.models import build
 
 
 def kept(module: nn.Module) -> int:
@@ -43,36 +42,8 @@ def test_gradients_are_the_same_to_the_last_bit_and_less_is_kept(version: str) -
     assert not any(module.training for module in thrifty.modules())
 
 
-def test_a_single_layer_learns_too() -> None:
-    layer = nn.Conv2d(1, 2, 3)
-    thrifty = nn.Sequential(nn.Recompute(layer))
-    assert [name for name, _ in thrifty.named_parameters()] == ["0.weight", "0.bias"]
-    thrifty.backward(torch.ones_like(thrifty(torch.rand(1, 1, 4, 4))))
-    assert all(p.grad.any() for p in thrifty.parameters())
-
-
 def test_a_module_with_running_statistics_is_refused() -> None:
     layer = nn.Sequential(nn.ReLU())
     layer.layers[0].mean = nn.Buffer(torch.zeros(1))  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"buffers \(0.mean\)"):
         nn.Recompute(layer)
-
-
-def test_the_twin_recomputes_too() -> None:
-    assert "torch" in VERSIONS
-    plain, thrifty = build_twin("torch", "small"), build_twin("torch", "small")
-    thrifty.load_state_dict(plain.state_dict())
-    recompute_levels(thrifty)
-    runs = {id(model): 0 for model in (plain, thrifty)}
-    x = torch.rand(1, 1, 256, 256)
-    for model in (plain, thrifty):
-        first = next(module for module in model.modules() if isinstance(module, torch.nn.Conv2d))
-
-        def count(*_: object, model: torch.nn.Module = model) -> None:
-            runs[id(model)] += 1
-
-        first.register_forward_hook(count)
-        model.train()(x).sum().backward()
-    assert list(runs.values()) == [1, 2]
-    for a, b in zip(plain.parameters(), thrifty.parameters(), strict=True):
-        assert a.grad is not None and b.grad is not None and torch.equal(a.grad, b.grad)

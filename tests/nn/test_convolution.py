@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_denoising import nn
-from audio_denoising.nn import fast
-from audio_denoising.nn.fast import rows, tiles, winograd
+from audio_denoising.nn.fast import tiles, winograd
 from tests.nn.parity import (
     DTYPES,
     FACTOR,
@@ -171,47 +170,3 @@ def test_convolutions_of_the_unet(name: str, kernels: str) -> None:
     for dtype in DTYPES:
         factor = 50 if name == "deep" else FACTOR
         UNET_CASES[name].check(kernels, dtype, name.startswith("up"), factor)
-
-
-def test_the_table_of_shapes() -> None:
-    def chosen(case: Case) -> ModuleType:
-        x = torch.empty(case.shape, device="meta")
-        weight = torch.empty(case.channels, case.shape[1], *case.kernel, device="meta")
-        return fast.choose(x, weight, case.stride, case.padding)
-
-    deep = UNET_CASES["deep"]
-    assert chosen(deep) is winograd
-    for other in (
-        replace(deep, channels=32),
-        replace(deep, stride=(2, 2)),
-        replace(deep, kernel=(5, 5)),
-        replace(deep, shape=(1, 128, 12, 24)),
-    ):
-        assert chosen(other) is rows
-
-
-@both
-@pytest.mark.parametrize("kernels", KERNELS)
-def test_gradients_add_up_over_backward_passes(kernels: str, transposed: bool) -> None:
-    layer = Case((2, 5, 7, 6), 3, (3, 2), (2, 1), (1, 1)).layer(nn, transposed)
-    layer.use_kernels(kernels)
-    layer.to(dtype=torch.float64)
-
-    def add(seed: int) -> None:
-        layer.backward(torch.ones_like(layer(random_tensor((2, 5, 7, 6), torch.float64, seed))))
-
-    once = []
-    for seed in (1, 2):
-        layer.zero_grad()
-        add(seed)
-        once.append([p.grad.clone() for p in layer.parameters()])
-    add(1)
-    for parameter, first, second in zip(layer.parameters(), *once, strict=True):
-        torch.testing.assert_close(parameter.grad, first + second, rtol=1e-12, atol=1e-12)
-
-
-def test_one_number_means_both_axes() -> None:
-    x = random_tensor((1, 2, 8, 9), torch.float32, 1)
-    short, long = nn.Conv2d(2, 3, 3, 2, 1), nn.Conv2d(2, 3, (3, 3), (2, 2), (1, 1))
-    long.load_state_dict(short.state_dict())
-    assert torch.equal(short(x), long(x))

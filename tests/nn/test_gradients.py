@@ -163,96 +163,50 @@ def test_nothing_at_all_passes_in_evaluation_mode(name: str) -> None:
 # A planted fault is found
 
 
-def wrong_by(factor: float, what: str) -> Callable[[nn.Conv2d], None]:
-    """Multiplies the output, the gradient at the input or that of the weights."""
+class Slipping(nn.Conv2d):
+    """A convolution that is wrong by one part in 100,000 in one place."""
 
-    def plant(layer: nn.Conv2d) -> None:
-        forward, backward = layer.forward, layer.backward
+    slip = ""
 
-        def wrong_backward(grad_output: Tensor) -> Tensor:
-            dx = backward(grad_output)
-            if what == "w":
-                layer.weight.grad.mul_(factor)
-            return dx * factor if what == "input" else dx
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y * 1.00001 if self.slip == "output" else y
 
-        layer.backward = wrong_backward  # type: ignore[method-assign]
-        if what == "output":
-            layer.forward = lambda x: forward(x) * factor  # type: ignore[method-assign]
-
-    return plant
+    def backward(self, grad_output: Tensor) -> Tensor:
+        dx = super().backward(grad_output)
+        if self.slip == "weight gradient":
+            self.weight.grad.mul_(1.00001)
+        return dx * 1.00001 if self.slip == "input gradient" else dx
 
 
-def short_numbers(layer: nn.Conv2d) -> None:
-    """Rounds the weights to 10 bits behind the first, as TF32 units do."""
-    forward = layer.forward
-
-    def rounded(x: Tensor) -> Tensor:
-        kept = layer.weight.data.clone()
-        mantissa, exponent = torch.frexp(kept)
-        layer.weight.data.copy_(torch.ldexp((mantissa * 2**11).round() / 2**11, exponent))
-        y = forward(x)
-        layer.weight.data.copy_(kept)
-        return y
-
-    layer.forward = rounded  # type: ignore[method-assign]
-
-
-@pytest.mark.parametrize(
-    ("plant", "where", "dtype"),
-    [
-        *((wrong_by(1 + 1e-5, "output"), "output", dtype) for dtype in DTYPES),
-        *((wrong_by(1 + 1e-5, "input"), "input gradient", dtype) for dtype in DTYPES),
-        *((wrong_by(1 + 1e-5, "w"), "gradient", dtype) for dtype in DTYPES),
-        (wrong_by(1 + 1e-8, "output"), "output", torch.float64),
-        *((short_numbers, "output", dtype) for dtype in DTYPES),
-    ],
-)
+@pytest.mark.parametrize("slip", ["output", "input gradient", "weight gradient"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", [3, 64], ids=["rows", "Winograd"])
-def test_what_is_wrong_is_found_by_the_twin(
-    channels: int, plant: Callable[[nn.Conv2d], None], where: str, dtype: torch.dtype
-) -> None:
-    layer = nn.Conv2d(channels, channels, 3, padding=1)
+def test_what_is_wrong_is_found_by_the_twin(channels: int, dtype: torch.dtype, slip: str) -> None:
+    layer = Slipping(channels, channels, 3, padding=1)
     twin = torch.nn.Conv2d(channels, channels, 3, padding=1)
     randomise(layer, dtype, seed=1)
     x = random_tensor((4, channels, 9, 12), dtype, 2)
     assert_parity(layer, twin, x, factor=20)
-    plant(layer)
-    with pytest.raises(AssertionError, match=f"'[a-z ]*{where}"):
+    layer.slip = slip
+    with pytest.raises(AssertionError, match=f"'({slip}|all gradients)"):
         assert_parity(layer, twin, x, factor=20)
 
 
-class Square(nn.Module):
-    """y = w x^2, with an error that a test can plant."""
-
-    def __init__(self, slip: str = "") -> None:
-        self.weight = nn.Parameter(torch.tensor([2.0, -3.0], dtype=torch.float64))
-        self.slip = slip
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 2) -> (N, 2)."""
-        self.keep(x.clone())
-        y = self.weight.data * x * x
-        return x.copy_(y) if self.slip == "overwrites" else y
-
-    def backward(self, grad_output: Tensor) -> Tensor:
-        """(N, 2) -> (N, 2)."""
-        (x,) = self.take()
-        factor = 1.001 if self.slip == "weight" else 1.0
-        self.weight.add_gradient((grad_output * x**2).sum(0) * factor)
-        slope = self.weight.data * x * (1.0 if self.slip == "input" else 2.0)
-        return grad_output.mul_(slope) if self.slip == "overwrites back" else grad_output * slope
-
-
 def test_what_is_wrong_is_found_by_finite_differences() -> None:
-    x = random_tensor((3, 2), torch.float64, 1)
-    assert max(gradient_check(Square(), x).values()) < 1e-8
-    wrong = gradient_check(Square("input"), x)
-    assert wrong["input"] == pytest.approx(0.5, rel=1e-6) and wrong["weight"] < 1e-8
-    wrong = gradient_check(Square("weight"), x)
-    assert wrong["weight"] == pytest.approx(0.001, rel=1e-4) and wrong["input"] < 1e-8
-    for slip in ("overwrites", "overwrites back"):
+    layer, x = Slipping(3, 3, 3, padding=1), random_tensor((1, 3, 4, 5), torch.float64, 1)
+    randomise(layer, torch.float64, seed=1)
+    assert max(gradient_check(layer, x).values()) < 1e-8
+    for name in ("weight", "input"):
+        layer.slip = f"{name} gradient"
+        wrong = gradient_check(layer, x)
+        assert wrong.pop(name) == pytest.approx(1e-5, rel=1e-2) and max(wrong.values()) < 1e-8
+    for name in ("forward", "backward"):
+        layer = Slipping(3, 3, 3, padding=1).to(dtype=torch.float64)
+        honest = getattr(layer, name)
+        setattr(layer, name, lambda given, honest=honest: honest(given.mul_(2)))
         with pytest.raises(ValueError, match="overwrites a tensor that it is given"):
-            gradient_check(Square(slip), x)
+            gradient_check(layer, x)
 
 
 def test_finite_differences_leave_module_and_input_alone() -> None:
@@ -329,29 +283,6 @@ def test_a_window_of_more_places_than_a_byte_can_number() -> None:
 # What containers may overwrite
 
 
-@pytest.mark.parametrize(
-    ("first", "overwrites"),
-    [
-        (nn.Conv2d(2, 2, 1), True),
-        (nn.Sigmoid(), False),  # keeps what it puts out
-        (nn.Sequential(), False),  # puts out what it is given
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_chain_overwrites_only_what_nobody_else_knows(first: nn.Module, overwrites: bool) -> None:
-    chain = nn.Sequential(first, nn.LeakyReLU(0.2))
-    forward, given = first.forward, torch.empty(0)
-
-    def remember(x: Tensor) -> Tensor:
-        nonlocal given
-        given = forward(x)
-        return given
-
-    first.forward = remember  # type: ignore[method-assign]
-    x = random_tensor((1, 2, 3, 4), torch.float32, 1)
-    assert (chain(x).data_ptr() == given.data_ptr()) == overwrites
-
-
 def test_nothing_that_two_read_is_overwritten() -> None:
     """A rectifier as the first or last layer of what sits beside a skip or under a mask."""
 
@@ -362,6 +293,7 @@ def test_nothing_that_two_read_is_overwritten() -> None:
             of.UNetLevel(chain(conv(2, 2, 1)), chain(act(0.2), conv(2, 2, 1)), chain(act(0.2))),
             of.Mask(chain(act(0.2), conv(2, 2, 1), act(0.2))),
             chain(of.Mask(conv(2, 2, 1)), act(0.2), of.Mask(chain(act(0.2)))),
+            chain(chain(), act(0.2)),  # the first puts out what it is given
         ]
 
     x = random_tensor((1, 2, 3, 4), torch.float64, 1)
@@ -387,42 +319,28 @@ def test_a_first_layer_may_leave_out_the_gradient_nobody_reads(kind: str) -> Non
 
 # Losses
 
-LOSSES = {
-    "MSE": (nn.MSELoss, torch.nn.functional.mse_loss),
-    "L1": (nn.L1Loss, torch.nn.functional.l1_loss),
-}
-
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", ["MSELoss", "L1Loss"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_loss(name: str, layout: str, dtype: torch.dtype) -> None:
-    ours, theirs = LOSSES[name]
+    loss, theirs = getattr(nn, name)(), getattr(torch.nn, name)()
     prediction = random_tensor((3, 2, 7, 5), dtype, 0, layout)
     target = random_tensor((3, 2, 7, 5), dtype, 1)
     kept = prediction.clone(), target.clone()
-    expected_at = prediction.double().clone().requires_grad_()
-    expected = theirs(expected_at, target.double())
+    leaf = prediction.double().clone().requires_grad_()
+    expected = theirs(leaf, target.double())
     expected.backward()
-    assert expected_at.grad is not None
+    assert leaf.grad is not None
     with torch.inference_mode():
-        loss = ours()
-        value = loss(prediction, target)
-        gradient = loss.backward()
+        value, gradient = loss(prediction, target), loss.backward()
     assert value.shape == () and value.dtype == gradient.dtype == dtype
-    allowed = {torch.float64: EXACT, torch.float32: FLOOR}[dtype]
+    allowed = EXACT if dtype == torch.float64 else FLOOR
     own = relative_error(theirs(prediction, target), expected)  # a sum, in the library's order
     assert relative_error(value, expected) < max(allowed, FACTOR * own if own > EXACT else 0)
-    assert relative_error(gradient, expected_at.grad) < allowed  # no sum: as exact as its type
+    assert relative_error(gradient, leaf.grad) < allowed  # no sum: as exact as its type
     assert torch.equal(prediction, kept[0]) and torch.equal(target, kept[1])
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_loss_of_a_perfect_prediction_and_of_wrong_shapes(name: str) -> None:
-    loss = LOSSES[name][0]()
-    image = torch.rand(2, 1, 4, 4)
-    assert float(loss(image, image)) == 0.0
-    assert torch.equal(loss.backward(), torch.zeros_like(image))
+    assert float(loss(target, target)) == 0.0 and not loss.backward().any()
     with pytest.raises(AssertionError, match="needs a forward pass"):
         loss.backward()
     with pytest.raises(ValueError, match=r"prediction \(2, 1\) and target \(2, 3\) differ"):

@@ -78,16 +78,6 @@ def test_the_last_state_outlives_the_next_pass_and_the_first_one_is_kept() -> No
     assert torch.equal(last, copy)
 
 
-def test_a_gradient_reaches_back_through_all_time() -> None:
-    """And never forward: an output hears nothing of later frames."""
-    gru, count, at = layer(), 12, 7
-    y = gru(frames(count))
-    cotangent = torch.zeros_like(y)
-    cotangent[at] = 1
-    moved = gru.backward(cotangent).flatten(1).norm(dim=1)
-    assert bool((moved[: at + 1] > 0).all()) and bool((moved[at + 1 :] == 0).all())
-
-
 def test_a_first_state_of_another_signal_is_refused() -> None:
     gru = layer()
     gru.first_state = torch.zeros(2, HIDDEN, dtype=torch.float64)

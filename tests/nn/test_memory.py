@@ -64,12 +64,6 @@ def test_a_view_keeps_its_buffer(view_of: object) -> None:
     assert memory.empty((LARGE,), LIKE).data_ptr() == address
 
 
-def test_free_buffers_of_other_sizes_do_not_pile_up() -> None:
-    for factor in range(1, 9):
-        memory.empty((LARGE * 4**factor // 3,), LIKE)
-    assert len(memory._local.pool) == 1
-
-
 def test_sizes_that_nobody_asks_for_any_more_are_forgotten() -> None:
     memory.empty((100 * LARGE,), LIKE)
     for factor in range(60):  # of sizes that differ too much to serve each other
@@ -95,16 +89,6 @@ def test_a_buffer_serves_inside_and_outside_of_inference_mode() -> None:
     outside = memory.empty((LARGE,), LIKE)
     assert outside.data_ptr() == address
     assert not outside.is_inference()
-
-
-def test_the_work_area_is_one_and_grows() -> None:
-    small = memory.scratch((10, 3), LIKE)
-    assert small.shape == (10, 3) and small.is_contiguous()
-    assert overlap(small, memory.scratch((4,), LIKE))
-    large = memory.scratch((1000,), LIKE)
-    assert not overlap(small, large)
-    assert overlap(large, memory.scratch((10, 3), LIKE))
-    assert not overlap(large, memory.scratch((1000,), LIKE.double()))
 
 
 def test_threads_share_nothing() -> None:

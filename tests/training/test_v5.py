@@ -19,7 +19,6 @@ from audio_denoising.mixing import library
 from audio_denoising.models import build
 from audio_denoising.models.checkpoint import build_model, load_checkpoint
 from audio_denoising.training.learner import ScratchLearner
-from audio_denoising.training.learner_torch import TorchLearner
 from audio_denoising.training.material import Material, _may_be_heard
 from audio_denoising.training.options import ALONE, Processes, RunPlace
 from tests.training.conftest import Trained
@@ -87,25 +86,6 @@ def test_moments_are_those_of_all_batches() -> None:
     unasked = iter(batches)
     nn.take_statistics(build("v4", "small"), unasked)
     assert len(list(unasked)) == 3
-
-
-def test_engine_and_twin_have_the_same_losses_for_twenty_steps() -> None:
-    settings = options("v5", clip_norm=3.0)
-    with quickly(narrow=True):
-        ours, theirs = ScratchLearner(settings, CPU), TorchLearner(settings, CPU)
-    theirs.model.load_state_dict(ours.model.state_dict())
-    losses: list[tuple[float, float]] = []
-    for step, (noisy, clean) in enumerate(material(epoch_size=40).mixtures(1)):
-        rate = 1e-3 * (step + 1) / 20
-        pair = []
-        for learner in (ours, theirs):
-            heard = learner.representation.hear(noisy.clone())
-            pair.append(float(learner.step(heard, clean.clone(), rate).loss))
-        losses.append((pair[0], pair[1]))
-    assert len(losses) == 20
-    for a, b in losses:
-        assert a == pytest.approx(b, rel=1e-4)
-    assert sum(a for a, _ in losses[-5:]) < sum(a for a, _ in losses[:5])
 
 
 # Mixtures
