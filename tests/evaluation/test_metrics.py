@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audio_denoising.errors import UserError
-from audio_denoising.evaluation import metrics
 from audio_denoising.evaluation.metrics import (
     dnsmos,
     image_psnr,
@@ -37,38 +35,26 @@ def test_pesq_gives_the_top_score_to_a_copy_and_less_to_noise():
     pytest.importorskip("pesq")
     clean = speech_like()
     noise = np.random.default_rng(1).standard_normal(clean.size)
-    copy, noisy = pesq_wb(clean, clean, RATE), pesq_wb(clean + 0.02 * noise, clean, RATE)
+    copy, noisy = pesq_wb(clean, clean), pesq_wb(clean + 0.02 * noise, clean)
     assert copy == pytest.approx(4.644, abs=1e-3)  # P.862.2 maps the raw 4.5 to 4.644
     assert 1.0 < noisy < 3.0
-    assert pesq_wb(clean + 0.002 * noise, clean, RATE) > noisy
+    assert pesq_wb(clean + 0.002 * noise, clean) > noisy
 
 
-def test_pesq_refuses_other_rates_and_silence():
-    with pytest.raises(ValueError, match="44100 Hz"):
-        pesq_wb(np.ones(100), np.ones(100), 44_100)
-    with pytest.raises(ValueError, match="silent reference"):
-        pesq_wb(np.ones(RATE), np.zeros(RATE), RATE)
+def test_pesq_refuses_silence_and_too_little():
     pytest.importorskip("pesq")
+    with pytest.raises(ValueError, match="silent reference"):
+        pesq_wb(np.ones(RATE), np.zeros(RATE))
     with pytest.raises(ValueError, match="no score"):
-        pesq_wb(np.ones(100), np.ones(100), RATE)
+        pesq_wb(np.ones(100), np.ones(100))
 
 
 def test_stoi_orders_as_intelligibility_does():
     pytest.importorskip("pystoi")
     clean = speech_like()
     noise = np.random.default_rng(1).standard_normal(clean.size)
-    assert stoi(clean, clean, RATE) == pytest.approx(1.0, abs=1e-6)
-    assert stoi(clean + 0.01 * noise, clean, RATE) > stoi(clean + 0.3 * noise, clean, RATE)
-
-
-@pytest.mark.parametrize(("metric", "package"), [(pesq_wb, "pesq"), (stoi, "pystoi")])
-def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch, metric, package):
-    def refuse(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(metrics, "import_module", refuse)
-    with pytest.raises(UserError, match=f"{package}, which is not .* pip install {package}"):
-        metric(speech_like(), speech_like(), RATE)
+    assert stoi(clean, clean) == pytest.approx(1.0, abs=1e-6)
+    assert stoi(clean + 0.01 * noise, clean) > stoi(clean + 0.3 * noise, clean)
 
 
 @pytest.mark.parametrize("extended", [False, True])
@@ -76,9 +62,9 @@ def test_stoi_has_no_score_for_too_little_speech(extended):
     pytest.importorskip("pystoi")
     short = speech_like(seconds=0.2)
     with pytest.raises(ValueError, match="no score"):
-        stoi(short, short, RATE, extended=extended)
+        stoi(short, short, extended=extended)
     with pytest.raises(ValueError, match="silent reference"):
-        stoi(short, np.zeros_like(short), RATE, extended=extended)
+        stoi(short, np.zeros_like(short), extended=extended)
 
 
 def test_estoi_of_an_estimate_with_digital_silence_is_the_same_every_time():
@@ -87,7 +73,7 @@ def test_estoi_of_an_estimate_with_digital_silence_is_the_same_every_time():
     estimate = clean.copy()
     estimate[clean.size // 3 : clean.size // 2] = 0
     before = np.random.get_state()[1].tolist()  # noqa: NPY002
-    first, second = (stoi(estimate, clean, RATE, extended=True) for _ in range(2))
+    first, second = (stoi(estimate, clean, extended=True) for _ in range(2))
     assert first == second
     assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
 
@@ -99,18 +85,18 @@ def test_estoi_tells_noise_that_comes_and_goes_from_noise_that_stays():
     noise = np.random.default_rng(1).standard_normal(clean.size)
     bursts = noise * (np.sin(2 * np.pi * 2 * np.arange(clean.size) / RATE) > 0)
     steady, gated = (0.05 * n / n.std() for n in (noise, bursts))
-    assert stoi(clean, clean, RATE, extended=True) == pytest.approx(1.0, abs=1e-6)
+    assert stoi(clean, clean, extended=True) == pytest.approx(1.0, abs=1e-6)
     ahead = [
-        stoi(clean + gated, clean, RATE, extended=extended)
-        - stoi(clean + steady, clean, RATE, extended=extended)
+        stoi(clean + gated, clean, extended=extended)
+        - stoi(clean + steady, clean, extended=extended)
         for extended in (False, True)
     ]
     assert ahead[1] > ahead[0]
 
 
-def loizou_segmental_snr(clean: np.ndarray, processed: np.ndarray, rate: int) -> float:
+def loizou_segmental_snr(clean: np.ndarray, processed: np.ndarray) -> float:
     """Loizou's comp_snr.m, line by line: the definition that papers report."""
-    length = round(30 * rate / 1000)
+    length = round(30 * RATE / 1000)
     skip = length // 4
     window = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, length + 1) / (length + 1)))
     ratios, start = [], 0
@@ -125,13 +111,12 @@ def loizou_segmental_snr(clean: np.ndarray, processed: np.ndarray, rate: int) ->
     return float(np.mean(ratios))
 
 
-@pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_segmental_snr_follows_the_published_code(rate):
+def test_segmental_snr_follows_the_published_code():
     rng = np.random.default_rng(5)
-    clean = rng.standard_normal(2 * rate) * np.linspace(0, 1, 2 * rate) ** 2
-    processed = clean + 0.1 * rng.standard_normal(2 * rate)
-    expected = loizou_segmental_snr(clean, processed, rate)
-    assert segmental_snr(processed, clean, rate) == pytest.approx(expected, abs=1e-9)
+    clean = rng.standard_normal(2 * RATE) * np.linspace(0, 1, 2 * RATE) ** 2
+    processed = clean + 0.1 * rng.standard_normal(2 * RATE)
+    expected = loizou_segmental_snr(clean, processed)
+    assert segmental_snr(processed, clean) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +124,7 @@ def test_segmental_snr_follows_the_published_code(rate):
 )
 def test_segmental_snr_of_a_scaled_copy_is_the_same_in_every_frame(error, decibels):
     clean = np.random.default_rng(0).standard_normal(RATE)
-    assert segmental_snr((1 + error) * clean, clean, RATE) == pytest.approx(decibels, abs=1e-3)
+    assert segmental_snr((1 + error) * clean, clean) == pytest.approx(decibels, abs=1e-3)
 
 
 @given(factor=st.floats(0.05, 1.0))
@@ -147,7 +132,7 @@ def test_segmental_snr_of_a_scaled_copy_is_the_same_in_every_frame(error, decibe
 def test_the_log_spectral_distance_of_a_quieter_copy_is_its_attenuation(factor):
     # White noise keeps every bin well above the floor: all levels fall by the same amount.
     loud = 0.5 * np.random.default_rng(0).standard_normal(RATE).clip(-2, 2)
-    assert log_spectral_distance(factor * loud, loud, RATE) == pytest.approx(
+    assert log_spectral_distance(factor * loud, loud) == pytest.approx(
         -20 * math.log10(factor), abs=0.02
     )
 
@@ -158,7 +143,7 @@ def test_the_log_spectral_distance_of_a_quieter_copy_is_its_attenuation(factor):
 def test_the_image_psnr_of_a_quieter_copy_is_that_of_its_attenuation(factor):
     # 80 dB are one unit of the image.
     loud = 0.5 * np.random.default_rng(0).standard_normal(RATE).clip(-2, 2)
-    assert image_psnr(factor * loud, loud, RATE) == pytest.approx(
+    assert image_psnr(factor * loud, loud) == pytest.approx(
         math.inf if factor == 1 else -20 * math.log10(-20 * math.log10(factor) / 80), abs=0.02
     )
 
@@ -178,19 +163,16 @@ def test_the_log_spectral_distance_of_half_the_spectrum():
         return np.clip(10 * np.log10(np.maximum(power, 1e-30)), -80, 0)
 
     expected = np.sqrt(((levels(loud) - levels(quiet)) ** 2).mean(axis=1)).mean()
-    assert log_spectral_distance(quiet, loud, RATE) == pytest.approx(expected, abs=1e-6)
+    assert log_spectral_distance(quiet, loud) == pytest.approx(expected, abs=1e-6)
     assert expected == pytest.approx(math.sqrt(0.75 * 20**2), rel=0.02)
 
 
 @pytest.mark.parametrize("metric", [segmental_snr, log_spectral_distance, image_psnr])
 def test_spectral_metrics_refuse_silence_and_other_lengths(metric):
     with pytest.raises(ValueError, match="silent"):
-        metric(np.ones(RATE), np.zeros(RATE), RATE)
+        metric(np.ones(RATE), np.zeros(RATE))
     with pytest.raises(ValueError, match="differ"):
-        metric(np.ones(RATE), np.ones(RATE - 1), RATE)
-    if metric is not segmental_snr:
-        with pytest.raises(ValueError, match="44100 Hz"):
-            metric(np.ones(RATE), np.ones(RATE), 44_100)
+        metric(np.ones(RATE), np.ones(RATE - 1))
 
 
 def hiss(samples: int) -> np.ndarray:
@@ -219,25 +201,12 @@ def theirs(monkeypatch):
 @pytest.mark.parametrize("samples", [3_000, 144_160, 19 * RATE + 7])
 def test_dnsmos_is_that_of_the_package(theirs, samples):
     expected = theirs(hiss(samples), RATE)
-    ours = dnsmos(hiss(samples), RATE)
+    ours = dnsmos(hiss(samples))
     assert ours.sig == pytest.approx(expected["sig_mos"], abs=1e-4)
     assert ours.bak == pytest.approx(expected["bak_mos"], abs=1e-4)
     assert ours.ovrl == pytest.approx(expected["ovrl_mos"], abs=1e-4)
 
 
 def test_what_dnsmos_cannot_judge_is_refused():
-    with pytest.raises(ValueError, match="16000 Hz"):
-        dnsmos(hiss(RATE), 48_000)
     with pytest.raises(ValueError, match="one channel"):
-        dnsmos(np.zeros(0, np.float32), RATE)
-
-
-def test_packages_of_dnsmos_are_named_with_the_way_to_get_them(monkeypatch):
-    metrics._session.cache_clear()
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match="onnxruntime, which is not .* pip install onnxruntime"):
-        dnsmos(hiss(RATE), RATE)
-    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
-    monkeypatch.setattr(metrics, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="speechmos"):
-        dnsmos(hiss(RATE), RATE)
+        dnsmos(np.zeros(0, np.float32))

@@ -215,6 +215,15 @@ def test_when_nothing_can_be_decoded_the_sentence_is_clean(shards):
         next(noise.banks("train", [0]))
 
 
+def test_no_room_for_a_shard_is_no_damage(shards, monkeypatch):
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left on device.*free some space"):
+        lap(speech_of(shards))
+
+
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_no_other_split_is_trained_on(shards, split, write, tmp_path):
     write("held/x/1.wav", seconds=3)

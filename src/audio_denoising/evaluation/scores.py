@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from audio_denoising.dsp.measures import si_sdr
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
-from audio_denoising.errors import UserError
 from audio_denoising.evaluation.metrics import (
     dnsmos,
     image_psnr,
@@ -23,7 +21,6 @@ from audio_denoising.samples import Samples
 Scores = dict[str, float | None]
 """metric -> value; None where the metric is not defined for the recording."""
 
-RATE = SAMPLE_RATE  # of everything that is scored
 _WIDEST_DB = 60.0  # of SI-SDR: one silent or perfect output must not rule a mean
 
 
@@ -61,17 +58,13 @@ class _Measure:
 
 
 _MEASURES = (
-    _Measure(("pesq_wb",), ("pesq",), lambda x, s: (pesq_wb(x, s, RATE),)),
-    _Measure(
-        ("stoi", "estoi"),
-        ("pystoi",),
-        lambda x, s: (stoi(x, s, RATE), stoi(x, s, RATE, extended=True)),
-    ),
-    _Measure(("si_sdr",), (), lambda x, s: (_limited(si_sdr(x, s)),)),
-    _Measure(("segmental_snr",), (), lambda x, s: (segmental_snr(x, s, RATE),)),
-    _Measure(("lsd",), (), lambda x, s: (log_spectral_distance(x, s, RATE),)),
-    _Measure(("sig", "bak", "ovrl"), ("speechmos", "onnxruntime"), lambda x, s: dnsmos(x, RATE)),
-    _Measure(("image_psnr",), (), lambda x, s: (_limited(image_psnr(x, s, RATE)),)),
+    _Measure(("pesq_wb",), ("pesq",), lambda x, s: [pesq_wb(x, s)]),
+    _Measure(("stoi", "estoi"), ("pystoi",), lambda x, s: [stoi(x, s), stoi(x, s, extended=True)]),
+    _Measure(("si_sdr",), (), lambda x, s: [_limited(si_sdr(x, s))]),
+    _Measure(("segmental_snr",), (), lambda x, s: [segmental_snr(x, s)]),
+    _Measure(("lsd",), (), lambda x, s: [log_spectral_distance(x, s)]),
+    _Measure(("sig", "bak", "ovrl"), ("speechmos", "onnxruntime"), lambda x, s: dnsmos(x)),
+    _Measure(("image_psnr",), (), lambda x, s: [_limited(image_psnr(x, s))]),
 )
 PACKAGES = tuple(package for measure in _MEASURES for package in measure.packages)
 
@@ -99,8 +92,6 @@ def score(estimate: Samples, reference: Samples) -> Scores:
             continue
         try:
             values: Sequence[float | None] = measure.compute(estimate, reference)
-        except UserError:
-            raise
         except ValueError:
             values = [None] * len(measure.keys)
         for key, value in zip(measure.keys, values, strict=True):

@@ -198,8 +198,12 @@ class ShardSet:
                     name = f"{url}: {sample['__key__']}"
                     try:
                         names[_unpacked(sample, folder / str(seen))] = name
+                    except UserError:
+                        raise
                     except (StopIteration, ValueError, TypeError, AttributeError, RuntimeError):
                         self.damaged[name] = None
+        except UserError:
+            raise
         except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error):
             whole = False
         # A tar that was cut between two members reads like a whole one.
