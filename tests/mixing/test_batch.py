@@ -68,7 +68,8 @@ def test_a_share_of_the_batch_is_those_rows_of_it(rows):
         replace(PLAIN, babble=1),
         replace(PLAIN, coloured=1),
         replace(PLAIN, second=1),
-        replace(PLAIN, speed=1, biquad=1, low_pass=1, room=1),
+        # In a long pause a room's tail falls through the floor of the meter, where levels jump.
+        replace(PLAIN, speed=1, biquad=1, low_pass=1, room=1, speech_pause=(0.0, 0.1)),
     ],
 )
 def test_ratio_and_level_are_those_drawn(recipe):
@@ -179,7 +180,7 @@ def test_choices_are_as_frequent_as_the_recipe_says():
         0.20: drawn.kind == BABBLE,
         0.10: drawn.kind == COLOURED,
         0.30: drawn.second_gain > 0,
-        0.05: ~drawn.heard[:, 1],
+        0.08: ~drawn.heard[:, 1],
         0.03: ~drawn.heard[:, 0],
         0.15: drawn.room > -2,
         0.02: drawn.clip < 1,
