@@ -13,8 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from audio_denoising import Denoiser, nn
-from audio_denoising.errors import UserError
+from audio_denoising import Denoiser
 from audio_denoising.models import VERSIONS, build
 from audio_denoising.models.checkpoint import Checkpoint, build_model, load_checkpoint
 from audio_denoising.models.versions import has_weights, shipped
@@ -23,7 +22,6 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from audio_denoising.models.onnx_export import onnx_model, save_onnx  # noqa: E402
-from audio_denoising.models.onnx_layers import Graph, express  # noqa: E402
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RATE, HOP = 16_000, 256
@@ -122,13 +120,6 @@ def test_the_signals_of_one_graph_do_not_hear_each_other(minute: Any) -> None:
         assert np.abs(one - alone[0]).max() < 1e-6
 
 
-def test_silence_stays_silent() -> None:
-    opened = session(onnx_model(weights("v5"), samples=True))
-    silence = np.zeros((1, 10 * HOP), np.float32)
-    cleaned, *_ = opened.run(None, {"samples": silence, **blank_states(opened, 1)})
-    assert not cleaned.any()
-
-
 def test_a_file_says_what_it_is_for(tmp_path: Path) -> None:
     save_onnx(weights("v5"), tmp_path / "v5.onnx")
     about = session(onnx.load(tmp_path / "v5.onnx")).get_modelmeta().custom_metadata_map
@@ -173,14 +164,3 @@ def test_the_example_needs_nothing_of_ours_and_gives_our_result(tmp_path: Path) 
     done = _example(tmp_path / "v5.onnx", tmp_path / "fast.wav", tmp_path / "no.wav")
     assert done.returncode == 1 and "fast.wav is not 16 kHz mono" in done.stderr
     assert not (tmp_path / "no.wav").exists()
-
-
-def test_samples_are_of_v5_alone(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="v4 hears images .*--samples"):
-        save_onnx(untrained("v4", "small"), tmp_path / "v4.onnx", samples=True)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_layer_that_has_no_operators_is_named() -> None:
-    with pytest.raises(TypeError, match="BatchNorm"):
-        express(Graph(), nn.BatchNorm(4), "x")

@@ -145,28 +145,3 @@ def test_winograd(
         patch.setattr(tiles, "TILE", values)
         patch.setattr(winograd, "LARGEST_KERNEL", 20_000)  # output channels in pieces, too
         case.check(winograd, dtype, factor=50)
-
-
-CHANNELS_LAST = ("channels last", "channels last")
-
-# What the U-Net uses, in sizes large enough for buffers of the pool in nn/memory.py.
-UNET_CASES = {
-    "first": Case((2, 1, 96, 64), 16, (3, 3), (1, 1), (1, 1)),
-    "double": Case((2, 16, 64, 72), 16, (3, 3), (1, 1), (1, 1), layouts=CHANNELS_LAST),
-    "down": Case((2, 16, 64, 72), 16, (3, 3), (2, 2), (1, 1), layouts=CHANNELS_LAST),
-    "odd down": Case((1, 16, 33, 47), 24, (3, 3), (2, 2), (1, 1)),
-    "last": Case((2, 16, 64, 72), 1, (1, 1), (1, 1), (0, 0), layouts=CHANNELS_LAST),
-    "deep": Case((2, 128, 12, 24), 64, (3, 3), (1, 1), (1, 1), layouts=CHANNELS_LAST),
-    "bottleneck": Case((2, 128, 3, 2), 128, (3, 3), (1, 1), (1, 1)),
-    "up 2x2": Case((2, 32, 32, 36), 16, (2, 2), (2, 2), (0, 0), layouts=CHANNELS_LAST),
-    "up 3x3": Case((2, 32, 32, 36), 16, (3, 3), (2, 2), (1, 1), (1, 1), layouts=CHANNELS_LAST),
-    "up one pixel": Case((1, 8, 1, 1), 4, (2, 2), (2, 2), (0, 0)),
-}
-
-
-@pytest.mark.parametrize("kernels", KERNELS)
-@pytest.mark.parametrize("name", UNET_CASES)
-def test_convolutions_of_the_unet(name: str, kernels: str) -> None:
-    for dtype in DTYPES:
-        factor = 50 if name == "deep" else FACTOR
-        UNET_CASES[name].check(kernels, dtype, name.startswith("up"), factor)

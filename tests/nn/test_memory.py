@@ -71,36 +71,6 @@ def test_sizes_that_nobody_asks_for_any_more_are_forgotten() -> None:
     assert sum(storage.nbytes() for storage in memory._local.pool) < 20 * memory.SMALL
 
 
-def test_what_is_kept_can_be_given_back() -> None:
-    kept = memory.empty((LARGE,), LIKE).fill_(7)
-    memory.empty((9 * LARGE,), LIKE)
-    memory.scratch((1000,), LIKE)
-    memory.release()
-    assert not vars(memory._local)
-    assert not overlap(kept, memory.empty((LARGE,), LIKE)) and bool((kept == 7).all())
-
-
-def test_a_buffer_serves_inside_and_outside_of_inference_mode() -> None:
-    with torch.inference_mode():
-        inside = memory.empty((LARGE,), LIKE).zero_()
-    inside.add_(1)  # torch refuses this for a tensor that belongs to inference mode
-    address = inside.data_ptr()
-    del inside
-    outside = memory.empty((LARGE,), LIKE)
-    assert outside.data_ptr() == address
-    assert not outside.is_inference()
-
-
-def test_threads_share_nothing() -> None:
-    def take() -> list[Tensor]:
-        return [memory.scratch((100,), LIKE), memory.empty((LARGE,), LIKE)]
-
-    mine = take()
-    with ThreadPoolExecutor(1) as other:
-        theirs = other.submit(take).result()
-    assert not any(overlap(a, b) for a in mine for b in theirs)
-
-
 def large_layer(kernels: str = "fast") -> nn.Module:
     """Two convolutions whose images are large enough for the pool."""
     layer = nn.Sequential(

@@ -34,23 +34,20 @@ def places(shards: Path) -> dict[str, list[str]]:
     return {what: [str(shards / f"{what}-train-*.tar")] for what in ("speech", "noise")}
 
 
-def test_a_run_on_shards_goes_on_where_it_stopped(shards: Path, tmp_path: Path) -> None:
-    told = Recorder()
-    assert train(tmp_path / "straight", recorder=told, **places(shards))
+def test_an_epoch_of_shards_is_every_piece_and_goes_on_where_it_stopped(
+    shards: Path, tmp_path: Path
+) -> None:
+    told, settings = Recorder(), {"epochs": 1, "epoch_size": None, **places(shards)}
+    assert train(tmp_path / "straight", recorder=told, **settings)
+    assert len(told.steps) == 4  # 8 pieces in batches of 2
     lines = told.material.describe()
     assert lines[0].startswith("     train: 1 shard of speech, 8 pieces; ")
     assert lines[1].startswith("validation: 1 shard of speech, 4 pieces; ")
     assert told.material.damaged == []
-    assert not train(tmp_path / "resumed", recorder=Recorder(3), **places(shards))
-    assert train(tmp_path / "resumed", resume=True, **places(shards))
+    assert not train(tmp_path / "resumed", recorder=Recorder(3), **settings)
+    assert train(tmp_path / "resumed", resume=True, **settings)
     one, other = (content(tmp_path / name / "last.pth") for name in ("straight", "resumed"))
     assert differences(one, other) == []
-
-
-def test_an_epoch_of_shards_is_every_piece(shards: Path, tmp_path: Path) -> None:
-    told = Recorder()
-    assert train(tmp_path, epochs=1, epoch_size=None, recorder=told, **places(shards))
-    assert len(told.steps) == 4  # 8 pieces in batches of 2
 
 
 def test_what_shards_cannot_do(shards: Path, tmp_path: Path) -> None:

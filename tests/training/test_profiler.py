@@ -69,22 +69,6 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "run"]
 
 
-@pytest.mark.parametrize(
-    ("epoch_size", "recorded"),
-    # An epoch ends in the middle of what is recorded; before it.
-    [(6, [2]), (2, [2])],
-)
-def test_validation_is_not_recorded(epoch_size: int, recorded: list[int], tmp_path: Path) -> None:
-    path = tmp_path / "profile.json"
-    (told,) = profiled(path, Recorder(), active=4, version="torch", epoch_size=epoch_size, epochs=3)
-    assert told.startswith(f"Profile of {len(recorded)} step")
-    found = names(path)
-    steps = sorted(name for name in found if name.startswith("ProfilerStep"))
-    assert steps == [f"ProfilerStep#{step}" for step in recorded]
-    # The transform back to a waveform is needed in validation alone.
-    assert found["aten::_fft_r2c"] and not found["aten::_fft_c2r"]
-
-
 def test_a_run_that_is_too_short_and_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "profile.json"
     (told,) = profiled(path, Recorder(), epochs=1)

@@ -7,11 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from rich.console import Console
 
 from audio_denoising.training.options import RunPlace
-from audio_denoising.training.progress import TrainingDisplay, duration
+from audio_denoising.training.progress import TrainingDisplay
 from audio_denoising.training.trainer import Trainer
 from tests.training.runs import NOISE, SPEECH, options, quickly
 
@@ -78,11 +77,3 @@ def test_the_summary_says_everything_a_fact_a_line() -> None:
     told = "\n".join(summed_up([], []))
     assert "0 epochs" in told and "never gave a number" in told
     assert "denoise clean" not in told and "skipped" not in told and "passed over" not in told
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(9.94, "9.9 s"), (59.4, "59 s"), (59.7, "1 min 0 s"), (7199, "1 h 59 min")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration([{"train_seconds": seconds}]) == words

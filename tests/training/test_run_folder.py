@@ -18,7 +18,7 @@ from audio_denoising.models import build
 from audio_denoising.models.checkpoint import describe, load_checkpoint
 from audio_denoising.training.options import RunPlace
 from audio_denoising.training.run import run
-from audio_denoising.training.run_folder import RunFolder, curve
+from audio_denoising.training.run_folder import RunFolder
 from tests.training.conftest import Trained
 from tests.training.runs import (
     NOISE,
@@ -113,16 +113,6 @@ def test_the_history_is_there_from_the_start(tmp_path: Path) -> None:
         assert train(tmp_path, resume=True)
         assert len(rows(tmp_path)) == 2
     assert json.loads((tmp_path / "history.json").read_text())["options"]["version"] == "v4"
-
-
-@pytest.mark.parametrize("epochs", [1, 7])
-def test_the_axis_of_the_curves_shows_whole_epochs(epochs: int) -> None:
-    history = [{"epoch": n + 1, "train_loss": 0.1, "validation_loss": 0.2} for n in range(epochs)]
-    (axes,) = curve(history, "loss", "loss", "v4-small").axes
-    left, right = axes.get_xlim()
-    shown = [tick for tick in axes.get_xticks() if left <= tick <= right]
-    assert shown and set(shown) <= set(range(1, epochs + 1))
-    assert (left, right) == (0.5, epochs + 0.5)
 
 
 @pytest.mark.parametrize("call", [2, 3, 4])

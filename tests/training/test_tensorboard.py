@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import soundfile
-import torch
 from matplotlib.image import imread
 
 from audio_denoising.errors import UserError
@@ -22,10 +21,8 @@ from audio_denoising.training.tensorboard import (
     RULE,
     STEP_TAGS,
     TensorBoardLog,
-    picture,
 )
 from audio_denoising.training.trainer import Trainer
-from audio_denoising.training.validation import Clip
 from tests.training.runs import NOISE, SPEECH, PowerCut, Recorder, options, quickly
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -91,20 +88,6 @@ def test_spectrograms_change_where_the_network_does(run: Run) -> None:
     assert changed == [False, True, False]
 
 
-def test_high_frequencies_are_above_and_levels_are_the_noisy_ones() -> None:
-    low = torch.zeros(256, 256)
-    low[:64] = 0.5  # the lowest quarter of the frequencies
-    silence = torch.zeros(256, 256)
-    sound = torch.zeros(40_800)
-    shown = picture(Clip(sound, sound, sound, 0.5 * low, low, silence)).astype(int).sum(2)
-    noisy, cleaned, clean = shown[:, :256], shown[:, 260:516], shown[:, 520:]
-    assert (noisy[:192] == noisy[0, 0]).all()
-    assert (noisy[192:] > clean[192:]).all()
-    assert (clean[192:] > cleaned[192:]).all()
-    nothing = picture(Clip(sound, sound, sound, silence, silence, silence))
-    assert (nothing[:, :256] == nothing[0, 0]).all()
-
-
 def test_sounds_are_whole(run: Run) -> None:
     sounds = {}
     for name in ("1 noisy", "2 cleaned", "3 clean"):
@@ -146,14 +129,6 @@ def test_a_resumed_run_goes_on_with_its_curves(run: Run, tmp_path: Path) -> None
         for tag in whole.Tags()["audio"]:
             assert [e.step for e in found.Audio(tag)] == [e.step for e in whole.Audio(tag)]
         assert watch(tmp_path, resume=True)
-
-
-def test_a_run_may_be_watched_only_after_it_was_resumed(tmp_path: Path) -> None:
-    place = RunPlace([SPEECH], [NOISE], tmp_path, "cpu")
-    with quickly(narrow=True):
-        assert Trainer(options(epochs=1), place).run()
-    assert watch(tmp_path, resume=True)
-    assert [step for step, _ in scalars(logged(tmp_path))["loss/step"]] == [3, 4]
 
 
 def test_what_is_missing_or_in_the_way_is_one_sentence(

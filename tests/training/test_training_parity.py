@@ -39,10 +39,10 @@ def real_mixtures() -> list[tuple[Tensor, Tensor]]:
     return [mixer.batch(step, 2, SEGMENT) for step in range(STEPS)]
 
 
-def losses(learner: Learner, version: str, rate: float) -> list[float]:
-    """The loss before each step, with a rate that rises to the one given."""
+def losses(learner: Learner, version: str, rate: float, first: int = 0) -> list[float]:
+    """The loss before each step from the first on, with a rate that rises to the one given."""
     found, hearing = [], learner.representation
-    for step, (noisy, clean) in enumerate(real_mixtures()):
+    for step, (noisy, clean) in list(enumerate(real_mixtures()))[first:]:
         if version == "v5":
             noisy, clean = (waves[:, 8000 : 8000 + 48 * 256] for waves in (noisy, clean))
         heard, target = hearing.hear(noisy), hearing.target(clean)
@@ -69,8 +69,8 @@ def test_twenty_steps_have_the_losses_of_torch(
     if version == "v2":
         theirs.optimiser = torch.optim.SGD(theirs.model.parameters(), 1.0, momentum=0.9)
     found, expected = (losses(each, version, RATES[version]) for each in (ours, theirs))
-    untrained = losses(idle, version, 0.0)
+    untrained = losses(idle, version, 0.0, STEPS - 4)
     assert found == pytest.approx(expected, rel=1e-4)
-    assert found[0] == untrained[0] and len(set(untrained)) == STEPS  # batches differ
-    least = 0.1 if version == "v5" else 5e-4 * sum(untrained[-4:])
-    assert sum(found[-4:]) < sum(untrained[-4:]) - least  # the steps did learn something
+    assert len(set(found)) == STEPS  # batches differ
+    least = 0.1 if version == "v5" else 5e-4 * sum(untrained)
+    assert sum(found[-4:]) < sum(untrained) - least  # the steps did learn something

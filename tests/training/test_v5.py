@@ -15,7 +15,6 @@ from audio_denoising import nn
 from audio_denoising.corpora.corpus import Recording
 from audio_denoising.corpora.held_out import held_out
 from audio_denoising.errors import UserError
-from audio_denoising.mixing import library
 from audio_denoising.models import build
 from audio_denoising.models.checkpoint import build_model, load_checkpoint
 from audio_denoising.training.learner import ScratchLearner
@@ -100,30 +99,11 @@ def test_the_last_fifth_has_half_as_many_twice_as_long() -> None:
     assert all(len(noisy) == 4 for noisy, _ in open_ended.mixtures(5))
 
 
-def test_processes_share_every_batch() -> None:
-    many: dict[str, Any] = {"batch_size": 4, "epoch_size": 4}
-    ((noisy, clean),) = material(**many).mixtures(1)
-    shares = [next(material(processes=Processes(r, 2), **many).mixtures(1)) for r in (0, 1)]
-    for whole, parts in ((noisy, [s[0] for s in shares]), (clean, [s[1] for s in shares])):
-        torch.testing.assert_close(torch.cat(parts), whole, atol=1e-6, rtol=0)
-    with pytest.raises(UserError, match="--batch-size 2 must be a multiple of 4"):
-        material(processes=Processes(0, 2))
-
-
 def test_validation_is_the_same_whatever_the_batch() -> None:
     with quickly(narrow=True):
         a, b = (list(material(batch_size=n, epoch_size=4, seed=n).validation()) for n in (2, 4))
     assert differences(a, b) == []
     assert sum(len(noisy) for noisy, _ in a) == 4
-
-
-def test_a_cache_is_read_instead_of_the_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = next(material().mixtures(1))
-    assert differences(next(material(tmp_path / "cache").mixtures(1)), first) == []
-    monkeypatch.setattr(library, "read_segment", lambda *_: pytest.fail("it was decoded again"))
-    assert differences(next(material(tmp_path / "cache").mixtures(1)), first) == []
 
 
 def test_rooms_are_heard(tmp_path: Path) -> None:
@@ -161,6 +141,11 @@ def test_urban_sounds_make_the_weights_non_commercial(straight: Trained, tmp_pat
     again: dict[str, Any] = {"epochs": 1, "noise": tmp_path / "mine", "start_from": str(urban)}
     assert train(tmp_path / "tuned", "v5", recorder=told, **again)
     assert told.licence == licence  # what was heard once
+
+
+def test_every_process_needs_a_share_of_a_batch() -> None:
+    with pytest.raises(UserError, match="--batch-size 2 must be a multiple of 4"):
+        material(processes=Processes(0, 2))
 
 
 @pytest.mark.parametrize(

@@ -41,16 +41,6 @@ def run(predict: Any, batch_size: int = 2) -> dict[str, float]:
         return Validation(parts).run(learner) or {}
 
 
-def test_psnr_is_the_mean_over_images_of_its_formula() -> None:
-    target = torch.rand(2, 1, 8, 8)
-    prediction = target.clone()
-    prediction[0] += 0.1
-    prediction[1] -= 0.01
-    hearing = DecibelImage(None)
-    assert float(hearing.psnr(prediction, target, target)) == pytest.approx(30, abs=1e-3)
-    assert float(hearing.psnr(target, target, target)) == pytest.approx(120)
-
-
 def test_a_network_that_changes_nothing_gains_nothing() -> None:
     figures = run(lambda image: image)
     assert figures["validation_si_sdr_gain"] == pytest.approx(0, abs=0.01)
@@ -78,19 +68,3 @@ def test_a_short_epoch_is_judged_on_few_mixtures() -> None:
     assert counts == {1: 8, 8: 8, 40: 40, 999: 160}
     for short, long in zip(mixtures(40)[-1], mixtures(999)[2], strict=True):
         assert torch.equal(short, long[: len(short)])  # the first ones of the same list
-
-
-def test_the_wish_to_stop_is_heard_between_two_batches() -> None:
-    stopped: list[int] = []
-    calls = []
-
-    def predict(image: Tensor) -> Tensor:
-        calls.append(1)
-        stopped.append(15)
-        return image
-
-    with quickly(narrow=False):
-        ((noisy, clean),) = mixtures()
-        learner: Any = Fixed(predict)
-        validation = Validation(zip(noisy.split(1), clean.split(1), strict=True))
-        assert validation.run(learner, stopped) is None and len(calls) == 1
