@@ -6,6 +6,7 @@ The levels are those that the networks see: decibels relative to digital full sc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from audio_denoising.dsp.spectrum import (
     BINS,
@@ -31,6 +33,7 @@ from audio_denoising.samples import Samples
 Levels = npt.NDArray[np.float32]
 
 LARGEST_DIFFERENCE_DB = 40.0
+LEVEL = "level (dB re full scale)"
 _COLUMNS = 1600  # of a picture; longer recordings show the loudest frame of several
 _PIECE = HOP * 4096  # samples transformed at once, so that an hour does not fill the memory
 
@@ -61,30 +64,26 @@ def comparison_figure(comparison: Comparison) -> Figure:
 
     The difference is to the clean recording if that is known, else to the noisy one.
     """
-    takes = comparison.takes
+    takes, seconds = comparison.takes, comparison.seconds
     spectrograms = [overview(take.samples, comparison.rate) for take in takes]
     base = -1 if comparison.has_reference else 0
     figure = Figure(figsize=(15, 2.3 * len(takes) + 0.6), dpi=100, layout="constrained")
     axes = figure.subplots(len(takes), 3, sharex=True, squeeze=False)
     top = max(float(np.abs(take.samples).max(initial=0)) for take in takes) or 1.0
-    extent = (0.0, comparison.seconds, 0.0, BINS * SAMPLE_RATE / FFT_SIZE)
-    drawn = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": extent}
     symmetric = Normalize(-LARGEST_DIFFERENCE_DB, LARGEST_DIFFERENCE_DB)
     for row, take, levels in zip(axes, takes, spectrograms, strict=True):
-        level = row[0].imshow(levels, cmap="magma", vmin=FLOOR_DB, vmax=0.0, **drawn)
+        level = _draw(row[0], levels, seconds, cmap="magma", vmin=FLOOR_DB, vmax=0.0)
         row[0].set(title=take.name, ylabel="frequency (Hz)")
         if take is takes[base]:
             row[1].set_axis_off()
         else:
             row[1].set_title(f"{take.name} against {takes[base].name}")
-            row[1].imshow(levels - spectrograms[base], cmap="RdBu_r", norm=symmetric, **drawn)
-        _waveform(row[2], take.samples, comparison.seconds, top)
+            _draw(row[1], levels - spectrograms[base], seconds, cmap="RdBu_r", norm=symmetric)
+        _waveform(row[2], take.samples, seconds, top)
         row[2].set(title=take.name, ylabel="amplitude")
     for axis in axes[-1]:
-        axis.set(xlabel="time (s)", xlim=(0.0, comparison.seconds))
-    figure.colorbar(
-        level, ax=list(axes[:, 0]), label="level (dB re full scale)", pad=0.01, aspect=40
-    )
+        axis.set(xlabel="time (s)", xlim=(0.0, seconds))
+    figure.colorbar(level, ax=list(axes[:, 0]), label=LEVEL, pad=0.01, aspect=40)
     change = ScalarMappable(symmetric, "RdBu_r")
     figure.colorbar(change, ax=list(axes[:, 1]), label="difference (dB)", pad=0.01, aspect=40)
     return figure
@@ -111,36 +110,21 @@ def spectrogram_figure(panels: Mapping[str, npt.ArrayLike], sample_rate: int) ->
     """
     figure = Figure(figsize=(5.2 * len(panels), 3.6), dpi=100, layout="constrained")
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    image = None
     for axis, (title, waveform) in zip(axes, panels.items(), strict=True):
-        levels = _levels(waveform, sample_rate)
-        # Bins and frames are points in frequency and time: their cells reach half a step around.
-        half_bin, half_frame = SAMPLE_RATE / FFT_SIZE / 2, HOP / SAMPLE_RATE / 2
-        seconds = (levels.shape[1] - 1) * HOP / SAMPLE_RATE
-        top = (BINS - 1) * SAMPLE_RATE / FFT_SIZE
-        image = axis.imshow(
-            levels,
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            cmap="magma",
-            vmin=FLOOR_DB,
-            vmax=0.0,
-            extent=(-half_frame, seconds + half_frame, -half_bin, top + half_bin),
-        )
-        axis.set_title(title)
-        axis.set_xlabel("time (s)")
-        axis.set_xlim(0.0, max(seconds, HOP / SAMPLE_RATE))
-        axis.set_ylim(0.0, SAMPLE_RATE / 2)
+        samples = np.asarray(waveform, np.float32)
+        if samples.ndim != 1 or samples.size == 0:
+            raise ValueError(f"one channel of samples (L,) is expected, not {samples.shape}")
+        levels, seconds = overview(samples[None], sample_rate), samples.size / sample_rate
+        drawn = _draw(axis, levels, seconds, cmap="magma", vmin=FLOOR_DB, vmax=0.0)
+        axis.set(title=title, xlabel="time (s)", ylim=(0.0, SAMPLE_RATE / 2))
     axes[0].set_ylabel("frequency (Hz)")
-    if image is not None:
-        figure.colorbar(image, ax=list(axes), label="level (dB re full scale)", pad=0.01)
+    figure.colorbar(drawn, ax=list(axes), label=LEVEL, pad=0.01)
     return figure
 
 
-def _levels(waveform: npt.ArrayLike, sample_rate: int) -> Levels:
-    samples = np.asarray(waveform, np.float32)
-    if samples.ndim != 1 or samples.size == 0:
-        raise ValueError(f"one channel of samples (L,) is expected, not {samples.shape}")
-    levels: Levels = level_db(stft(torch.from_numpy(at_16_khz(samples, sample_rate)))).numpy()
-    return levels
+def _draw(axis: Axes, levels: Levels, seconds: float, **colours: Any) -> AxesImage:
+    """A spectrogram on its axes: time in seconds, frequency in Hz."""
+    step = SAMPLE_RATE / FFT_SIZE  # bins are points: their cells reach half a step around
+    extent = (0.0, seconds, -step / 2, (BINS - 0.5) * step)
+    shape: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    return axis.imshow(levels, extent=extent, **shape, **colours)

@@ -24,10 +24,11 @@ samples again. `benchmarks/draw_test_list.py` is how they were drawn.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from audio_denoising.corpora.corpus import Recording, index_noise, read_segment
 from audio_denoising.errors import UserError
@@ -79,34 +80,24 @@ class FrozenList:
         """Its lines."""
         text = files(__package__).joinpath(self.file).read_text(encoding="utf-8")
         return [
-            Row(
-                part=line["part"],
-                number=int(line["number"]),
-                speaker=line["speaker"],
-                utterance=line["utterance"],
-                samples=int(line["samples"]),
-                noise_class=line["noise_class"],
-                noise=line["noise"],
-                offset=int(line["offset"]),
-                snr_db=_number(line["snr_db"]),
-                sha256=line["sha256"],
-                start=int(line.get("start", "0")),
-                room=_number(line.get("room", "")),
-                level_db=_number(line.get("level_db", "")),
-            )
+            Row(**{name: _KINDS.get(name, str)(cell) for name, cell in line.items()})
             for line in csv.DictReader(text.splitlines())
         ]
 
 
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
 _COLUMNS = tuple(Row.__dataclass_fields__)
+_KINDS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("number", "samples", "offset", "start"), int),
+    **dict.fromkeys(("snr_db", "room", "level_db"), _number),
+}  # of cells; the others are texts
 FIRST = FrozenList("test_list.csv", _COLUMNS[:10], "test-other", "fold10")
 SECOND = FrozenList(
     "second_list.csv", _COLUMNS, "the speakers of held_out.csv", "the noise of held_out.csv"
 )
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
 
 
 def halves(rows: Iterable[Row]) -> list[dict[str, list[str]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -23,60 +23,45 @@ def print_tables(
     Half of the 95 % interval stands below every mean.
     """
     for summary in summaries:
-        _headline(console, f"{summary.part}: {summary.count} recordings")
+        console.print(Text(f"\n{summary.part}: {summary.count} recordings", "bold"))
         console.print(_overall(summary.overall, factors))
-        if len(summary.by_snr) > 1:
-            for metric in BY_LEVEL:
-                _print(console, metric, "by signal-to-noise ratio", summary.by_snr, _level)
-        if len(summary.by_noise) > 1:
-            for metric in BY_NOISE:
-                _print(console, metric, "by kind of noise", summary.by_noise, str)
-
-
-def _headline(console: Console, text: str) -> None:
-    console.print()
-    console.print(Text(text, "bold"))
+        levels = {f"{level:g} dB": means for level, means in summary.by_snr.items()}
+        for how, metrics, groups in (
+            ("by signal-to-noise ratio", BY_LEVEL, levels),
+            ("by kind of noise", BY_NOISE, summary.by_noise),
+        ):
+            for metric in metrics if len(groups) > 1 else ():
+                if any(metric in found for means in groups.values() for found in means.values()):
+                    console.print(Text(f"\n{METRICS[metric].title} {how}"))
+                    console.print(_by_group(metric, groups))
 
 
 def _overall(means: Means, factors: Mapping[str, float]) -> Table:
     """A row for every candidate, a column for every metric that has values."""
     shown = [key for key in METRICS if any(key in found for found in means.values())]
-    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for key in shown:
-        table.add_column(METRICS[key].title.replace(" ", "\n"), justify="right", no_wrap=True)
-    table.add_column("RTF", justify="right", no_wrap=True)
+    table = _table([*(METRICS[key].title.replace(" ", "\n") for key in shown), "RTF"])
     for name, found in means.items():
         cells = [_stacked(found.get(key), METRICS[key].digits) for key in shown]
         table.add_row(name, *cells, f"{factors[name]:.3f}" if name in factors else "")
     return table
 
 
-def _print(
-    console: Console,
-    metric: str,
-    how: str,
-    groups: Mapping[Hashable, Means] | Mapping[float, Means] | Mapping[str, Means],
-    title: Callable[..., str],
-) -> None:
+def _by_group(metric: str, groups: Mapping[str, Means]) -> Table:
     """A row for every group, a column for every candidate."""
     names = list(next(iter(groups.values())))
-    if not any(metric in means[name] for means in groups.values() for name in names):
-        return
-    console.print()
-    console.print(Text(f"{METRICS[metric].title} {how}"))
+    table = _table("noisy" if name == NOISY else name for name in names)
+    for group, means in groups.items():
+        cells = (_stacked(means[name].get(metric), METRICS[metric].digits) for name in names)
+        table.add_row(group, *cells)
+    return table
+
+
+def _table(columns: Iterable[str]) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
-    for name in names:
-        table.add_column("noisy" if name == NOISY else name, justify="right", no_wrap=True)
-    for group, means in groups.items():
-        cells = [_stacked(means[name].get(metric), METRICS[metric].digits) for name in names]
-        table.add_row(title(group), *cells)
-    console.print(table)
-
-
-def _level(level: float) -> str:
-    return f"{level:g} dB"
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def _stacked(mean: Mean | None, digits: int) -> Text:

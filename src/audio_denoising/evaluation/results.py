@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Hashable, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -26,8 +28,6 @@ _OTHER_RECORDINGS = (
     "the scores to be updated are of other recordings than these: judge on the same ones, or leave "
     "--update away"
 )
-
-Group = TypeVar("Group", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -144,15 +144,13 @@ class PartSummary:
 def summarise(evaluation: Evaluation) -> list[PartSummary]:
     """One summary for every part, in the order in which the parts come."""
     names = evaluation.names
+
+    def by(found: Sequence[Result], key: str) -> dict[Any, Means]:
+        return {k: means(r, names) for k, r in sorted(_grouped(found, key).items())}
+
     return [
-        PartSummary(
-            part,
-            len(found),
-            means(found, names),
-            {level: means(r, names) for level, r in sorted(_grouped(found, _level).items())},
-            {kind: means(r, names) for kind, r in sorted(_grouped(found, _noise).items())},
-        )
-        for part, found in _grouped(evaluation.results, lambda result: result.part).items()
+        PartSummary(part, len(found), means(found, names), by(found, "snr_db"), by(found, "noise"))
+        for part, found in _grouped(evaluation.results, "part").items()
     ]
 
 
@@ -185,22 +183,12 @@ def bootstrap_mean(scores: Sequence[float | None]) -> Mean | None:
     return Mean(float(values.mean()), float(low), float(high), values.size)
 
 
-def _level(result: Result) -> float | None:
-    return result.snr_db
-
-
-def _noise(result: Result) -> str | None:
-    return result.noise or None
-
-
-def _grouped(
-    results: Sequence[Result], key: Callable[[Result], Group | None]
-) -> dict[Group, list[Result]]:
-    groups: dict[Group, list[Result]] = {}
+def _grouped(results: Sequence[Result], key: str) -> dict[Any, list[Result]]:
+    """The results by one of their facts, where it is known."""
+    groups = defaultdict(list)
     for result in results:
-        name = key(result)
-        if name is not None:
-            groups.setdefault(name, []).append(result)
+        if getattr(result, key) not in (None, ""):
+            groups[getattr(result, key)].append(result)
     return groups
 
 
@@ -240,7 +228,7 @@ def write(evaluation: Evaluation, path: Path) -> None:
             for result in evaluation.results
         ],
     }
-    write_json(content, path, {"summary": 3})
+    write_json(content, path)
 
 
 def read(path: Path) -> Evaluation:
@@ -269,36 +257,18 @@ def read(path: Path) -> Evaluation:
         ) from error
 
 
-def write_json(content: dict[str, Any], path: Path, levels: dict[str, int] | None = None) -> None:
+def write_json(content: dict[str, Any], path: Path) -> None:
     """Writes results as JSON, whole or not at all, for people to read and compare as well.
 
-    The entries of a value get a line each, those ``levels`` (1 if not told) below its key; what
-    is further inside shares the line.
+    What holds nothing but numbers and texts has a line to itself.
 
     Raises:
         UserError: the file cannot be written.
     """
-
-    def lines(value: Any, depth: int, indent: str) -> str:
-        if depth == 0 or not value or not isinstance(value, dict | list):
-            return json.dumps(value, ensure_ascii=False)
-        inner = indent + " "
-        if isinstance(value, dict):
-            parts = [
-                f"{json.dumps(key, ensure_ascii=False)}: {lines(each, depth - 1, inner)}"
-                for key, each in value.items()
-            ]
-        else:
-            parts = [lines(each, depth - 1, inner) for each in value]
-        first, last = "{}" if isinstance(value, dict) else "[]"
-        return f"{first}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{last}"
-
-    parts = [
-        f" {json.dumps(key)}: {lines(value, (levels or {}).get(key, 1), ' ')}"
-        for key, value in content.items()
-    ]
-    text = "{\n" + ",\n".join(parts) + "\n}\n"
-    save_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    innermost = re.compile(r"[\[{][^\[\]{}]*[\]}]")  # no text of JSON holds a line break
+    text = innermost.sub(lambda found: re.sub(r"\n\s*", " ", found[0]), text)
+    save_whole(path, lambda temporary: temporary.write_text(f"{text}\n", encoding="utf-8"))
 
 
 def _rounded(means: Means) -> dict[str, dict[str, list[float]]]:
