@@ -78,7 +78,7 @@ def make_step(side: str, size: str, batch: Batch) -> Step:
         network = build("v5", size)
         parameters = network.parameters()
         matrices = [p for p in parameters if p.data.dim() > 1]
-        ours = nn.Adam(parameters, RATE, weight_decay=DECAY, decoupled=True, decayed=matrices)
+        ours = nn.Adam(parameters, RATE, weight_decay=DECAY, decayed=matrices)
 
         @torch.inference_mode()
         def our_step() -> float:

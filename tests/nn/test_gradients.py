@@ -313,7 +313,9 @@ def test_a_first_layer_may_leave_out_the_gradient_nobody_reads(kind: str) -> Non
     assert_parity(first.to(dtype=x.dtype), twin, x)
     with torch.inference_mode():
         assert first.backward(torch.ones_like(first(x))).numel() == 0
-    mask = nn.Mask(nn.Conv2d(2, 2, 1, input_gradient=False))
+    convolution = nn.Conv2d(2, 2, 1)
+    convolution.input_gradient = False
+    mask = nn.Mask(convolution)
     assert mask.backward(torch.ones_like(mask(x.float()))).numel() == 0
 
 
@@ -384,4 +386,4 @@ def test_what_no_layer_can_be_made_of() -> None:
     with pytest.raises(ValueError, match="smaller than the stride"):
         nn.ConvTranspose2d(1, 1, 3, stride=2, output_padding=(1, 2))
     with pytest.raises(ValueError, match="unknown kernels 'fastest': choose fast or reference"):
-        nn.Conv2d(1, 1, 3, kernels="fastest")
+        nn.Conv2d(1, 1, 3).use_kernels("fastest")

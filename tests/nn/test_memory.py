@@ -74,10 +74,10 @@ def test_sizes_that_nobody_asks_for_any_more_are_forgotten() -> None:
 def large_layer(kernels: str = "fast") -> nn.Module:
     """Two convolutions whose images are large enough for the pool."""
     layer = nn.Sequential(
-        nn.Conv2d(2, 16, 3, 1, 1, kernels=kernels),
-        nn.LeakyReLU(0.2),
-        nn.ConvTranspose2d(16, 8, 2, 2, kernels=kernels),
+        nn.Conv2d(2, 16, 3, 1, 1), nn.LeakyReLU(0.2), nn.ConvTranspose2d(16, 8, 2, 2)
     )
+    for convolution in (layer.layers[0], layer.layers[2]):
+        convolution.use_kernels(kernels)
     randomise(layer, torch.float32, seed=1)
     return layer
 

@@ -25,29 +25,17 @@ PAIRS: dict[str, tuple[Ours, Theirs]] = {
         lambda p: nn.SGD(p, RATE, momentum=0.9),
         lambda p: torch.optim.SGD(p, RATE, momentum=0.9),
     ),
-    "SGD decay": (
-        lambda p: nn.SGD(p, RATE, weight_decay=0.1),
-        lambda p: torch.optim.SGD(p, RATE, weight_decay=0.1),
-    ),
-    "SGD momentum and decay": (
-        lambda p: nn.SGD(p, RATE, momentum=0.8, weight_decay=0.1),
-        lambda p: torch.optim.SGD(p, RATE, momentum=0.8, weight_decay=0.1),
-    ),
     "Adam": (lambda p: nn.Adam(p, RATE), lambda p: torch.optim.Adam(p, RATE)),
     "Adam betas": (
         lambda p: nn.Adam(p, RATE, betas=(0.5, 0.9), epsilon=1e-3),
         lambda p: torch.optim.Adam(p, RATE, betas=(0.5, 0.9), eps=1e-3),
     ),
-    "Adam decay": (
-        lambda p: nn.Adam(p, RATE, weight_decay=0.1),
-        lambda p: torch.optim.Adam(p, RATE, weight_decay=0.1),
-    ),
     "AdamW": (
-        lambda p: nn.Adam(p, RATE, weight_decay=0.1, decoupled=True),
+        lambda p: nn.Adam(p, RATE, weight_decay=0.1),
         lambda p: torch.optim.AdamW(p, RATE, weight_decay=0.1),
     ),
     "AdamW, decay on matrices": (
-        lambda p: nn.Adam(p, RATE, weight_decay=0.1, decoupled=True, decayed=[p[0], p[2]]),
+        lambda p: nn.Adam(p, RATE, weight_decay=0.1, decayed=[p[0], p[2]]),
         lambda p: torch.optim.AdamW(
             [{"params": [p[0], p[2]]}, {"params": [p[1], p[3]], "weight_decay": 0.0}],
             RATE,
@@ -55,7 +43,7 @@ PAIRS: dict[str, tuple[Ours, Theirs]] = {
         ),
     ),
     "AdamW, decay on nothing": (
-        lambda p: nn.Adam(p, RATE, weight_decay=0.1, decoupled=True, decayed=[]),
+        lambda p: nn.Adam(p, RATE, weight_decay=0.1, decayed=[]),
         lambda p: torch.optim.AdamW(p, RATE, weight_decay=0.0),
     ),
 }

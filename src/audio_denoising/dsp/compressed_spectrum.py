@@ -109,15 +109,9 @@ class CompressedSpectrumLoss:
         self.kept: _Kept | None = None
 
     def forward(self, mask: Tensor, heard: Heard, clean: Tensor) -> Tensor:
-        """The loss, a scalar tensor.
+        """The loss of an answer (T, N, 64, 8) to what was heard, against (N, (T + 1) 256).
 
-        Args:
-            mask: the network's answer, (T, N, 64, 8).
-            heard: what it answered to.
-            clean: waveforms (N, (T + 1) 256).
-
-        Raises:
-            ValueError: their shapes do not belong together.
+        ValueError where their shapes do not belong together.
         """
         transform, hop = self.transform, self.transform.hop
         frames, clips, _ = heard.compressed.shape

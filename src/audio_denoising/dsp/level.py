@@ -43,9 +43,6 @@ class ActiveLevel:
     silence are left out, then those more than 10 dB below the mean of the others. The mean of what
     is left is the active level. It does not depend on how much silence surrounds the speech, nor on
     how the signal is cut into blocks. The memory it takes is 80 bytes for a second and channel.
-
-    Args:
-        rate: sample rate in Hz.
     """
 
     def __init__(self, rate: int) -> None:
@@ -79,12 +76,8 @@ class ActiveLevel:
         """Linear gain ``(C, count)`` over time: `gains`, and more where the sound is faint.
 
         How loud it is at a time, half a second out of five seconds tells: what is louder is a
-        knock. Sound more than 20 dB below the active level is raised to 20 dB below it.
-
-        Args:
-            start: where the gains begin, in seconds.
-            count: how many.
-            rate: how many a second.
+        knock. Sound more than 20 dB below the active level is raised to 20 dB below it. The gains
+        begin at ``start`` seconds, with ``rate`` a second.
         """
         times = start + np.arange(count) / rate
         centres = (np.arange(self._raise.shape[1]) + 0.5) * self._frame / self._rate

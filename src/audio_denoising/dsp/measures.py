@@ -16,12 +16,7 @@ def si_sdr(estimate: ArrayLike, reference: ArrayLike) -> float:
     reference score the same. Le Roux, Wisdom, Erdogan and Hershey, "SDR - half-baked or well
     done?", ICASSP 2019.
 
-    Args:
-        estimate: real samples ``(L,)``, on any scale.
-        reference: real samples ``(L,)``.
-
-    Returns:
-        dB; ``inf`` for an exact copy, ``-inf`` for an estimate orthogonal to the reference.
+    Real samples ``(L,)`` -> dB, ``inf`` for an exact copy, ``-inf`` for what is orthogonal.
 
     Raises:
         ValueError: the shapes differ, or the reference is constant (silence has no direction).
@@ -43,10 +38,7 @@ def si_sdr(estimate: ArrayLike, reference: ArrayLike) -> float:
 def psnr(estimate: Tensor, reference: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of images in [0, 1], -10 log10 of the mean square error.
 
-    Images (N, ...) -> dB (N,), ``inf`` for identical ones.
-
-    Raises:
-        ValueError: the shapes differ.
+    Images (N, ...) -> dB (N,), ``inf`` for identical ones. ValueError where the shapes differ.
     """
     _require_same_shape(estimate.shape, reference.shape)
     return -10 * torch.log10((estimate - reference).square().flatten(1).mean(1))
@@ -55,11 +47,7 @@ def psnr(estimate: Tensor, reference: Tensor) -> Tensor:
 def one_channel_pair(
     estimate: ArrayLike, reference: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as float64 samples ``(L,)``.
-
-    Raises:
-        ValueError: the shapes differ, or are not those of one channel.
-    """
+    """Both as float64 ``(L,)``; ValueError where the shapes differ, or are not of one channel."""
     s_hat, s = np.asarray(estimate, np.float64), np.asarray(reference, np.float64)
     _require_same_shape(s_hat.shape, s.shape)
     if s.ndim != 1 or s.size == 0:

@@ -12,16 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from audio_denoising.dsp import compressed_spectrum as compressed
 from audio_denoising.dsp import spectrum
-from audio_denoising.dsp.compressed_spectrum import (
-    BINS,
-    FLOOR,
-    POWER,
-    CompressedSpectrumLoss,
-    Heard,
-    hear,
-    sound,
-)
+from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, Heard
 from audio_denoising.dsp.measures import psnr
 from audio_denoising.dsp.stft import HalfOverlap
 
@@ -36,11 +29,11 @@ SIGNALS: dict[str, dict[str, float]] = {
     },
     "compressed spectrum": {
         "sample_rate": spectrum.SAMPLE_RATE,
-        "fft_size": 512,
-        "hop": 256,
-        "bins": BINS,
-        "power": POWER,
-        "floor": FLOOR,
+        "fft_size": 2 * compressed.HOP,
+        "hop": compressed.HOP,
+        "bins": compressed.BINS,
+        "power": compressed.POWER,
+        "floor": compressed.FLOOR,
     },
 }
 """Every number that input and output of a network depend on; a checkpoint carries them."""
@@ -94,20 +87,16 @@ class DecibelImage:
         return spectrum.image(spectrum.stft(noisy)).unsqueeze(1)
 
     def features(self, heard: Tensor) -> Tensor:
-        """The image."""
         return heard
 
     def target(self, clean: Tensor) -> Tensor:
-        """The clean image."""
         return self.hear(clean)
 
     def loss(self, prediction: Tensor, heard: Tensor, target: Tensor) -> Tensor:
-        """The criterion of two images."""
         value: Tensor = self.criterion(prediction, target)
         return value
 
     def gradient(self) -> Tensor:
-        """At the predicted image."""
         found: Tensor = self.criterion.backward()
         return found
 
@@ -117,7 +106,6 @@ class DecibelImage:
         return spectrum.istft(spectrum.apply_image(spectra, prediction[:, 0]), noisy.shape[-1])
 
     def psnr(self, prediction: Tensor, heard: Tensor, target: Tensor) -> Tensor:
-        """Of the predicted image itself."""
         return _mean_psnr(prediction, target)
 
 
@@ -134,36 +122,27 @@ class CompressedSpectrum:
         self.criterion = CompressedSpectrumLoss(self.transform)
 
     def hear(self, noisy: Tensor) -> Heard:
-        """Features, and the spectrum that a mask will be applied to."""
-        return hear(noisy, self.transform)
+        return compressed.hear(noisy, self.transform)
 
     def features(self, heard: Heard) -> Tensor:
-        """Those."""
         return heard.features
 
     def target(self, clean: Tensor) -> Tensor:
-        """The clean waveforms themselves."""
         return clean
 
     def loss(self, prediction: Tensor, heard: Heard, target: Tensor) -> Tensor:
-        """`CompressedSpectrumLoss`."""
         return self.criterion(prediction, heard, target)
 
     def gradient(self) -> Tensor:
-        """At the mask."""
         return self.criterion.backward()
 
     def sound(self, prediction: Tensor, noisy: Tensor) -> Tensor:
-        """The masked spectrum's sound."""
-        return sound(prediction, self.hear(noisy), self.transform)
+        return compressed.sound(prediction, self.hear(noisy), self.transform)
 
     def psnr(self, prediction: Tensor, heard: Heard, target: Tensor) -> Tensor:
-        """Of the image of what the masks leave."""
+        both = compressed.sound(prediction, heard, self.transform), target
         inside = slice(self.margin, -self.margin)
-        heard_now = sound(prediction, heard, self.transform)[:, inside]
-        images = (spectrum.image(spectrum.stft(waves)) for waves in (heard_now, target[:, inside]))
-        ours, theirs = (image.unsqueeze(1) for image in images)
-        return _mean_psnr(ours, theirs)
+        return _mean_psnr(*(spectrum.image(spectrum.stft(waves[:, inside])) for waves in both))
 
 
 def _mean_psnr(prediction: Tensor, target: Tensor) -> Tensor:

@@ -25,26 +25,15 @@ def resampled_length(length: int, rate_in: int, rate_out: int) -> int:
 
 
 def resample(signal: Samples, rate_in: int, rate_out: int, length: int | None = None) -> Samples:
-    """Convert the sample rate with a linear-phase filter (libsoxr): no delay, level kept.
+    """Samples ``(C, L)`` at one rate in Hz -> ``(C, length)`` at another; see `resampled_length`.
 
-    Args:
-        signal: float32 array ``(C, L)``.
-        rate_in: its sample rate in Hz.
-        rate_out: the sample rate wanted in Hz.
-        length: samples wanted; :func:`resampled_length` says how many where it is left out. The
-            end is cut or continued with zeros by the odd sample to meet it.
-
-    Returns:
-        float32 array ``(C, length)``; its first sample stands at the same time as the input's.
+    With a linear-phase filter (libsoxr): no delay, level kept. The end is cut or continued with
+    zeros by the odd sample to meet another ``length``.
     """
-    channels, frames = signal.shape
     if length is None:
-        length = resampled_length(frames, rate_in, rate_out)
-    if rate_in == rate_out:
-        converted = signal
-    elif frames == 0:
-        converted = np.zeros((channels, 0), np.float32)
-    else:
+        length = resampled_length(signal.shape[1], rate_in, rate_out)
+    converted = signal
+    if rate_in != rate_out and signal.size:
         converted = soxr.resample(np.ascontiguousarray(signal.T), rate_in, rate_out).T
     missing = max(0, length - converted.shape[1])
     padded = np.pad(converted, ((0, 0), (0, missing))) if missing else converted
@@ -55,17 +44,12 @@ def carry_over(signal: Samples, rate: int, noisy: Samples, denoised: Samples) ->
     """Bring a signal denoised at 16 kHz back to its own rate, with the band the model never saw.
 
     With ``r = signal - up(noisy)``, what the way down and up again loses, the result is
-    ``up(denoised) + g * r``. The gain ``g(t) <= 1`` comes from :func:`top_band_gain`. A model that
+    ``up(denoised) + g * r``. The gain ``g(t) <= 1`` comes from `top_band_gain`. A model that
     changes nothing gives the signal back.
 
     Args:
-        signal: the recording, float32 ``(C, L)`` at ``rate``.
-        rate: its sample rate in Hz.
-        noisy: the same at 16 kHz, ``(C, M)``, as :func:`resample` made it.
-        denoised: what the model made of ``noisy``, the same shape.
-
-    Returns:
-        float32 array ``(C, L)``.
+        signal: the recording ``(C, L)`` at ``rate`` Hz.
+        noisy: the same at 16 kHz, ``(C, M)``, as `resample` made it; ``denoised`` is like it.
     """
     if rate == SAMPLE_RATE:
         return denoised
@@ -81,18 +65,11 @@ def carry_over(signal: Samples, rate: int, noisy: Samples, denoised: Samples) ->
 
 
 def top_band_gain(noisy: Samples, denoised: Samples, edge: float) -> Samples:
-    """How far the model turned down the top 1 kHz of its band, over time.
+    """How far the model turned down the top 1 kHz of its band ``(C, T)``, every 10 ms.
 
-    The square root of denoised over noisy energy between ``edge`` - 1 kHz and ``edge``, both
-    smoothed over 110 ms. Where there is no energy there is no evidence, and the gain is 1.
-
-    Args:
-        noisy: float32 ``(C, M)`` at 16 kHz.
-        denoised: the same shape.
-        edge: upper end of the band in Hz, at most 8000.
-
-    Returns:
-        float32 array ``(C, T)`` in [0, 1], one value for every 10 ms, ``T = M // 160 + 1``.
+    The square root of denoised over noisy energy, of ``(C, M)`` at 16 kHz, between ``edge`` - 1 kHz
+    and ``edge`` (8000 Hz at most), both smoothed over 110 ms. Where there is no energy there is no
+    evidence, and the gain is 1.
     """
     bin_hz = SAMPLE_RATE / FFT_SIZE
     low, high = round(max(0.0, edge - _TOP_BAND_HZ) / bin_hz), round(edge / bin_hz)

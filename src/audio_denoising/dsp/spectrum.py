@@ -13,7 +13,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from audio_denoising.dsp.constants import BINS as BINS
 from audio_denoising.dsp.constants import FFT_SIZE as FFT_SIZE
@@ -22,8 +21,6 @@ from audio_denoising.dsp.constants import FRAMES as FRAMES
 from audio_denoising.dsp.constants import HOP as HOP
 from audio_denoising.dsp.constants import SAMPLE_RATE as SAMPLE_RATE
 from audio_denoising.dsp.constants import SEGMENT as SEGMENT
-
-_HALF = FFT_SIZE // 2
 
 
 @lru_cache(maxsize=16)
@@ -34,65 +31,37 @@ def _window(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def stft(waveform: Tensor) -> Tensor:
-    """Short-time Fourier transform of real waveforms.
+    """Waveforms ``(..., L)`` -> short-time Fourier transform ``(..., 257, L // 160 + 1)``.
 
     Centred frames of 512 samples, periodic Hann window, hop 160. The ends are mirrored; a signal
     too short to be mirrored (256 samples or fewer) is continued with zeros instead.
-
-    Args:
-        waveform: real tensor ``(..., L)``, full scale is 1.
-
-    Returns:
-        Complex tensor ``(..., 257, T)`` with ``T = L // 160 + 1``.
     """
     length = waveform.shape[-1]
     flat = waveform.reshape(-1, length)
-    padded = pad(flat, (_HALF, _HALF), mode="reflect" if length > _HALF else "constant")
+    mode = "reflect" if length > FFT_SIZE // 2 else "constant"
+    window = _window(waveform.dtype, waveform.device)
     spectrum = torch.stft(
-        padded,
-        FFT_SIZE,
-        hop_length=HOP,
-        window=_window(waveform.dtype, waveform.device),
-        center=False,
-        return_complex=True,
+        flat, FFT_SIZE, hop_length=HOP, window=window, pad_mode=mode, return_complex=True
     )
     return spectrum.reshape(*waveform.shape[:-1], *spectrum.shape[-2:])
 
 
 def istft(spectrum: Tensor, length: int) -> Tensor:
-    """Inverse of :func:`stft` by weighted overlap-add (Griffin and Lim, 1984).
+    """Spectra ``(..., 257, T)`` of `stft` -> waveforms ``(..., length)``, no longer than they were.
 
-    Args:
-        spectrum: complex tensor ``(..., 257, T)``.
-        length: samples ``L`` of the waveform wanted, at most those that :func:`stft` was given.
-
-    Returns:
-        Real tensor ``(..., length)``.
+    By weighted overlap-add (Griffin and Lim, 1984).
     """
-    real = spectrum.real.dtype
+    window = _window(spectrum.real.dtype, spectrum.device)
     flat = spectrum.reshape(-1, *spectrum.shape[-2:])
-    waveform = torch.istft(
-        flat,
-        FFT_SIZE,
-        hop_length=HOP,
-        window=_window(real, spectrum.device),
-        center=True,
-        length=length,
-    )
+    waveform = torch.istft(flat, FFT_SIZE, hop_length=HOP, window=window, length=length)
     return waveform.reshape(*spectrum.shape[:-2], length)
 
 
 def level_db(spectrum: Tensor) -> Tensor:
-    """Level of each bin in dB relative to full scale, clamped to [-80, 0].
+    """Spectra ``(..., 257, T)`` -> level of each bin in dB, ``(..., 256, T)`` in [-80, 0].
 
     The magnitude is scaled by ``2 / sum(window)``, so that a full-scale sine peaks at 0 dB
     whatever the window. The Nyquist bin is dropped.
-
-    Args:
-        spectrum: complex tensor ``(..., 257, T)``.
-
-    Returns:
-        Real tensor ``(..., 256, T)``.
     """
     bins = spectrum[..., :BINS, :]
     window_sum = FFT_SIZE / 2  # of the periodic Hann window, exactly
@@ -105,29 +74,15 @@ def level_db(spectrum: Tensor) -> Tensor:
 
 
 def image(spectrum: Tensor) -> Tensor:
-    """Decibel image in [0, 1]: 0 is -80 dB or less, 1 is full scale.
-
-    Args:
-        spectrum: complex tensor ``(..., 257, T)``.
-
-    Returns:
-        Real tensor ``(..., 256, T)``.
-    """
+    """Spectra ``(..., 257, T)`` -> decibel images ``(..., 256, T)``: 0 is -80 dB, 1 full scale."""
     return level_db(spectrum).sub_(FLOOR_DB).div_(-FLOOR_DB).clamp_(0.0, 1.0)
 
 
 def gain(predicted_image: Tensor, noisy_image: Tensor) -> Tensor:
-    """Linear gain that takes the noisy image to the predicted one; never above 1.
+    """Linear gain ``(..., 257, T)`` from the noisy image to the predicted one; never above 1.
 
-    A difference of one whole image unit is 80 dB. The Nyquist bin, which the image does not show,
+    Images ``(..., 256, T)``, of which one unit is 80 dB. The Nyquist bin, which they do not show,
     takes the gain of its neighbour.
-
-    Args:
-        predicted_image: real tensor ``(..., 256, T)`` in [0, 1].
-        noisy_image: real tensor of the same shape.
-
-    Returns:
-        Real tensor ``(..., 257, T)`` in (0, 1].
     """
     decibels = (predicted_image - noisy_image).clamp(max=0.0) * -FLOOR_DB
     linear = torch.pow(10.0, decibels / 20.0)
@@ -135,15 +90,8 @@ def gain(predicted_image: Tensor, noisy_image: Tensor) -> Tensor:
 
 
 def apply_image(spectrum: Tensor, predicted_image: Tensor) -> Tensor:
-    """Give the noisy spectrum the predicted levels and keep its phase.
+    """A noisy spectrum ``(..., 257, T)``, its phase kept, with an image's levels ``(..., 256, T)``.
 
     An unmodified image gives the spectrum back unchanged.
-
-    Args:
-        spectrum: noisy complex tensor ``(..., 257, T)``.
-        predicted_image: real tensor ``(..., 256, T)`` in [0, 1].
-
-    Returns:
-        Complex tensor ``(..., 257, T)``.
     """
     return spectrum * gain(predicted_image, image(spectrum))

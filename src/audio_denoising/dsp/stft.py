@@ -23,11 +23,7 @@ HOP_SECONDS = 0.016
 
 
 class HalfOverlap:
-    """The transform for one hop, on one device.
-
-    Args:
-        hop: samples by which windows of 2 hop samples move on.
-        dtype: float32 or float64.
+    """The transform for one hop, the samples by which windows of 2 hop samples move on.
 
     Attributes:
         scale: 512 / window length, contained in both windows: spectra have the size of those at
@@ -54,18 +50,12 @@ class HalfOverlap:
         self._conjugates = weights.to(device=device, dtype=dtype)
 
     @classmethod
-    def at(
-        cls, rate: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
-    ) -> HalfOverlap:
+    def at(cls, rate: int) -> HalfOverlap:
         """The transform whose hop is 16 ms at a sample rate in Hz, to the nearest sample."""
-        return cls(round(rate * HOP_SECONDS), dtype, device)
+        return cls(round(rate * HOP_SECONDS))
 
     def analyse(self, waveform: Tensor) -> Tensor:
-        """Waveforms (N, (T + 1) hop) -> spectra (T, N, hop + 1).
-
-        Raises:
-            ValueError: not whole blocks, or fewer than one.
-        """
+        """Waveforms (N, (T + 1) hop) -> spectra (T, N, hop + 1); ValueError for other lengths."""
         if waveform.dim() != 2 or waveform.shape[1] % self.hop or not waveform.shape[1]:
             raise ValueError(
                 f"HalfOverlap takes (N, (T + 1) {self.hop}) and got {tuple(waveform.shape)}"

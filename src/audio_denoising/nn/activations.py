@@ -19,10 +19,8 @@ SMALLEST = 1e-6  # modulus below which tanh(r) / r is 1 in float32
 
 class LeakyReLU(Module):
     """y = x where x > 0, slope * x elsewhere. Maas et al., "Rectifier nonlinearities improve
-    neural network acoustic models", ICML 2013. Shapes: any -> the same.
-
-    Raises:
-        ValueError: the slope is not in [0, 1], and the sign of x could not be read from y.
+    neural network acoustic models", ICML 2013. Shapes: any -> the same. ValueError for a slope
+    beyond [0, 1], with which the sign of x could not be read from y.
     """
 
     def __init__(self, slope: float = 0.01) -> None:
@@ -125,11 +123,7 @@ class RadialTanh(Module):
     fresh_output = True
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns a new tensor.
-
-        Raises:
-            ValueError: the last axis is odd.
-        """
+        """Returns a new tensor; ValueError where the last axis is odd."""
         if x.shape[-1:].numel() % 2:
             raise ValueError(f"RadialTanh takes pairs along the last axis and got {tuple(x.shape)}")
         m = x.unflatten(-1, (-1, 2))

@@ -29,9 +29,7 @@ class BatchNorm(Module):
     """(..., C) -> (..., C); weight (gain) and bias (offset) (C), running_mean and running_var (C).
 
     Args:
-        channels: C.
         bias: False where another normalisation follows, which would take the offset out again.
-        epsilon: added to the variance.
         momentum: share of the newest batch in the running averages, of which the variance is the
             unbiased one, as in torch.nn.
     """
@@ -49,11 +47,7 @@ class BatchNorm(Module):
         self.momentum = momentum
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> the same shape.
-
-        Raises:
-            ValueError: x does not have C channels, or too few rows to take moments of.
-        """
+        """(..., C) -> the same shape; ValueError for other channels, or too few rows to train."""
         name = type(self).__name__
         require_channels(name, x, len(self.weight.data))
         rows = x.reshape(-1, x.shape[-1])

@@ -76,8 +76,7 @@ class UNetLevel(Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T'), or with the channels last throughout.
 
-        Raises:
-            ValueError: `inner` returns another size than that of `skip`.
+        ValueError where `inner` returns another size than that of `skip`.
         """
         skip = self.encode(x)
         up = self.inner(skip)
@@ -159,10 +158,8 @@ class Recompute(Module):
 
     Chen et al., "Training deep nets with sublinear memory cost", 2016 (arXiv:1604.06174). The
     second pass does the same arithmetic as the first, so gradients are the same to the last bit.
-    The parameters keep their names: this module does not appear in them.
-
-    Raises:
-        ValueError: the module has buffers; running it twice would change them twice.
+    The parameters keep their names: this module does not appear in them. ValueError for a module
+    with buffers: running it twice would change them twice.
     """
 
     def __init__(self, inner: Module) -> None:

@@ -112,53 +112,39 @@ def gradients(
 
 
 REFERENCE = SimpleNamespace(
-    correlate=correlate,
-    weight_gradient=weight_gradient,
-    input_gradient=input_gradient,
+    correlate=correlate, weight_gradient=weight_gradient, input_gradient=input_gradient,
     gradients=gradients,
-)
+)  # fmt: skip
 
 
-def he_normal(shape: tuple[int, ...], fan_in: float, slope: float = 0.0) -> Tensor:
-    """Normal weights of standard deviation sqrt(2 / ((1 + slope^2) fan_in)).
+def he_normal(shape: tuple[int, ...], fan_in: float) -> Tensor:
+    """Normal weights of standard deviation sqrt(2 / fan_in), so many inputs feeding one output.
 
-    It keeps the variance of a signal through layers that are followed by a (leaky) ReLU of that
-    negative slope. `fan_in` is the number of inputs that feed one output. He et al., "Delving deep
-    into rectifiers", ICCV 2015, eq. 10, 15.
+    It keeps the variance of a signal through layers that are followed by a ReLU. He et al.,
+    "Delving deep into rectifiers", ICCV 2015, eq. 10.
     """
     drawn = torch.empty(shape)
-    deviation = math.sqrt(2.0 / ((1.0 + slope**2) * fan_in))
-    return drawn if drawn.is_meta else drawn.normal_() * deviation  # see `linear.uniform`
+    return drawn if drawn.is_meta else drawn.normal_() * math.sqrt(2.0 / fan_in)  # as `uniform`
 
 
 class Convolution(Module):
     """What both layers share: geometry, weight, bias, and the choice of the kernels."""
 
     fresh_output = True
+    kernels = "fast"
 
     def __init__(
-        self,
-        weight: Tensor,
-        out_channels: int,
-        stride: int | Pair,
-        padding: int | Pair,
-        bias: bool,
-        kernels: str,
+        self, weight: Tensor, outputs: int, stride: int | Pair, padding: int | Pair, bias: bool
     ) -> None:
         # In memory the order is (K_f, K_t, C, C'), as the fast products read it.
         self.weight = Parameter(weight.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1))
-        self.bias = Parameter(torch.zeros(out_channels)) if bias else None
+        self.bias = Parameter(torch.zeros(outputs)) if bias else None
         self.kernel: Pair = (weight.shape[2], weight.shape[3])
         self.stride = pair(stride)
         self.padding = pair(padding)
-        self.use_kernels(kernels)
 
     def use_kernels(self, name: str) -> None:
-        """Chooses the operations: "fast" or "reference".
-
-        Raises:
-            ValueError: another name.
-        """
+        """Chooses the operations, "fast" or "reference"; ValueError for another name."""
         if name not in KERNELS:
             raise ValueError(f"unknown kernels {name!r}: choose {' or '.join(KERNELS)}")
         self.kernels = name
@@ -178,13 +164,11 @@ class Conv2d(Convolution):
     Args:
         in_channels: C. out_channels: C'.
         kernel, stride, padding: one number for both axes or (frequency, time).
-        slope: negative slope of the activation that follows, for He initialisation.
-        input_gradient: False for a first layer: `backward` then returns an empty tensor instead of
-            a gradient that nobody reads.
-        kernels: "fast" or "reference".
 
     Shapes: (N, C, F, T) -> (N, C', (F + 2P - K) // S + 1, ...).
     """
+
+    input_gradient = True  # False for a first layer: nothing is trained before it
 
     def __init__(
         self,
@@ -194,14 +178,10 @@ class Conv2d(Convolution):
         stride: int | Pair = 1,
         padding: int | Pair = 0,
         bias: bool = True,
-        slope: float = 0.0,
-        input_gradient: bool = True,
-        kernels: str = "fast",
     ) -> None:
         kf, kt = pair(kernel)
-        weight = he_normal((out_channels, in_channels, kf, kt), in_channels * kf * kt, slope)
-        super().__init__(weight, out_channels, stride, padding, bias, kernels)
-        self.input_gradient = input_gradient
+        weight = he_normal((out_channels, in_channels, kf, kt), in_channels * kf * kt)
+        super().__init__(weight, out_channels, stride, padding, bias)
 
     def operations(self, x: Tensor) -> Any:
         """Where `correlate` and its gradients come from for an image of such a shape."""
@@ -210,11 +190,7 @@ class Conv2d(Convolution):
         return fast.choose(x, self.weight.data, self.stride, self.padding)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, F, T) -> (N, C', F', T').
-
-        Raises:
-            ValueError: x is no image, of other channels, or smaller than the kernel.
-        """
+        """(N, C, F, T) -> (N, C', F', T'); ValueError for other channels, or a small image."""
         require_image("Conv2d", x, self.weight.data.shape[1])
         self.keep(x)
         weight, bias = self.weight.data, self._bias()
@@ -224,14 +200,11 @@ class Conv2d(Convolution):
     # dL/dW = sum over positions of dL/dy (outer) patch;  dL/dx = W transposed, spread over patches.
 
     def backward(self, grad_output: Tensor) -> Tensor:
-        """(N, C', F', T') -> (N, C, F, T)."""
+        """(N, C', F', T') -> (N, C, F, T); empty where `input_gradient` is False."""
         (x,) = self.take()
         self._add_bias_gradient(grad_output)
-        operations, weight, place = (
-            self.operations(x),
-            self.weight.data,
-            (self.stride, self.padding),
-        )
+        operations, weight = self.operations(x), self.weight.data
+        place = self.stride, self.padding
         dx = x.new_empty(0)
         if self.input_gradient:
             dx, dw = operations.gradients(x, grad_output, weight, *place)
@@ -247,10 +220,8 @@ class ConvTranspose2d(Convolution):
     The weight has the shape (C, C', K_f, K_t), as in torch.nn. `output_padding` adds rows at the
     end, which tells apart the input sizes that a strided convolution maps to the same output.
 
-    Shapes: (N, C, F, T) -> (N, C', (F - 1) S - 2P + K + output padding, ...).
-
-    Raises:
-        ValueError: the output padding is not smaller than the stride.
+    Shapes: (N, C, F, T) -> (N, C', (F - 1) S - 2P + K + output padding, ...). ValueError unless
+    the output padding is smaller than the stride.
     """
 
     def __init__(
@@ -262,14 +233,12 @@ class ConvTranspose2d(Convolution):
         padding: int | Pair = 0,
         output_padding: int | Pair = 0,
         bias: bool = True,
-        slope: float = 0.0,
-        kernels: str = "fast",
     ) -> None:
         (kf, kt), (sf, st) = pair(kernel), pair(stride)
         # An output pixel is fed by K/S taps of every input channel, on average.
         fan_in = in_channels * (kf / sf) * (kt / st)
-        weight = he_normal((in_channels, out_channels, kf, kt), fan_in, slope)
-        super().__init__(weight, out_channels, stride, padding, bias, kernels)
+        weight = he_normal((in_channels, out_channels, kf, kt), fan_in)
+        super().__init__(weight, out_channels, stride, padding, bias)
         self.output_padding = pair(output_padding)
         if self.output_padding[0] >= sf or self.output_padding[1] >= st:
             raise ValueError("output_padding must be smaller than the stride")
@@ -279,28 +248,14 @@ class ConvTranspose2d(Convolution):
         return REFERENCE if self.kernels == "reference" else fast.rows
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, F, T) -> (N, C', F', T').
-
-        Raises:
-            ValueError: x is no image, or of other channels.
-        """
+        """(N, C, F, T) -> (N, C', F', T'); ValueError where x is no image, or of other channels."""
         require_image("ConvTranspose2d", x, len(self.weight.data))
         self.keep(x)
-        f, t = (
-            (n - 1) * s - 2 * p + k + extra
-            for n, s, p, k, extra in zip(
-                x.shape[2:],
-                self.stride,
-                self.padding,
-                self.kernel,
-                self.output_padding,
-                strict=True,
-            )
-        )
-        weight, bias = self.weight.data, self._bias()
-        y: Tensor = self.operations().input_gradient(
-            x, weight, (f, t), self.stride, self.padding, bias
-        )
+        (kf, kt), (sf, st), (pf, pt) = self.kernel, self.stride, self.padding
+        f = (x.shape[2] - 1) * sf - 2 * pf + kf + self.output_padding[0]
+        t = (x.shape[3] - 1) * st - 2 * pt + kt + self.output_padding[1]
+        weight, bias, place = self.weight.data, self._bias(), (self.stride, self.padding)
+        y: Tensor = self.operations().input_gradient(x, weight, (f, t), *place, bias)
         return y
 
     # y = A^T x with A the convolution, so dL/dx = A dL/dy, and the weight meets the same pairs of

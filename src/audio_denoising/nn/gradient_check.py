@@ -65,12 +65,10 @@ def gradient_check(
     errors = {}
     for name, (tensor, analytic) in tensors.items():
         chosen = torch.randperm(tensor.numel(), generator=generator)[:entries]
-        places = [
-            tuple(place)
-            for place in torch.stack(torch.unravel_index(chosen, tensor.shape), dim=1).tolist()
-        ]
         difference, size = 0.0, 0.0
-        for place in places:
+        for place in zip(
+            *(i.tolist() for i in torch.unravel_index(chosen, tensor.shape)), strict=True
+        ):
             kept = float(tensor[place])
             tensor[place] = kept + step
             upper = loss()

@@ -44,11 +44,7 @@ class GRU(Module):
         self.last_state: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(T, ..., C) -> (T, ..., H).
-
-        Raises:
-            ValueError: x does not have C channels, or the first state another number of rows.
-        """
+        """(T, ..., C) -> (T, ..., H); ValueError for other channels, or another first state."""
         hidden = self.hidden
         require_channels("GRU", x, self.weight_ih_l0.data.shape[1], "T, ...")
         count, rows, inputs = x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]
@@ -64,12 +60,8 @@ class GRU(Module):
                 f"got {tuple(self.first_state.shape)}"
             )
         from_input = empty((count, rows, 3 * hidden), frames)
-        torch.addmm(
-            self.bias_ih_l0.data,
-            frames.view(-1, inputs),
-            self.weight_ih_l0.data.t(),
-            out=from_input.view(-1, 3 * hidden),
-        )
+        inward, out = self.weight_ih_l0.data.t(), from_input.view(-1, 3 * hidden)
+        torch.addmm(self.bias_ih_l0.data, frames.view(-1, inputs), inward, out=out)
         across, bias = self.weight_hh_l0.data.t().contiguous(), self.bias_hh_l0.data
         # Training keeps what every frame computed; otherwise one frame's room serves all.
         kept = count if self.training else 1

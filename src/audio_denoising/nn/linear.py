@@ -34,11 +34,7 @@ class Linear(Module):
         self.bias = Parameter(uniform((outputs,), inputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., C').
-
-        Raises:
-            ValueError: x does not have C channels.
-        """
+        """(..., C) -> (..., C'); ValueError for other channels."""
         outputs, inputs = self.weight.data.shape
         require_channels("Linear", x, inputs)
         rows = x.reshape(-1, inputs)
@@ -67,10 +63,8 @@ class FrequencyConv(Module):
     """y_f = b + sum_k W_k x_(f + k - P), zeros beyond both ends, P = (K - 1) / 2.
 
     (..., F, C) -> (..., F, C'); weight (C', C, K) and bias (C') as in torch.nn.Conv1d. It is a
-    convolution of images of one row, (R, C, 1, F), R the product of all axes in front.
-
-    Raises:
-        ValueError: the kernel is not odd.
+    convolution of images of one row, (R, C, 1, F), R the product of all axes in front. ValueError
+    for an even kernel.
     """
 
     fresh_output = True
@@ -84,11 +78,7 @@ class FrequencyConv(Module):
         self.place = (1, 1), (0, kernel // 2)  # stride and padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., F, C) -> (..., F, C').
-
-        Raises:
-            ValueError: x does not have C channels.
-        """
+        """(..., F, C) -> (..., F, C'); ValueError for other channels."""
         outputs, inputs, _ = self.weight.data.shape
         require_channels("FrequencyConv", x, inputs, "..., F")
         images = _one_row(x)
@@ -128,11 +118,7 @@ class BandMatrix(Module):
         self.weight = Parameter(uniform((outputs, inputs), inputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., F, C) -> (..., F', C).
-
-        Raises:
-            ValueError: x does not have F bands.
-        """
+        """(..., F, C) -> (..., F', C); ValueError for other bands."""
         outputs, inputs = self.weight.data.shape
         require_bands("BandMatrix", x, inputs)
         pictures = x.reshape(-1, inputs, x.shape[-1])
@@ -164,11 +150,7 @@ class ChannelBandMatrix(Module):
         self.weight = Parameter(uniform((channels, outputs, inputs), inputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., F, C) -> (..., F', C).
-
-        Raises:
-            ValueError: x does not have F bands and C channels.
-        """
+        """(..., F, C) -> (..., F', C); ValueError for other bands or channels."""
         channels, outputs, inputs = self.weight.data.shape
         require_channels("ChannelBandMatrix", x, channels, "..., F")
         require_bands("ChannelBandMatrix", x, inputs)

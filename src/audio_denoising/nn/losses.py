@@ -14,11 +14,7 @@ class Loss:
         return self.forward(prediction, target)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss, a scalar tensor.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
+        """The loss, a scalar tensor; ValueError where the shapes differ."""
         if prediction.shape != target.shape:
             raise ValueError(
                 f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ"

@@ -1,11 +1,9 @@
 """What a layer is: a `Module` with a forward and a backward pass, and the `Parameter`s it learns.
 
-A `Parameter` is a tensor and, beside it, a tensor of the same shape that collects its gradient.
-A `Buffer` is a tensor that is kept but not learned, such as a running mean. A `Module` computes
-`forward(x)`, remembers what its derivative needs, and computes `backward(grad_output) ->
-grad_input` by the chain rule, adding to the gradients of its own parameters on the way. Everything
-else here is book-keeping: finding parameters and buffers by name, saving and loading them, moving
-them between devices.
+A `Module` computes `forward(x)`, remembers what its derivative needs, and computes
+`backward(grad_output) -> grad_input` by the chain rule, adding to the gradients of its own
+parameters on the way. Everything else here is book-keeping: finding parameters and buffers by name,
+saving and loading them, moving them between devices.
 """
 
 from __future__ import annotations
@@ -63,9 +61,9 @@ class Parameter:
 
 
 class Buffer:
-    """A tensor `data` that belongs to a layer's state but is not learned, such as a running mean.
+    """A tensor `data` that a layer keeps and changes in place but does not learn: a running mean.
 
-    It is saved, loaded and moved with the parameters. The layer changes `data` in place.
+    It is saved, loaded and moved with the parameters.
     """
 
     def __init__(self, data: Tensor) -> None:
@@ -129,10 +127,6 @@ class Module:
         for name, value in vars(self).items():
             yield from _members(name, value)
 
-    def children(self) -> Iterator[tuple[str, Module]]:
-        """The modules directly inside this one, by name."""
-        yield from ((name, held) for name, held in self.members() if isinstance(held, Module))
-
     def modules(self) -> Iterator[Module]:
         """This module and all modules below it, each once."""
         yield from (module for _, module in self._named_modules("", set()))
@@ -141,8 +135,9 @@ class Module:
         if id(self) not in seen:
             seen.add(id(self))
             yield prefix, self
-            for name, child in self.children():
-                yield from child._named_modules(f"{prefix}{name}.", seen)
+            for name, held in self.members():
+                if isinstance(held, Module):
+                    yield from held._named_modules(f"{prefix}{name}.", seen)
 
     def _named_state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
         """Parameters and buffers with their dotted names, in a fixed order, each once."""
@@ -154,11 +149,11 @@ class Module:
                     yield path + name, held
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters below this module with their dotted names, in a fixed order, each once."""
+        """The parameters of `_named_state`."""
         yield from ((name, p) for name, p in self._named_state() if isinstance(p, Parameter))
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """All buffers below this module with their dotted names, in a fixed order, each once."""
+        """Its buffers."""
         yield from ((name, b) for name, b in self._named_state() if isinstance(b, Buffer))
 
     def buffers(self) -> list[Buffer]:
@@ -166,7 +161,7 @@ class Module:
         return [buffer for _, buffer in self.named_buffers()]
 
     def parameters(self) -> list[Parameter]:
-        """All parameters below this module."""
+        """All parameters, each once."""
         return [parameter for _, parameter in self.named_parameters()]
 
     def zero_grad(self) -> None:
@@ -241,11 +236,7 @@ def pair(value: int | Pair) -> Pair:
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """(F, T) of a convolution's output: floor((F + 2 P - K) / S) + 1 on each axis.
-
-    Raises:
-        ValueError: the padded image is smaller than the kernel.
-    """
+    """(F, T) of a convolution's output; ValueError if the padded image is below the kernel."""
     (f, t), (kf, kt), (sf, st), (pf, pt) = size, kernel, stride, padding
     fo, to = (f + 2 * pf - kf) // sf + 1, (t + 2 * pt - kt) // st + 1
     if fo < 1 or to < 1:

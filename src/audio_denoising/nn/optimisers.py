@@ -70,30 +70,22 @@ class Optimiser:
 
 
 class SGD(Optimiser):
-    """Stochastic gradient descent with momentum and (coupled) weight decay.
+    """Stochastic gradient descent: v <- momentum v + g;  w <- w - learning_rate v.
 
-    g <- g + weight_decay w;  v <- momentum v + g;  w <- w - learning_rate v.
     The momentum is Polyak's, in the form of Sutskever et al., ICML 2013, as torch.optim.SGD has it.
     """
 
     def __init__(
-        self,
-        parameters: Sequence[Parameter],
-        learning_rate: float,
-        momentum: float = 0.0,
-        weight_decay: float = 0.0,
+        self, parameters: Sequence[Parameter], learning_rate: float, momentum: float = 0.0
     ) -> None:
         super().__init__(parameters, learning_rate)
         self.momentum = momentum
-        self.weight_decay = weight_decay
         self.velocity = self._zeros() if momentum else []
 
     def step(self) -> None:
         """One step of the formula above."""
         weights = [p.data for p in self.parameters]
         gradients = [p.grad for p in self.parameters]
-        if self.weight_decay:
-            gradients = list(torch._foreach_add(gradients, weights, alpha=self.weight_decay))
         if self.momentum:
             torch._foreach_mul_(self.velocity, self.momentum)
             torch._foreach_add_(self.velocity, gradients)
@@ -112,16 +104,17 @@ class SGD(Optimiser):
 
 
 class Adam(Optimiser):
-    """Adam with bias correction; `decoupled=True` makes its weight decay that of AdamW.
+    """Adam with bias correction; with a weight decay it is AdamW.
 
+    w <- w - learning_rate * weight_decay * w
     m <- b1 m + (1 - b1) g;   v <- b2 v + (1 - b2) g^2
     w <- w - learning_rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)
 
-    Kingma and Ba, "Adam", ICLR 2015 (arXiv:1412.6980), algorithm 1; the decay that is not part of
-    the gradient, w <- w - learning_rate * weight_decay * w, is Loshchilov and Hutter's, ICLR 2019.
+    Kingma and Ba, "Adam", ICLR 2015 (arXiv:1412.6980), algorithm 1; the decay, which is not part of
+    the gradient, is Loshchilov and Hutter's, ICLR 2019.
 
     Args:
-        decayed: which of the parameters a decoupled decay shrinks; all of them if left out.
+        decayed: which of the parameters the decay shrinks; all of them if left out.
     """
 
     def __init__(
@@ -131,7 +124,6 @@ class Adam(Optimiser):
         betas: tuple[float, float] = (0.9, 0.999),
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
-        decoupled: bool = False,
         decayed: Sequence[Parameter] | None = None,
     ) -> None:
         super().__init__(parameters, learning_rate)
@@ -139,7 +131,6 @@ class Adam(Optimiser):
         self.betas = betas
         self.epsilon = epsilon
         self.weight_decay = weight_decay
-        self.decoupled = decoupled
         self.steps = 0
         self.mean = self._zeros()
         self.square = self._zeros()
@@ -149,13 +140,11 @@ class Adam(Optimiser):
         self.steps += 1
         beta1, beta2 = self.betas
         step_size = self.learning_rate / (1 - beta1**self.steps)
-        if self.weight_decay and self.decoupled and self.decayed:
+        if self.weight_decay and self.decayed:
             shrunk = [p.data for p in self.decayed]
             torch._foreach_mul_(shrunk, 1 - self.learning_rate * self.weight_decay)
         data, slopes = [p.data for p in self.parameters], [p.grad for p in self.parameters]
         for weights, gradients, mean, square in _groups(data, slopes, self.mean, self.square):
-            if self.weight_decay and not self.decoupled:
-                gradients = list(torch._foreach_add(gradients, weights, alpha=self.weight_decay))
             torch._foreach_lerp_(mean, gradients, 1 - beta1)
             torch._foreach_mul_(square, beta2)
             torch._foreach_addcmul_(square, gradients, gradients, value=1 - beta2)
@@ -167,12 +156,8 @@ class Adam(Optimiser):
 
     def state_dict(self) -> dict[str, Any]:
         """Learning rate, step count and both moments."""
-        return {
-            **super().state_dict(),
-            "steps": self.steps,
-            "mean": [m.clone() for m in self.mean],
-            "square": [s.clone() for s in self.square],
-        }
+        moments = {name: [m.clone() for m in getattr(self, name)] for name in ("mean", "square")}
+        return {**super().state_dict(), "steps": self.steps, **moments}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict()`."""

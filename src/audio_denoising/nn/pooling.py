@@ -31,11 +31,7 @@ class MaxPool2d(Module):
         ]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, F, T) -> (N, C, F', T').
-
-        Raises:
-            ValueError: x is no image, or smaller than the window.
-        """
+        """(N, C, F, T) -> (N, C, F', T'); ValueError for no image, or one below the window."""
         require_image("MaxPool2d", x)
         size = (x.shape[2], x.shape[3])
         taps = self._taps(x, output_size(size, self.kernel, self.stride, (0, 0)))

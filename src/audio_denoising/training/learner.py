@@ -186,7 +186,7 @@ def _optimiser(parameters: list[nn.Parameter], options: TrainingOptions) -> nn.O
     if kind == "Adam":
         return nn.Adam(parameters, rate)
     decayed = [parameter for parameter in parameters if parameter.data.dim() > 1]
-    return nn.Adam(parameters, rate, weight_decay=WEIGHT_DECAY, decoupled=True, decayed=decayed)
+    return nn.Adam(parameters, rate, weight_decay=WEIGHT_DECAY, decayed=decayed)
 
 
 def in_parts(heard: Any, target: Tensor, count: int) -> Iterator[tuple[Any, Tensor, float, bool]]:
