@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 from audio_denoising.cleaning import storage
 from audio_denoising.cleaning.batch import Outcome
 from audio_denoising.cleaning.settings import Job, Settings
-from audio_denoising.cleaning.storage import TransferError, is_address
+from audio_denoising.cleaning.storage import TransferError
 from audio_denoising.errors import UserError
+from audio_denoising.models.versions import locate
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.denoiser import Denoiser
@@ -67,18 +68,16 @@ def connected(address: str) -> Iterator[None]:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if local:
         options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+    host, _, port = address.rpartition(":")
     try:
-        host, _, port = address.rpartition(":")
         if host and port.isdigit() and "/" not in host:
             socket.create_connection((host, int(port)), _PATIENCE).close()  # Ray tries for minutes
         ray.init(address=address, **options)
     except Exception as error:  # Ray itself raises no narrower one where it cannot be started
         ray.shutdown()
         raise UserError(
-            f"Ray cannot be started here ({error}): run the same again"
-            if local
-            else f"no Ray cluster answers at {address} ({error}): check the address, or take --ray "
-            f"local to start one here"
+            f"no Ray answers at {address} ({error}): "
+            + ("run the same again" if local else "check the address, or take --ray local")
         ) from error
     try:
         yield
@@ -99,8 +98,6 @@ def run(
     Whatever ends the iteration early stops the workers, and leaves no half-written output.
 
     Args:
-        jobs: the recordings.
-        settings: how to clean.
         load: makes the network of a worker, see `loader`.
         device: where it computes; on CUDA, or with ``auto`` where the cluster has GPUs, every task
             takes one.
@@ -120,10 +117,11 @@ def run(
         raise UserError(
             f"the cluster has no GPU, and --device {device} needs one: leave --device out"
         )
-    machines = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    machines = [cores for cores in machines if cores] or [1]
-    # All cores of a recording are on one machine.
-    cores = max(1, int(min(sum(machines) // at_once, *machines))) if at_once else 1
+    cores = 1
+    if at_once:  # all cores of a recording are on one machine
+        machines = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+        machines = [each for each in machines if each] or [1]
+        cores = max(1, int(min(sum(machines) // at_once, *machines)))
     work = ray.remote(_work).options(
         num_cpus=cores,
         num_gpus=int(on_gpu or (device == "auto" and bool(gpus))),
@@ -152,22 +150,20 @@ def run(
 
 
 def loader(model: str, device: str) -> Load:
-    """Loads a network on a worker, which may lack the file of its weights: they travel along.
+    """Loads a network on a worker, which may lack its weights: they travel along.
 
     Raises:
         UserError: unknown model, or a damaged checkpoint.
     """
     from audio_denoising.cleaning.denoiser import Denoiser
 
-    Denoiser(model, device="cpu")  # they are known to be good; the device is the workers' own
-    path = Path(model)
-    weights = path.read_bytes() if path.is_file() else None  # else they come with the package
+    path = locate(model)
+    Denoiser(path, device="cpu")  # they are known to be good; the device is the workers' own
+    name, weights = path.name, path.read_bytes()
 
     def load() -> Denoiser:
-        if weights is None:
-            return Denoiser(model, device=device)
         with tempfile.TemporaryDirectory(prefix="denoise-") as temporary:
-            copy = Path(temporary) / path.name
+            copy = Path(temporary) / name
             copy.write_bytes(weights)
             return Denoiser(copy, device=device)
 
@@ -185,12 +181,11 @@ def _outcome(job: Job, reference: Any) -> Outcome:
             return Outcome(job, sentence=str(error.cause))
         raise error.cause from error  # the network cannot be loaded: so it will be for all
     except ray.exceptions.RayError as error:
-        reason = str(error).splitlines()[0]
-        return Outcome(
-            job,
-            sentence=f"{job.input}: its worker was lost {_RETRIES + 1} times ({reason}): clean "
-            f"this file alone to see why, there may be too little memory",
+        sentence = (
+            f"{job.input}: its worker was lost {_RETRIES + 1} times ({str(error).splitlines()[0]}):"
+            " clean this file alone to see why, there may be too little memory"
         )
+        return Outcome(job, sentence=sentence)
 
 
 @lru_cache(maxsize=1)
@@ -217,7 +212,7 @@ def _work(load: list[Any], settings: Settings, job: Job, cores: int, tag: str) -
     temporary.mkdir(mode=0o700)
     names = (job.input, *job.outputs)
     copies = [  # in folders of their own: input and output may be called alike
-        str(temporary / str(number) / PurePath(name).name) if is_address(name) else name
+        str(temporary / f"{number}" / PurePath(name).name) if storage.is_address(name) else name
         for number, name in enumerate(names)
     ]
 
