@@ -27,21 +27,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from audio_denoising.cli.app import main as denoise
 from audio_denoising.errors import UserError
-from audio_denoising.models import WIDTHS
 from audio_denoising.models.checkpoint import load_checkpoint
 from audio_denoising.training.run_folder import RunFolder
 from benchmarks.measuring import describe_machine, markdown_table, ready, report
+from tests.training.runs import NOISE, SPEECH, content, differences, quickly, rows
 
-ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 1800  # seconds that anything may take; only a run that hangs takes so long
 EVERY_STEP, NEVER = 0.001, 1e6  # seconds between checkpoints
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-NARROW = (4, 8, 8, 16, 16)  # the width of the networks
 MOMENTS = ("writing", "training", "epoch end", "writing", "starting", "writing", "training")
 
 
@@ -55,15 +52,6 @@ def require(kept: bool, promise: str) -> None:
         raise Broken(promise)
 
 
-def narrow() -> None:
-    """Less work, here and in the runs: a narrow network, few mixtures to validate on, no curves."""
-    from audio_denoising.training import material, run_folder
-
-    WIDTHS["small"] = NARROW
-    material.VALIDATION_SIZE = material.STATISTICS = 2
-    run_folder._draw = lambda path, *_: path.touch()
-
-
 def _train(arguments: list[str], log: Path) -> None:
     """What a process of a run does: `denoise train`, with its output in `log`."""
     os.setsid()  # a group that Ctrl-C can reach without reaching this one
@@ -71,10 +59,10 @@ def _train(arguments: list[str], log: Path) -> None:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
     log.with_suffix(f".{os.environ.get('RANK', 0)}").write_text(str(os.getpid()))
-    narrow()
     sys.argv = ["denoise", "train", *arguments]
     try:
-        denoise()
+        with quickly(narrow=True):
+            denoise()
     except SystemExit as end:
         if end.code:
             raise
@@ -91,54 +79,7 @@ def _train_as_two(arguments: list[str], log: Path) -> None:
     elastic_launch(config, _train)(arguments, log)
 
 
-class Training:
-    """Processes that train, and their output."""
-
-    def __init__(self, arguments: list[str], log: Path, two: bool) -> None:
-        self.log = log
-        log.write_text("")
-        self.process = ready().Process(
-            target=_train_as_two if two else _train, args=(arguments, log)
-        )
-        self.process.start()
-
-    @property
-    def told(self) -> str:
-        """All they have printed so far."""
-        return self.log.read_text(errors="replace")
-
-    @property
-    def begun(self) -> bool:
-        """Whether they have said so; from then on a signal makes them save."""
-        return "epochs of" in self.told
-
-    def pid(self, rank: int = 0) -> int:
-        """The process id of a rank."""
-        return int(self.log.with_suffix(f".{rank}").read_text())
-
-    def wait_until(self, so: Callable[[], object], what: str) -> None:
-        """Looks every millisecond, because a write takes only some dozens of them."""
-        deadline = time.monotonic() + PATIENCE
-        while not so():
-            require(self.process.is_alive(), f"the run ended before {what}: {self.told}")
-            require(time.monotonic() < deadline, f"{PATIENCE} s without {what}: {self.told}")
-            time.sleep(0.001)
-
-    def send(self, number: signal.Signals) -> None:
-        """Ctrl-C goes to the whole group, as from a terminal; other signals to the process."""
-        process = self.process.pid or 0
-        (os.killpg if number == signal.SIGINT and self.begun else os.kill)(process, number)
-
-    def end(self) -> int:
-        """Waits for the process; its exit code."""
-        self.process.join(PATIENCE)
-        if self.process.exitcode is None:
-            self.process.kill()
-            raise Broken(f"the run hangs: {self.told}")
-        return self.process.exitcode
-
-
-@dataclass(frozen=True)
+@dataclass
 class Run:
     """A run of `denoise train` that is started again as often as a test needs.
 
@@ -157,45 +98,73 @@ class Run:
     two: bool = False
     version: str = "v4"
 
-    def start(self) -> Training:
+    def start(self) -> None:
         """Starts or, where a checkpoint is there, resumes the run."""
         arguments = [self.version, *self.more]
         for name, value in {
             "size": "small", "device": "cpu", "threads": 1, "epochs": self.epochs, "lr": 0.001,
             "batch-size": self.batch, "epoch-size": 4 * self.batch,
-            "save-every": self.save_seconds, "speech": ROOT / "tests/data/LibriSpeech",
-            "noise": ROOT / "tests/data/noise", "out": self.out,
+            "save-every": self.save_seconds, "speech": SPEECH, "noise": NOISE, "out": self.out,
         }.items():  # fmt: skip
             arguments += [f"--{name}", str(value)]
         if RunFolder(self.out).holds_a_run:
             arguments.append("--resume")
-        return Training(arguments, self.out.with_suffix(".log"), self.two)
+        self.log = self.out.with_suffix(".log")
+        self.log.write_text("")
+        target = _train_as_two if self.two else _train
+        self.process = ready().Process(target=target, args=(arguments, self.log))
+        self.process.start()
 
-    def finish(self) -> str:
-        """Starts or resumes the run, which must come to its end; what it printed."""
-        training = self.start()
-        code = training.end()
-        require(code == 0, f"the run ended with {code}: {training.told}")
-        return training.told
+    @property
+    def told(self) -> str:
+        """All that its processes have printed since the start."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def begun(self) -> bool:
+        """Whether they have said so; from then on a signal makes them save."""
+        return "epochs of" in self.told
+
+    def wait_until(self, so: Callable[[], object], what: str) -> None:
+        """Looks every millisecond, because a write takes only some dozens of them."""
+        deadline = time.monotonic() + PATIENCE
+        while not so():
+            require(self.process.is_alive(), f"the run ended before {what}: {self.told}")
+            require(time.monotonic() < deadline, f"{PATIENCE} s without {what}: {self.told}")
+            time.sleep(0.001)
+
+    def wait_for_a_save(self) -> None:
+        """Returns as soon as there is a new `last.pth`."""
+        last = self.out / "last.pth"
+        before = last.stat().st_mtime_ns if last.exists() else 0
+        self.wait_until(lambda: last.exists() and last.stat().st_mtime_ns != before, "a checkpoint")
+
+    def send(self, number: signal.Signals) -> None:
+        """Ctrl-C goes to the whole group, as from a terminal; other signals to the process."""
+        process = self.process.pid or 0
+        (os.killpg if number == signal.SIGINT and self.begun else os.kill)(process, number)
+
+    def end(self) -> int:
+        """Waits for the process; its exit code."""
+        self.process.join(PATIENCE)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise Broken(f"the run hangs: {self.told}")
+        return self.process.exitcode
+
+    def finish(self) -> None:
+        """Starts or resumes the run, which must come to its end."""
+        self.start()
+        code = self.end()
+        require(code == 0, f"the run ended with {code}: {self.told}")
 
     def stop_after(self, saves: int) -> None:
         """Starts the run and kills it when it has written so many checkpoints."""
-        training = self.start()
+        self.start()
         for _ in range(saves):
-            self.wait_for_a_save(training)
-        training.send(signal.SIGKILL)
-        training.end()
-
-    def wait_for_a_save(self, training: Training) -> None:
-        """Returns as soon as there is a new `last.pth`."""
-        before = self._newest()
-        training.wait_until(lambda: self._newest() != before, "a checkpoint")
-
-    def _newest(self) -> int:
-        try:
-            return (self.out / "last.pth").stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
+            self.wait_for_a_save()
+        self.send(signal.SIGKILL)
+        self.end()
 
     def step(self) -> int:
         """The step of the newest checkpoint, 0 before the first.
@@ -207,12 +176,13 @@ class Run:
         if not folder.holds_a_run:
             return 0
         try:
-            checkpoint = load_checkpoint(folder.last)
-            rows = json.loads(folder.history.read_text())["epochs"]
+            with quickly(narrow=True):
+                checkpoint = load_checkpoint(folder.last)
+            kept = len(json.loads(folder.history.read_text())["epochs"])
         except (OSError, ValueError, UserError) as error:
             raise Broken(f"last.pth or history.json is not whole: {error}") from error
         epochs = len(checkpoint.history)
-        require(len(rows) >= epochs, f"history.json has {len(rows)} epochs, last.pth {epochs}")
+        require(kept >= epochs, f"history.json has {kept} epochs, last.pth {epochs}")
         return checkpoint.steps
 
     def writing(self) -> str | None:
@@ -225,24 +195,9 @@ class Run:
         names = [{path.name for path in r.out.iterdir()} - {"previous.pth"} for r in (whole, self)]
         require(names[0] == names[1], f"the files are different: {names}")
         for name in ("last.pth", "best.pth"):
-            one, other = (torch.load(run.out / name, weights_only=True) for run in (whole, self))
-            _require_equal(one, other, name)
-        one, other = (json.loads((r.out / "history.json").read_text()) for r in (whole, self))
-        _require_equal(one, other, "history.json")
-
-
-def _require_equal(a: Any, b: Any, place: str) -> None:
-    if place.rsplit("/", 1)[-1] in ("seconds", "train_seconds", "place"):
-        return
-    if isinstance(a, torch.Tensor):
-        require(a.dtype == b.dtype and torch.equal(a, b), f"the runs differ in {place}")
-    elif isinstance(a, dict | list):
-        require(type(a) is type(b) and len(a) == len(b), f"the runs differ in {place}")
-        for key in a if isinstance(a, dict) else range(len(a)):
-            require(not isinstance(a, dict) or key in b, f"there is no {place}/{key}")
-            _require_equal(a[key], b[key], f"{place}/{key}")
-    else:
-        require(a == b, f"the runs differ in {place}")
+            found = differences(content(whole.out / name), content(self.out / name))
+            require(not found, f"the runs differ in {name}, {', '.join(found)}")
+        require(rows(whole.out) == rows(self.out), "the runs differ in history.json")
 
 
 def plan(kills: int) -> list[tuple[signal.Signals, str]]:
@@ -273,37 +228,36 @@ def killed_and_whole(folder: Path, kills: int, seed: int) -> tuple[list[dict[str
 def _kill(run: Run, number: signal.Signals, moment: str, chance: random.Random) -> dict[str, Any]:
     """One start, one signal; what came of it."""
     before = run.step()
-    training = run.start()
-    _wait_for(moment, run, training, chance)
-    begun, writing = training.begun, run.writing() if moment != "starting" else None
-    training.send(number)
-    code = training.end()
-    after = run.step()
+    run.start()
+    _wait_for(moment, run, chance)
+    begun, writing = run.begun, run.writing() if moment != "starting" else None
+    run.send(number)
+    code, after = run.end(), run.step()
     if number == signal.SIGKILL:
-        require(code == -number, f"exit code {code} after a SIGKILL: {training.told}")
+        require(code == -number, f"exit code {code} after a SIGKILL: {run.told}")
         writing = run.writing() if begun else None  # what the dead process has left half-written
     elif begun:
-        require(code == 0, f"exit code {code} after {number.name}: {training.told}")
-        require("Stopped and saved" in training.told, f"it did not say so: {training.told}")
+        require(code == 0, f"exit code {code} after {number.name}: {run.told}")
+        require("Stopped and saved" in run.told, f"it did not say so: {run.told}")
         require(run.writing() is None, "a stopped run left a half-written file")
     require(after >= before, f"step {before} was saved, after {number.name} it is {after}")
     return {"signal": number.name, "moment": moment, "file_being_written": writing,
             "exit_code": code, "step_before": before, "step_after": after}  # fmt: skip
 
 
-def _wait_for(moment: str, run: Run, training: Training, chance: random.Random) -> None:
+def _wait_for(moment: str, run: Run, chance: random.Random) -> None:
     """Returns at a random moment of the kind."""
     if moment == "starting":
         time.sleep(chance.uniform(0, 1))
         return
-    training.wait_until(lambda: training.begun, "its beginning")
+    run.wait_until(lambda: run.begun, "its beginning")
     if moment == "epoch end":
-        training.wait_until(lambda: run.writing() not in (None, "last.pth"), "the end of an epoch")
+        run.wait_until(lambda: run.writing() not in (None, "last.pth"), "the end of an epoch")
         return
     for _ in range(chance.randint(0, 2)):
-        run.wait_for_a_save(training)
+        run.wait_for_a_save()
     if moment == "writing":
-        training.wait_until(run.writing, "a write")
+        run.wait_until(run.writing, "a write")
     time.sleep(chance.uniform(0, 0.01 if moment == "writing" else 0.05))
 
 
@@ -313,9 +267,9 @@ def full_disk(folder: Path) -> str:
     whole.finish()
     run.stop_after(6)
     before, half = run.step(), (run.out / "last.pth").stat().st_size // 2
-    training = run.start()
-    resource.prlimit(training.process.pid or 0, resource.RLIMIT_FSIZE, (half, half))
-    code, told = training.end(), training.told
+    run.start()
+    resource.prlimit(run.process.pid or 0, resource.RLIMIT_FSIZE, (half, half))
+    code, told = run.end(), run.told
     sentence = told.splitlines()[-1]
     require(code == 2, f"exit code {code}: {told}")
     require("Error: cannot write" in sentence and "free some space" in sentence, told)
@@ -330,10 +284,10 @@ def lost_process(folder: Path) -> str:
     """One process of two is killed; `torchrun --max-restarts 1` goes on by itself."""
     whole, run = (Run(folder / name, epochs=1, batch=2, two=True) for name in ("whole", "run"))
     whole.finish()
-    training = run.start()
-    run.wait_for_a_save(training)
-    os.kill(training.pid(rank=1), signal.SIGKILL)
-    code, told = training.end(), training.told
+    run.start()
+    run.wait_for_a_save()
+    os.kill(int(run.log.with_suffix(".1").read_text()), signal.SIGKILL)
+    code, told = run.end(), run.told
     require(code == 0, f"exit code {code}: {told}")
     require("resumed at step" in told, f"it did not go on from its checkpoint: {told}")
     run.require_the_end_of(whole)
@@ -375,16 +329,14 @@ def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
 
 def faults_table(results: Mapping[str, Any]) -> str:
     """Kills by signal, then every case with its verdict, as Markdown."""
-    during = results["of_these_during_a_write"]
-    kills = [
-        [name, str(count), str(during.get(name, 0))]
-        for name, count in results["kills_by_signal"].items()
-    ]
+    kills, during = results["kills_by_signal"], results["of_these_during_a_write"]
+    signals = [[name, str(count), str(during.get(name, 0))] for name, count in kills.items()]
     cases = [[case["case"], case["verdict"], case["seen"]] for case in results["cases"]]
-    return (
-        markdown_table(["signal", "kills", "of these during a write"], kills)
-        + "\n\n"
-        + markdown_table(["what befell the run", "verdict", "what was seen"], cases)
+    return "\n\n".join(
+        (
+            markdown_table(["signal", "kills", "of these during a write"], signals),
+            markdown_table(["what befell the run", "verdict", "what was seen"], cases),
+        )
     )
 
 
@@ -402,5 +354,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    narrow()
     main()

@@ -22,6 +22,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import cache
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -53,10 +54,10 @@ _TAG = re.compile(rb"[A-Za-z0-9 \xa9]{4}")  # of RIFF chunks, MP4 boxes ...
 @cache
 def seeds(kind: str) -> dict[str, bytes]:
     """The good files of a kind: name -> content."""
-    files = {path.name: path.read_bytes() for path in sorted(CORPUS.iterdir())}
-    known = tuple(f".{each}" for each in KINDS)
-    return {n: d for n, d in files.items() if n.endswith(f".{kind}") or (
-        kind == OTHERS and not n.endswith(known))}  # fmt: skip
+    kinds = {
+        path: path.suffix[1:] if path.suffix[1:] in KINDS else OTHERS for path in CORPUS.iterdir()
+    }
+    return {path.name: path.read_bytes() for path in sorted(kinds) if kinds[path] == kind}
 
 
 def make(kind: str, index: int, seed: int) -> tuple[str, bytes]:
@@ -117,7 +118,7 @@ def clean_media(path: Path) -> None:
 
 
 class Watched:
-    """Feeds files to a process, and starts another where it died; use it in ``with``."""
+    """Feeds files to a process, and starts another where it died; close it in the end."""
 
     def __init__(
         self, target: Callable[[Path], object], seconds: int = SECONDS, mibs: float = MIBS
@@ -161,12 +162,6 @@ class Watched:
             self._process.join()
             self._process = None
 
-    def __enter__(self) -> Watched:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 def _serve(pipe: Connection, target: Callable[[Path], object], seconds: int) -> None:
     """Reads the files whose names come, and tells what came of them, until it is killed."""
@@ -195,7 +190,8 @@ def _serve(pipe: Connection, target: Callable[[Path], object], seconds: int) -> 
 
 def fuzz(kind: str, inputs: int, seed: int) -> Iterator[tuple[str, str, float]]:
     """Verdict, detail and memory of every input."""
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, Watched(clean_media) as watched:
+    watching = closing(Watched(clean_media))
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, watching as watched:
         for index in range(inputs):
             suffix, data = make(kind, index, seed)
             path = Path(folder) / f"input{suffix}"
@@ -218,12 +214,9 @@ def run(kind: str, inputs: int, seed: int) -> dict[str, Any]:
 
 def fuzz_table(results: dict[str, Any]) -> str:
     """The counts as Markdown."""
-    columns = ["kind", "inputs", "accepted", "refused", *FAULTS, "peak MiB", "seconds"]
-    rows = [
-        [row["kind"], *(f"{row[name.replace(' MiB', '_mib')]:.0f}" for name in columns[1:])]
-        for row in results["kinds"]
-    ]
-    return markdown_table(columns, rows)
+    numbers = ["inputs", "accepted", "refused", *FAULTS, "peak_mib", "seconds"]
+    rows = [[row["kind"], *(f"{row[name]:.0f}" for name in numbers)] for row in results["kinds"]]
+    return markdown_table(["kind", *(n.replace("_mib", " MiB") for n in numbers)], rows)
 
 
 def main(arguments: list[str] | None = None) -> int:

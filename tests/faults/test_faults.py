@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from audio_denoising.models import WIDTHS
-
 pytest.importorskip("resource", reason="limits of a process are a matter of Unix")
 
-from benchmarks.faults import (
-    CASES,
-    MOMENTS,
-    NARROW,
-    NEVER,
-    SIGNALS,
-    Broken,
-    Run,
-    killed_and_whole,
-    plan,
-)
+from benchmarks.faults import CASES, MOMENTS, NEVER, SIGNALS, Broken, Run, killed_and_whole, plan
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="processes are watched through /proc"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def narrow() -> Iterator[None]:
-    """The widths of the runs, to read their checkpoints."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(WIDTHS, "small", NARROW)
-        yield
 
 
 def test_killed_by_every_signal_it_ends_as_if_nothing_had_been(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def misbehave(path: Path) -> None:
 
 
 def test_every_fault_is_noticed_and_the_next_file_is_not_blamed(tmp_path: Path) -> None:
-    with fuzz.Watched(misbehave, seconds=1, mibs=500) as watched:
+    with closing(fuzz.Watched(misbehave, seconds=1, mibs=500)) as watched:
         for what in (*fuzz.FAULTS, "accepted"):
             (tmp_path / "input").write_text(what)
             assert watched.feed(tmp_path / "input")[0] == what
