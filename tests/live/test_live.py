@@ -20,7 +20,7 @@ from rich.console import Console
 
 from audio_denoising import Denoiser
 from audio_denoising.cli import live as command
-from audio_denoising.live import session
+from audio_denoising.live import devices, session
 from tests.cli.command import Result, denoise
 
 NOISY, RATE = soundfile.read("examples/noisy_street.wav", frames=16_000, dtype="float32")
@@ -41,7 +41,8 @@ class Sound:
             self.device(1, "Headphones", outs=2),
             self.device(2, "Cable [virtual]", outs=1),
         ]
-        self.refusal: str = ""
+        self.refusal: tuple[str, str] | None = None
+        self.begins = 0
         self.at_end = "interrupt"
         self.played: dict[int, list[np.ndarray]] = {}
         self.rates: list[tuple[int, int]] = []
@@ -59,7 +60,7 @@ class Sound:
             return self.devices
         fit = [each for each in self.devices if each[f"max_{kind}_channels"]]
         if isinstance(wanted, str):
-            fit = [each for each in fit if wanted.lower() in each["name"].lower()]
+            fit = [each for each in fit if wanted.lower() in f"{each['name']}, ALSA".lower()]
         elif wanted is not None:
             fit = [each for each in fit if each["index"] == wanted]
         elif not fit:
@@ -69,8 +70,7 @@ class Sound:
         return fit[0]
 
     def check_input_settings(self, index: int, channels: int, dtype: str, samplerate: int) -> None:
-        if self.refusal:
-            raise PortAudioError(self.refusal)
+        self.refuse("check")
         if samplerate not in (RATE, 44_100):
             raise PortAudioError("Invalid sample rate [PaErrorCode -9997]")
 
@@ -78,7 +78,12 @@ class Sound:
         if samplerate not in (44_100, 48_000):
             raise PortAudioError("Invalid sample rate [PaErrorCode -9997]")
 
+    def refuse(self, when: str) -> None:
+        if self.refusal and self.refusal[0] == when:
+            raise PortAudioError(self.refusal[1])
+
     def InputStream(self, rate: int, block: int, *rest: Any, callback: Any) -> Device:
+        self.refuse("open")
         return Device(self, rate, lambda: self.speak(block, callback))
 
     def OutputStream(
@@ -90,11 +95,24 @@ class Sound:
         for place in range(0, len(NOISY) - block + 1, block):
             callback(NOISY[place : place + block, None], block, None, self.flags)
             time.sleep(0.002)
-        if self.at_end == "again":
+        end, self.at_end = self.at_end, self.at_end if self.at_end == "again" else "interrupt"
+        if end == "again":
             self.speak(block, callback)
-        if self.at_end == "interrupt":
+        if end == "gone":
+            self.devices, self.unplugged = self.devices[1:], self.devices
+        if end == "stopped":
+            time.sleep(60)
+        if end == "interrupt":
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)
+
+    def _terminate(self) -> None:
+        self.begins += 1
+
+    def _initialize(self) -> None:
+        """Sees what was plugged in again the third time."""
+        if self.begins == 3:
+            self.devices = self.unplugged
 
     def play(self, block: int, index: int, channels: int, callback: Any) -> None:
         played = self.played.setdefault(index, [])
@@ -173,15 +191,50 @@ def test_the_voice_goes_to_the_output_and_to_the_ears(sound: Sound, tmp_path: Pa
     for index, channels in ((1, 2), (2, 1)):
         first = next(block for block in sound.played[index] if block.any())
         assert first.shape[1] == channels
-        assert np.abs(first - out[: len(first), None]).max() < 1e-4
+        assert np.array_equal(first, np.repeat(first[:, :1], channels, axis=1))
+        places = np.lib.stride_tricks.sliding_window_view(out[: rate // 2], len(first))
+        assert np.abs(places - first[:, 0]).max(axis=1).min() < 1e-4
 
 
-def test_a_device_that_goes_away_ends_it_with_the_file_whole(sound: Sound, tmp_path: Path) -> None:
-    sound.at_end = "gone"
+@pytest.mark.parametrize("end", ["gone", "stopped"])
+def test_a_microphone_that_goes_away_or_stops_is_waited_for(
+    sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    sound.at_end = end
+    monkeypatch.setattr(devices, "_PAUSE", 0.01)
+    if end == "stopped":
+        monkeypatch.setattr(devices, "_PATIENCE", 1.5)
+    result = live("--output", "cable", "--save", tmp_path / "talk.wav")
+    assert (result.code, result.err) == (0, "")
+    away, back, closing, _ = result.out.splitlines()
+    assert away == "USB microphone has stopped: waiting for it"
+    assert back == "USB microphone is back"
+    assert re.search(r", \d+\.\d s without a microphone$", closing)
+    assert soundfile.info(tmp_path / "talk.wav").frames == pytest.approx(2 * len(NOISY), abs=750)
+
+
+def test_a_device_that_stays_away_ends_it_with_the_file_whole(
+    sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_LONGEST", 1.0)
+    sound.at_end, sound.begins = "gone", 4
     end = live("--save", tmp_path / "talk.wav")
     assert end.code == 2
-    assert end.sentence == "USB microphone has gone away: plug it in and begin again"
+    assert end.sentence == (
+        "USB microphone has gone away and was not back in 1 s: plug it in and begin again"
+    )
     assert soundfile.info(tmp_path / "talk.wav").duration == pytest.approx(1, abs=0.02)
+
+
+def test_a_microphone_that_gives_nothing_leaves_no_file(
+    sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "NOISY", NOISY[:0])
+    monkeypatch.setattr(devices, "_PATIENCE", 0.3)
+    sound.at_end = "stopped"
+    sentence = live("--save", tmp_path / "talk.wav").sentence
+    assert sentence.startswith("the microphone has given nothing for 0.3 s: is it still plugged in")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
@@ -269,18 +322,28 @@ def test_an_existing_file_is_kept(sound: Sound, tmp_path: Path) -> None:
     assert soundfile.info(path).frames > 15_000
 
 
+@pytest.mark.parametrize("when", ["check", "open"])
 @pytest.mark.parametrize(
     ("refusal", "told"),
     [
-        ("Device unavailable [PaErrorCode -9985]", "(Device unavailable): close the program that"),
-        ("Invalid sample rate [PaErrorCode -9997]", "(Invalid sample rate)"),
+        ("Device unavailable [PaErrorCode -9985]", "Device unavailable"),  # another program has it
+        (
+            "Unanticipated host error [PaErrorCode -9999]: 'Permission denied' [ALSA error -13]",
+            "Unanticipated host error: 'Permission denied'",
+        ),
+        ("Invalid sample rate [PaErrorCode -9997]", "Invalid sample rate"),
     ],
 )
-def test_a_device_that_cannot_be_opened(sound: Sound, refusal: str, told: str) -> None:
-    sound.refusal = refusal
-    sentence = live("--save", "never.wav").sentence
-    assert sentence.startswith(f"USB microphone cannot be used {told}")
-    assert not Path("never.wav").exists()
+def test_a_device_that_cannot_be_opened(
+    sound: Sound, tmp_path: Path, when: str, refusal: str, told: str
+) -> None:
+    sound.refusal = when, refusal
+    sentence = live("--save", tmp_path / "never.wav").sentence
+    assert sentence == (
+        f"USB microphone cannot be used ({told}): close the program that holds it, let this one "
+        f"use it, or choose another (denoise live --list shows them)"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_devices(sound: Sound) -> None:

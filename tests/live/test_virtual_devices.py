@@ -19,32 +19,31 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import soxr
 
 from audio_denoising.dsp.measures import si_sdr
 
 ROOT = Path(__file__).resolve().parents[2]
-NOISY = ROOT / "examples" / "noisy_street.wav"
-RATE = 16_000
+NOISY, RATE = soundfile.read(ROOT / "examples" / "noisy_street.wav")
 CLEAN, _ = soundfile.read(ROOT / "examples" / "clean_street.flac")
-PROMPT = ("chrt", "--rr", "1")
-MAY = shutil.which("chrt") and not subprocess.run((*PROMPT, "true"), capture_output=True).returncode
-FIRST = PROMPT if MAY else ()
-"""As sound servers run where they may: in time, whatever else the machine has to do."""
+FIRST = ("chrt", "--all-tasks", "--rr", "--pid", "5")
+"""What sound servers ask for: to have their turn in time, whatever else the machine has to do."""
 CABLE = re.findall(r"^pactl .*$", (ROOT / "docs" / "live.md").read_text("utf-8"), re.MULTILINE)
 
 
-def until(condition: Callable[[], Any], what: str) -> None:
+def until(condition: Callable[[], Any], what: object) -> None:
     end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, what
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 class Server:
     """A PulseAudio daemon with a microphone that plays what is put into `room`, and the cable."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder, self.saved = folder, folder / "saved" / "talk.wav"
+        self.programs: list[subprocess.Popen[bytes]] = []
+        self.saved.parent.mkdir()
         self.environment = {
             **os.environ,
             "HOME": str(folder),
@@ -55,46 +54,59 @@ class Server:
             "PYTHONPATH": str(ROOT / "src"),
             "OMP_NUM_THREADS": "1",
         }
+        self.begin()
+
+    def begin(self) -> None:
+        socket = self.folder / "native"
+        socket.unlink(missing_ok=True)
         modules = (
-            f"module-native-protocol-unix socket={folder}/native auth-anonymous=1",
+            f"module-native-protocol-unix socket={socket} auth-anonymous=1",
             "module-null-sink sink_name=room",
         )
-        options = [
-            "--daemonize=no",
-            "--exit-idle-time=-1",
-            "--use-pid-file=no",
-            "--disable-shm=yes",
-        ]
-        self.daemon = self.start("pulseaudio", "-n", *options, *(f"--load={m}" for m in modules))
-        until((folder / "native").exists, "the sound server has not started")
+        options = ("--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no")
+        options += ("--disable-shm=yes", *(f"--load={module}" for module in modules))
+        self.daemon = self.start("pulseaudio", "-n", *options)
+        until(socket.exists, "the sound server has not started")
         for command in CABLE:
-            self.run(*shlex.split(command))
+            self.start(*shlex.split(command), stdout=subprocess.DEVNULL).wait(60)
+        self.hasten(self.daemon)
 
     def start(self, *command: str, **settings: Any) -> subprocess.Popen[bytes]:
         quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **settings}
-        return subprocess.Popen((*FIRST, *command), env=self.environment, **quiet)
+        self.programs.append(subprocess.Popen(command, env=self.environment, **quiet))
+        return self.programs[-1]
 
-    def run(self, *command: str) -> str:
-        return subprocess.run(
-            (*FIRST, *command),
-            env=self.environment,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        ).stdout
+    def hasten(self, program: subprocess.Popen[bytes]) -> None:
+        """Lets a program go first, where that is allowed; a sound server leaves it once started."""
+        if shutil.which(FIRST[0]):
+            subprocess.run((*FIRST, str(program.pid)), capture_output=True, check=False)
 
-    def live(self, *arguments: object, saved: Path) -> subprocess.Popen[bytes]:
-        """Starts `denoise live`, and waits until it hears and plays."""
-        words = ("-m", "audio_denoising", "live", *map(str, arguments), "--save", str(saved))
-        pipe = subprocess.PIPE
-        live = self.start(sys.executable, *words, stdout=pipe, stderr=pipe)
-
-        until(
-            lambda: live.poll() is not None or any(saved.parent.glob(f".{saved.stem}*")),
-            "the devices were not opened",  # the file comes after them
-        )
+    def live(self) -> subprocess.Popen[bytes]:
+        """Starts `denoise live` from the room into the cable, and waits until it hears."""
+        words = ["-m", "audio_denoising", "live", "--input", "pulse", "--output", "pulse", "--save"]
+        told = (self.folder / "told").open("wb")
+        live = self.start(sys.executable, *words, str(self.saved), stdout=told, stderr=told)
+        self.grows()
+        self.hasten(live)
         return live
+
+    def grows(self) -> None:
+        """Waits until a second more is in the file."""
+
+        def size() -> int:
+            return max((path.stat().st_size for path in self.saved.parent.iterdir()), default=0)
+
+        before = size()
+        until(lambda: size() > before + 2 * 44_100, "nothing is kept")
+
+    def told(self) -> str:
+        return (self.folder / "told").read_text()
+
+    def end(self) -> None:
+        for program in self.programs:
+            program.kill()
+            program.wait()
+        shutil.rmtree(self.folder)
 
 
 class Recorder:
@@ -103,21 +115,21 @@ class Recorder:
     def __init__(self, server: Server, source: str) -> None:
         form = (f"--rate={RATE}", "--channels=1", "--format=s16le", "--raw", "--latency-msec=10")
         self._program = server.start("parec", f"--device={source}", *form, stdout=subprocess.PIPE)
-        self._bytes, self.begin = b"", float("inf")
-        self._thread = Thread(target=self._read)
-        self._thread.start()
+        self._bytes, self._begin = b"", float("inf")
+        Thread(target=self._read, daemon=True).start()
+        until(lambda: self._bytes, f"{source} gives nothing")
+        server.hasten(self._program)
 
     def _read(self) -> None:
         assert self._program.stdout is not None
         while part := os.read(self._program.stdout.fileno(), 4096):
             self._bytes += part
-            self.begin = min(self.begin, time.monotonic() - len(self._bytes) / 2 / RATE)
+            self._begin = min(self._begin, time.monotonic() - len(self._bytes) / 2 / RATE)
 
-    def end(self) -> np.ndarray:
-        self._program.terminate()
-        self._program.wait()
-        self._thread.join()
-        return np.frombuffer(self._bytes, "<i2") / 2**15
+    def before(self, end: float, seconds: float) -> np.ndarray:
+        """What came in the seconds before a time."""
+        last = round((end - self._begin) * RATE)
+        return np.frombuffer(self._bytes, "<i2")[last - round(seconds * RATE) : last] / 2**15
 
 
 @pytest.fixture
@@ -139,9 +151,7 @@ def server() -> Iterator[Server]:
             pytest.skip("PortAudio sees no sound server: apt-get install libasound2-plugins")
         yield server
     finally:
-        server.daemon.kill()
-        server.daemon.wait()
-        shutil.rmtree(folder)
+        server.end()
 
 
 def lag(late: np.ndarray, early: np.ndarray) -> int:
@@ -152,69 +162,61 @@ def lag(late: np.ndarray, early: np.ndarray) -> int:
     return place - size if place >= len(late) else place
 
 
-def pieces(recorded: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Half seconds of a clean signal in a recording: where each begins, and its SI-SDR in dB.
-
-    An under-run or a dropped block moves all that comes after it.
-    """
-    whole, half, around = lag(recorded, clean), RATE // 2, RATE // 5
-    recorded = np.pad(recorded, 2 * RATE)
-    found = []
-    for place in range(0, len(clean) - half, half):
-        piece, first = clean[place : place + half], 2 * RATE + whole + place - around
-        near = recorded[first : first + half + 2 * around]
-        moved = min(max(lag(near, piece), 0), 2 * around)
-        score = si_sdr(near[moved : moved + half], piece)
-        found.append((first - 2 * RATE + moved - place, score))
-    begins, scores = np.array(found).T
-    return begins, scores
-
-
-def converse(server: Server, saved: Path) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """Says the noisy sentence once: what the command told, and piece by piece the lag in seconds,
-    the gain of SI-SDR in dB of what other programs heard, and that of the file."""
-    heard, spoken = Recorder(server, "denoised_microphone"), Recorder(server, "room.monitor")
-    live = server.live("--input", "pulse", "--output", "pulse", saved=saved)
-    server.run("paplay", "--device=room", "--latency-msec=10", str(NOISY))
-    time.sleep(0.5)
-    live.send_signal(signal.SIGINT)
-    told, complaint = live.communicate(timeout=60)
-    assert (live.returncode, complaint) == (0, b"")
-    cleaned, noisy = heard.end(), spoken.end()
-    file, rate = soundfile.read(saved)
-    at, before = pieces(noisy, CLEAN)
-    later, after = pieces(cleaned, CLEAN)
-    kept = pieces(soxr.resample(file, rate, RATE), CLEAN)[1]
-    voiced = before > -10  # dB; the others are pauses
-    lags = (later - at) / RATE + heard.begin - spoken.begin
-    return told.decode(), lags[voiced], (after - before)[voiced], (kept - before)[voiced]
+def better(noisy: np.ndarray, cleaned: np.ndarray) -> float:
+    """What a part of the sentence has gained of SI-SDR, in dB."""
+    clean, scores = np.tile(CLEAN, 3), []
+    for sound in (noisy, cleaned):
+        begin = lag(clean, sound) % len(CLEAN)
+        scores.append(si_sdr(sound, clean[begin : begin + len(sound)]))
+    return scores[1] - scores[0]
 
 
 @pytest.mark.slow
-def test_other_programs_hear_the_cleaned_voice_in_time(server: Server, tmp_path: Path) -> None:
+def test_other_programs_hear_the_cleaned_voice_in_time(server: Server) -> None:
     """The lag is at most v5's 32 ms and 60 ms for the sound server, in and out.
 
-    Other work on the machine can only make it later and worse: the first good try of twelve counts.
+    It is so again after the program has not had its turn for a while, which other work on the
+    machine may bring about at any time: what was late then must not stay so.
     """
-    for number in range(12):
-        told, lags, gains, kept = converse(server, tmp_path / f"{number}.wav")
-        late, better = float(np.median(lags)), float(np.median(gains))
-        print(f"{told}{1000 * late:.0f} ms late, SI-SDR {better:.1f} dB better", file=sys.stderr)
-        if 0 < late <= 0.092 and better > 3 and np.median(kept) > 3:
-            return
-    pytest.fail(f"{told}{1000 * late:.0f} ms late, SI-SDR {better:.1f} dB better")
+    talk = server.folder / "talk.wav"
+    soundfile.write(talk, np.tile(NOISY, 20), RATE)
+    server.hasten(server.start("paplay", "--device=room", "--latency-msec=10", str(talk)))
+    heard, spoken = Recorder(server, "denoised_microphone"), Recorder(server, "room.monitor")
+    live = server.live()
+    live.send_signal(signal.SIGSTOP)
+    time.sleep(0.4)
+    live.send_signal(signal.SIGCONT)
+    since, found = time.monotonic(), []
+
+    def in_time() -> bool:
+        end = time.monotonic() - 0.5  # all that came until then is there
+        if end - 3 < since:
+            return False
+        late, gain = lag(heard.before(end, 3), spoken.before(end, 3)) / RATE, 0.0
+        if 0 < late <= 0.092:
+            gain = better(spoken.before(end, 3), heard.before(end + late, 3))
+        found.append(f"{1000 * late:.0f} ms late, SI-SDR {gain:.1f} dB better")
+        return gain > 3
+
+    until(in_time, found)
+    live.send_signal(signal.SIGINT)
+    assert live.wait(60) == 0
+    print(found[-1], server.told(), file=sys.stderr)
 
 
 @pytest.mark.slow
-def test_a_sound_server_that_ends_leaves_the_file_whole(server: Server, tmp_path: Path) -> None:
-    live = server.live("--input", "pulse", "--output", "pulse", saved=tmp_path / "talk.wav")
-    speaker = server.start("paplay", "--device=room", "--latency-msec=10", str(NOISY))
-    second = 2 * 44_100  # bytes at least
-    until(lambda: any(p.stat().st_size > second for p in tmp_path.iterdir()), "nothing is kept")
-    server.daemon.kill()
-    speaker.wait()
-    _, complaint = live.communicate(timeout=60)
-    assert live.returncode == 2
-    assert complaint.decode() == "Error: pulse has gone away: plug it in and begin again\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["talk.wav"]
-    assert soundfile.info(tmp_path / "talk.wav").duration > 0.9
+def test_a_sound_server_that_ends_is_waited_for(server: Server) -> None:
+    live = server.live()
+    for times in (1, 2):
+        server.daemon.kill()
+        server.daemon.wait()
+        until(lambda times=times: server.told().count("pulse has stopped") == times, "unnoticed")
+        if times == 1:
+            server.begin()
+            server.grows()
+    live.send_signal(signal.SIGINT)
+    assert live.wait(60) == 0
+    _, back, _, closing, name, *_ = server.told().splitlines()
+    assert back == "pulse is back" and closing.endswith(" s without a microphone")
+    assert name == str(server.saved) and list(server.saved.parent.iterdir()) == [server.saved]
+    assert soundfile.info(server.saved).duration > 2

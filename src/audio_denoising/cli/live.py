@@ -108,9 +108,12 @@ def live(
     torch.set_num_threads(1)  # a frame is too little work to be shared
     stream = Denoiser(model, device="cpu").stream(rate)
     hop = stream.latency // 2
-    rings = [Ring(low=hop, high=5 * hop) for _ in speakers]
+    rings = [Ring(low=3 * hop // 2, most=rate) for _ in speakers]  # half a hop to be late by
     session = Session(stream, rings, strength)
-    with devices.opened(microphone, speakers, rate, session, rings) as running:
+    with (
+        devices.quiet(),
+        devices.Running(microphone, speakers, rate, session, rings) as running,
+    ):
         writing = AudioWriter(save, rate, 1, force=force) if save is not None else nullcontext()
         reason = _run(session, running, writing)
     _print_end(session, running, save)
@@ -126,10 +129,12 @@ def _run(
     The file is whole before the devices are closed, which one that hangs may never be.
     """
     reason: BaseException | None = None
-    usual = signal.getsignal(signal.SIGINT)
-    with writing as writer, ThreadPoolExecutor(1) as pool:
+    away: str | None = None
+    with ExitStack() as last, writing as writer, ThreadPoolExecutor(1) as pool:
+        last.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
         work = pool.submit(session.run, writer)
         try:
+            running.start()
             with _keys() as pressed, Live(console=console, auto_refresh=False) as screen:
                 while not work.done():
                     keys = pressed()
@@ -137,6 +142,7 @@ def _run(
                         break
                     _obey(keys, session)
                     running.check()
+                    away = _tell(away, running.away)
                     if console.is_terminal:
                         screen.update(_meters(session, running), refresh=True)
         except KeyboardInterrupt:
@@ -146,8 +152,17 @@ def _run(
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would spoil the file
             session.end()
-    signal.signal(signal.SIGINT, usual)
+        if reason is not None and not session.samples:
+            raise reason  # and leaves no file
     return reason or work.exception()
+
+
+def _tell(before: str | None, away: str | None) -> str | None:
+    """Tells of a device that has gone away, or is back; returns the one that is away now."""
+    if away != before:
+        told = f"{away} has stopped: waiting for it" if away else f"{before} is back"
+        console.print(told, markup=False)
+    return away
 
 
 def _obey(keys: list[str], session: Session) -> None:
@@ -212,7 +227,8 @@ def _costs(session: Session, running: Running) -> str:
 
 def _faults(session: Session) -> str:
     told = f"{counted(session.underruns, 'under-run')}, {counted(session.dropped, 'block')} dropped"
-    return told + (f", {counted(session.damaged, 'block')} damaged" if session.damaged else "")
+    told += f", {counted(session.damaged, 'block')} damaged" if session.damaged else ""
+    return told + (f", {session.skipped:.2f} s left out to catch up" if session.skipped else "")
 
 
 def _print_end(session: Session, running: Running, save: Path | None) -> None:
@@ -220,6 +236,7 @@ def _print_end(session: Session, running: Running, save: Path | None) -> None:
     console.print(
         f"{session.seconds:.1f} s, noise of {removed:.1f} dB removed, {_costs(session, running)}, "
         f"{_faults(session)}"
+        + (f", {running.absence:.1f} s without a microphone" if running.lost else "")
     )
     if save is not None:
         console.print(save, markup=False)

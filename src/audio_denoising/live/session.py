@@ -10,17 +10,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 import numpy as np
 
 from audio_denoising.cleaning.stream import Stream
-from audio_denoising.errors import UserError
 from audio_denoising.media.writing import AudioWriter
 from audio_denoising.samples import Samples
 
-_MOST_WAITING = 32  # blocks that the microphone may be ahead of the work
-_PATIENCE = 5.0  # seconds without a block, after which the microphone is taken for lost
+_MOST_WAITING = 128  # blocks that the microphone may be ahead of the work, a second
 _MEMORY = 0.3  # seconds over which levels are averaged
 _LOWEST = 1e-10  # power of -100 dB, which silence is said to have
 
@@ -28,21 +26,32 @@ _LOWEST = 1e-10  # power of -100 dB, which silence is said to have
 class Ring:
     """Samples on their way to an output: one thread writes, another reads, neither waits.
 
-    Nothing is played before `low` samples are there, and what is missing later is silence. A sound
-    card that is slower than the microphone falls behind: where more than `high` samples would wait,
-    whole blocks are dropped until no more than `low` do, so the latency stays bounded.
+    Nothing is played before `low` samples are there, and what is missing later is silence, by which
+    all that follows is later. What a burst, a stall or a sound card slower than the microphone left
+    over is made up for: where more than `low` were waiting all the time that `most` samples took,
+    the reader goes over them, fading across. Only where the output stops altogether are there
+    `most` samples, and blocks are dropped.
 
     Attributes:
-        underruns: how often the output wanted samples that were not there.
-        dropped: blocks that the output was too slow for.
+        asked: samples that the output wanted since it began.
+        ended: whether nothing more is to come.
+        underruns: how often it wanted samples that were not there yet.
+        dropped: blocks for which there was no room.
+        skipped: samples that the reader went over.
     """
 
-    def __init__(self, low: int, high: int) -> None:
-        self._low, self._high = low, high
-        self._samples = np.zeros(high, np.float32)
+    def __init__(self, low: int, most: int) -> None:
+        self._low = low
+        self._samples = np.zeros(most, np.float32)
         self._written = self._read = 0
-        self._playing = self._behind = False
-        self.underruns = self.dropped = 0
+        self._least, self._period = most, 0  # that waited, over how many samples so far
+        self._short = self.ended = False
+        self.underruns = self.dropped = self.skipped = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Makes ready for an output that is opened, or opened anew."""
+        self.playing, self.asked = False, 0
 
     @property
     def waiting(self) -> int:
@@ -51,21 +60,45 @@ class Ring:
 
     def write(self, block: Samples) -> None:
         """Appends samples ``(n,)``, or drops them all."""
-        self._behind = self.waiting > (self._low if self._behind else self._high - len(block))
-        if self._behind:
-            self.dropped += 1
+        if self.waiting + len(block) > len(self._samples):
+            if self.playing:
+                self.dropped += 1
+            else:
+                self.skipped += len(block)
             return
         self._samples[self._places(self._written, len(block))] = block
         self._written += len(block)
 
     def read(self, out: Samples) -> None:
         """Fills ``(n, channels)``, every channel alike; what is missing is silence."""
-        self._playing = self._playing or self.waiting >= self._low
-        count = min(len(out), self.waiting) if self._playing else 0
+        self.asked += len(out)
+        if not self.playing and self.waiting >= self._low:
+            self.playing = True
+            self._skip(self.waiting - self._low)  # of what came while nobody listened
+        count = min(len(out), self.waiting) if self.playing else 0
         out[:count] = self._samples[self._places(self._read, count), None]
         out[count:] = 0
         self._read += count
-        self.underruns += self._playing and count < len(out)
+        before, self._short = self._short, self.playing and count < len(out)
+        self.underruns += self._short and not before and not self.ended
+        if self.playing:
+            self._catch_up(out)
+
+    def _catch_up(self, out: Samples) -> None:
+        """Goes over what waited all the time, once in a while, and fades `out` to what follows."""
+        self._least = min(self._least, self.waiting)
+        self._period += len(out)
+        if self._period < len(self._samples):
+            return
+        if self._least > self._low:
+            self._skip(self._least - self._low // 2)
+            later = self._samples[self._places(self._read - len(out), len(out)), None]
+            out += np.linspace(0, 1, len(out), dtype=np.float32)[:, None] * (later - out)
+        self._least, self._period = len(self._samples), 0
+
+    def _skip(self, count: int) -> None:
+        self._read += count
+        self.skipped += count
 
     def _places(self, first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return np.arange(first, first + count) % len(self._samples)
@@ -82,6 +115,7 @@ class Session:
     Attributes:
         strength: may be changed at any time; the change fades in over a block.
         bypass: likewise; the noisy voice is then heard, as late as the cleaned one.
+        heard: when the last block came, by `time.monotonic`.
         lost: blocks of the microphone that came while the work was behind.
         damaged: blocks in which a sample was not a number; it was taken for silence.
         samples: of the microphone, so far.
@@ -101,6 +135,7 @@ class Session:
         self._busy = 0.0
         self.strength, self.bypass = strength, False
         self._share = self._wanted_share()  # of the noisy voice, at the end of the last block
+        self.heard = time.monotonic()
         self.lost = self.damaged = self.samples = 0
 
     @property
@@ -130,6 +165,11 @@ class Session:
         return self.lost + sum(ring.dropped for ring in self._rings)
 
     @property
+    def skipped(self) -> float:
+        """Seconds of the cleaned voice that an output went over to be in time again."""
+        return max((ring.skipped for ring in self._rings), default=0) / self._stream.sample_rate
+
+    @property
     def load(self) -> float:
         """Share of a processor that the cleaning takes: its real-time factor."""
         return self._busy / max(self.seconds, 1e-9)
@@ -144,6 +184,7 @@ class Session:
 
     def hear(self, block: Samples) -> None:
         """Takes samples ``(n,)`` of the microphone, which are the session's own from now on."""
+        self.heard = time.monotonic()
         if self._blocks.qsize() < _MOST_WAITING:
             self._blocks.put(block)
         else:
@@ -151,27 +192,22 @@ class Session:
 
     def end(self) -> None:
         """Lets `run` return once it has cleaned what it was given."""
+        for ring in self._rings:
+            ring.ended = True
         self._blocks.put(None)
 
     def run(self, writer: AudioWriter | None = None) -> None:
         """Cleans until `end`; a file of one channel gets the voice, too.
 
         Raises:
-            UserError: the microphone fell silent altogether, or the file cannot be written.
+            UserError: the file cannot be written.
         """
         self._writer = writer
-        try:
-            while (block := self._blocks.get(timeout=_PATIENCE)) is not None:
-                self._clean(block)
-            silent = False
-        except Empty:
-            silent = True
+        self._stream.push(np.zeros(2 * self._stream.latency, np.float32))
+        self._stream.reset()  # what a network does but once is done before the first block
+        while (block := self._blocks.get()) is not None:
+            self._clean(block)
         self._hand_on(self._stream.flush())
-        if silent:
-            raise UserError(
-                f"the microphone has given nothing for {_PATIENCE:g} s: is it still plugged in, "
-                f"and may this program use it"
-            )
 
     def _clean(self, block: Samples) -> None:
         started = time.thread_time()
