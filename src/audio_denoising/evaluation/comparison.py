@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.evaluation.scores import METRICS, score
-from audio_denoising.evaluation.testset import at_16_khz, check_pair, delay
+from audio_denoising.evaluation.testset import at_16_khz, check_pair, fitted
 from audio_denoising.media.reading import read_audio
 from audio_denoising.samples import Samples
 
@@ -149,21 +149,10 @@ def read_pair(noisy: Path, clean: Path | None) -> tuple[Samples, Samples | None,
     if clean is None:
         return samples, None, rate
     reference, other = read_audio(clean)
-    check_pair(str(noisy), samples.shape[1], rate, str(clean), reference.shape[1], other)
+    check_pair(noisy, samples.shape[1], rate, clean, reference.shape[1], other)
     if len(reference) != len(samples):
         reference = np.broadcast_to(reference.mean(axis=0), samples.shape[:1] + reference.shape[1:])
-    return samples, _fitted(reference, samples, rate), rate
-
-
-def _fitted(reference: Samples, samples: Samples, rate: int) -> Samples:
-    """Shifts a reference to where it fits best, by at most 50 ms, and cuts or pads it to length.
-
-    Both are ``(channels, L)``; the lag is the highest peak of their cross-correlation.
-    """
-    length = samples.shape[1]
-    lag = delay(samples.mean(axis=0), reference.mean(axis=0), rate)
-    delayed = np.pad(reference, ((0, 0), (max(lag, 0), 0)))[:, max(-lag, 0) :][:, :length]
-    return np.pad(delayed, ((0, 0), (0, length - delayed.shape[1])))
+    return samples, fitted(reference, samples, rate), rate
 
 
 def _scores(estimate: Samples, clean: Samples | None, rate: int) -> dict[str, float | None]:

@@ -137,24 +137,23 @@ class DTLN(PeerStream):
 
 @cache
 def _rnnoise() -> ctypes.CDLL:
-    library = _library(_inside(RNNoise.package))
-    library.rnnoise_create.restype = ctypes.c_void_p
-    library.rnnoise_create.argtypes = [ctypes.c_void_p]
-    library.rnnoise_destroy.argtypes = [ctypes.c_void_p]
-    library.rnnoise_process_frame.argtypes = [ctypes.c_void_p, _FLOATS, _FLOATS]
-    library.rnnoise_process_frame.restype = ctypes.c_float
-    return library
+    return _library(
+        _inside(RNNoise.package),
+        rnnoise_create=(ctypes.c_void_p, ctypes.c_void_p),
+        rnnoise_destroy=(None, ctypes.c_void_p),
+        rnnoise_process_frame=(ctypes.c_float, ctypes.c_void_p, _FLOATS, _FLOATS),
+    )
 
 
 @cache
 def _libdf() -> tuple[ctypes.CDLL, Path]:
     folder = _inside(DeepFilterNet.package)
-    library = _library(folder / "_native")
-    library.df_create.restype = ctypes.c_void_p
-    library.df_create.argtypes = [ctypes.c_char_p, ctypes.c_float, ctypes.c_char_p]
-    library.df_free.argtypes = [ctypes.c_void_p]
-    library.df_process_frame.argtypes = [ctypes.c_void_p, _FLOATS, _FLOATS]
-    library.df_process_frame.restype = ctypes.c_float
+    library = _library(
+        folder / "_native",
+        df_create=(ctypes.c_void_p, ctypes.c_char_p, ctypes.c_float, ctypes.c_char_p),
+        df_free=(None, ctypes.c_void_p),
+        df_process_frame=(ctypes.c_float, ctypes.c_void_p, _FLOATS, _FLOATS),
+    )
     return library, folder / "_models/DeepFilterNet3_onnx.tar.gz"
 
 
@@ -190,13 +189,18 @@ def _inside(package: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-def _library(folder: Path) -> ctypes.CDLL:
+def _library(folder: Path, **functions: tuple[Any, ...]) -> ctypes.CDLL:
+    """The library in a folder; of each function the types of its result and its arguments."""
     for path in sorted(folder.glob("*")):
         if path.suffix in _LIBRARY_ENDINGS:
             try:
-                return ctypes.CDLL(str(path))
+                library = ctypes.CDLL(str(path))
             except OSError as error:  # made for another system
                 raise UserError(f"{path} does not load: {error}") from error
+            for name, (result, *arguments) in functions.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, arguments
+            return library
     raise UserError(f"{folder} holds no library: this package has none for this system")
 
 

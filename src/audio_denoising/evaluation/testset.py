@@ -63,7 +63,8 @@ class Item:
         if isinstance(self.source, Files):
             clean, rate = _mono(self.source.clean)
             noisy, _ = _mono(self.source.noisy)
-            noisy, clean = align(noisy, clean, rate)
+            if clean.size != noisy.size:
+                clean = fitted(clean[None], noisy[None], rate)[0]
             return clean, noisy, rate
         if isinstance(self.source, Recording):
             clean = read_segment(self.source, self.start, self.samples)
@@ -106,7 +107,7 @@ def folder_items(folder: Path) -> list[Item]:
     for item in items:
         assert isinstance(item.source, Files)
         noisy, clean = (_header(path) for path in (item.source.noisy, item.source.clean))
-        check_pair(str(item.source.noisy), *noisy, str(item.source.clean), *clean)
+        check_pair(item.source.noisy, *noisy, item.source.clean, *clean)
     return items
 
 
@@ -176,57 +177,34 @@ def at_16_khz(samples: Samples, rate: int) -> Samples:
 TOLERANCE_SECONDS = 0.050
 
 
-def check_pair(
-    name: str, frames: int, rate: int, reference_name: str, reference_frames: int,
-    reference_rate: int,
-) -> None:  # fmt: skip
-    """Refuses a reference that cannot be one: another rate, or longer or shorter by over 50 ms.
+def check_pair(noisy: Path, frames: int, rate: int, clean: Path, length: int, other: int) -> None:
+    """Refuses a reference of ``length`` frames at ``other`` Hz that cannot be one.
 
     Raises:
-        UserError: with both values.
+        UserError: another rate, or longer or shorter by over 50 ms, with both values.
     """
-    if rate != reference_rate:
+    if rate != other:
         raise UserError(
-            f"{reference_name} has {reference_rate} Hz and {name} {rate} Hz: convert one of them "
-            "to the rate of the other"
+            f"{clean} has {other} Hz and {noisy} {rate} Hz: convert one of them to the rate of the "
+            "other"
         )
-    if abs(frames - reference_frames) > TOLERANCE_SECONDS * rate:
+    if abs(frames - length) > TOLERANCE_SECONDS * rate:
         raise UserError(
-            f"{reference_name} lasts {reference_frames / rate:.3f} s and {name} "
-            f"{frames / rate:.3f} s: a reference may differ by 50 ms at most"
+            f"{clean} lasts {length / rate:.3f} s and {noisy} {frames / rate:.3f} s: a reference "
+            "may differ by 50 ms at most"
         )
 
 
-def align(signal: Samples, reference: Samples, rate: int) -> tuple[Samples, Samples]:
-    """Cuts two recordings of one event to the stretch they share.
+def fitted(reference: Samples, samples: Samples, rate: int) -> Samples:
+    """Shifts a reference to where it fits best, by at most 50 ms, and cuts or pads it to length.
 
-    Equally long ones stay as they are. Otherwise the shift of up to 50 ms with the largest
-    cross-correlation is undone first.
-
-    Args:
-        signal: ``(L,)``, L within 50 ms of the reference's length.
-        reference: ``(M,)``.
-        rate: of both, in Hz.
-
-    Returns:
-        Both, equally long.
+    Both are ``(channels, L)``; the shift is the highest peak of their cross-correlation.
     """
-    if signal.size == reference.size:
-        return signal, reference
-    lag = delay(signal, reference, rate)
-    signal, reference = signal[max(0, lag) :], reference[max(0, -lag) :]
-    length = min(signal.size, reference.size)
-    return signal[:length], reference[:length]
-
-
-def delay(signal: Samples, reference: Samples, rate: int) -> int:
-    """By how many samples, 50 ms at most, the signal ``(L,)`` comes after the reference ``(M,)``.
-
-    The highest peak of their cross-correlation.
-    """
-    reach = min(int(TOLERANCE_SECONDS * rate), min(signal.size, reference.size) - 1)
-    size = signal.size + reference.size
-    product = np.fft.rfft(signal, size) * np.fft.rfft(reference, size).conj()
-    correlation = np.fft.irfft(product, size)
+    ours, theirs = samples.mean(axis=0), reference.mean(axis=0)
+    size = ours.size + theirs.size
+    product = np.fft.rfft(ours, size) * np.fft.rfft(theirs, size).conj()
+    reach = min(int(TOLERANCE_SECONDS * rate), min(ours.size, theirs.size) - 1)
     lags = np.arange(-reach, reach + 1)
-    return int(lags[np.argmax(correlation[lags])])
+    lag = int(lags[np.argmax(np.fft.irfft(product, size)[lags])])
+    moved = np.pad(reference, ((0, 0), (max(lag, 0), 0)))[:, max(-lag, 0) :][:, : ours.size]
+    return np.pad(moved, ((0, 0), (0, ours.size - moved.shape[1])))

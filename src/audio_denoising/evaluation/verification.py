@@ -38,13 +38,9 @@ Shape = tuple[int, int, int, int]
 class Subject:
     """A layer or network that both libraries can build.
 
-    Attributes:
-        name: what the table calls it.
-        ours, theirs: make it from the engine and from torch.nn.
-        shape: of the input on which the sides are compared and timed: (N, C, F, T) of images,
-            (T, N, F, C) of recurrent features.
-        small: the same for the finite differences, two passes for every derivative.
-        entries: derivatives of every tensor that are checked so.
+    The sides are compared and timed on an input of ``shape``: (N, C, F, T) of images, (T, N, F, C)
+    of recurrent features. The finite differences, two passes for every derivative, are taken on a
+    ``small`` one, so many ``entries`` of every tensor.
     """
 
     name: str
@@ -57,21 +53,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found out about a subject; errors are relative, in the L2 norm, the largest of all.
-
-    Attributes:
-        forward: of the output, against torch.nn.
-        gradient: of the gradients at the input and at all parameters, against autograd.
-        difference: of the same gradients, against central finite differences.
-        seconds, twin_seconds: forward and backward in float32, ours and torch.nn's, medians.
-    """
+    """What was found out about a subject; errors are relative, in the L2 norm, the largest of all
+    tensors. Gradients are those at the input and at all parameters."""
 
     name: str
-    forward: float
-    gradient: float
-    difference: float
-    seconds: float
-    twin_seconds: float
+    forward: float  # of the output, against torch.nn
+    gradient: float  # against autograd
+    difference: float  # against central finite differences
+    seconds: float  # forward and backward in float32, median
+    twin_seconds: float  # likewise, of torch.nn
 
     @property
     def passed(self) -> bool:
@@ -97,6 +87,9 @@ def subjects() -> list[Subject]:
         # One entry of each of some fifty tensors, every one of which takes two passes of it all.
         return Subject(name, *makes, shape, small, entries=1)
 
+    def transposed(*shape: int) -> Callable[[Any], Any]:
+        return lambda of: of.ConvTranspose2d(64, 32, *shape)
+
     def level(of: Any) -> Any:
         inner = (of.Conv2d(8, 16, 3, 2, 1), of.ReLU(), of.ConvTranspose2d(16, 8, 2, 2))
         outer = of.Conv2d(8, 8, 3, 1, 1), of.Sequential(*inner), of.Conv2d(16, 8, 1)
@@ -112,13 +105,8 @@ def subjects() -> list[Subject]:
         image("Conv2d 3x3, 128 channels", lambda of: of.Conv2d(128, 128, 3, 1, 1), 128, 32),
         image("Conv2d 3x3, stride 2", lambda of: of.Conv2d(32, 32, 3, 2, 1), 32, 64),
         image("Conv2d 1x1, 16 to 1 channel", lambda of: of.Conv2d(16, 1, 1), 16, 128),
-        image("ConvTranspose2d 2x2, stride 2", lambda of: of.ConvTranspose2d(64, 32, 2, 2), 64, 32),
-        image(
-            "ConvTranspose2d 3x3, stride 2",
-            lambda of: of.ConvTranspose2d(64, 32, 3, 2, 1, 1),
-            64,
-            32,
-        ),
+        image("ConvTranspose2d 2x2, stride 2", transposed(2, 2), 64, 32),
+        image("ConvTranspose2d 3x3, stride 2", transposed(3, 2, 1, 1), 64, 32),
         image("MaxPool2d 2x2", lambda of: of.MaxPool2d(2), 16, 128),
         image("ReLU", lambda of: of.ReLU(), 16, 128),
         image("LeakyReLU", lambda of: of.LeakyReLU(0.2), 16, 128),

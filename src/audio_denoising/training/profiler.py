@@ -32,8 +32,8 @@ class StepProfile(Watcher):
     Args:
         path: of the trace, in Chrome's JSON format.
         tell: is given what was found, in a few lines of plain text, when the trace is written.
-        active: steps that are recorded, or fewer: no more than up to the end of their epoch,
-            because validation would bury them, and what there is of a run that ends earlier.
+        active: steps that are recorded at most: validation, at the end of an epoch, would bury
+            them.
 
     Raises:
         UserError: the trace cannot be written (from any method).

@@ -116,10 +116,9 @@ class TrainingDisplay(Watcher):
             )
         if damaged:
             names = ", ".join(map(str, damaged[:_NAMED]))
-            more = f" and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
-            lines["passed over"] = (
-                f"{counted(len(damaged), 'file')} that could not be decoded: {names}{more}"
-            )
+            more = f" and {len(damaged) - _NAMED} more" if damaged[_NAMED:] else ""
+            bad = counted(len(damaged), "file")
+            lines["passed over"] = f"{bad} that could not be decoded: {names}{more}"
         if trainer.licence:
             lines["warning"] = f"these weights are for {trainer.licence}"
         lines["results"] = str(out)
