@@ -28,17 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went with one recording.
-
-    Attributes:
-        job: which.
-        report: of a recording that was cleaned.
-        sentence: what the user should know of a failure; empty if there is none.
-    """
+    """How it went with one recording."""
 
     job: Job
-    report: Report | None = None
-    sentence: str = ""
+    report: Report | None = None  # where it was cleaned
+    sentence: str = ""  # what the user should know of a failure; empty if there is none
 
     @classmethod
     def of_error(cls, job: Job, error: Exception, reworded: Callable[[str], str] = str) -> Outcome:
@@ -55,11 +49,8 @@ def clean_all(
     workers: int,
     console: Console,
 ) -> Iterator[Outcome]:
-    """Cleans the recordings, ``workers`` at a time, under bars on the console.
-
-    Yields:
-        The outcomes, as they come; first those of names that cannot be used.
-    """
+    """Cleans the recordings, ``workers`` at a time, under bars on the console; yields the outcomes
+    as they come, first those of names that cannot be used."""
     ready = []
     for job in jobs:  # before torch and the network are loaded
         try:
@@ -107,9 +98,6 @@ def run(
 
     Whatever ends the iteration early (Ctrl-C, or nobody asking on) lets no thread outlive it, and
     leaves nothing half-written: the outputs begun are removed.
-
-    Yields:
-        The outcomes, as they come.
     """
     stop = Event()
 

@@ -99,12 +99,8 @@ def run(
 
     Args:
         load: makes the network of a worker, see `loader`.
-        device: where it computes; on CUDA, or with ``auto`` where the cluster has GPUs, every task
-            takes one.
+        device: on CUDA, or with ``auto`` where the cluster has GPUs, every task takes one.
         at_once: recordings; they share the cores. Left out, each core has one.
-
-    Yields:
-        The outcomes, as they come.
 
     Raises:
         UserError: the network or the device is not to be had.

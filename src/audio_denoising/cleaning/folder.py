@@ -73,11 +73,9 @@ def plan(
 def pending(jobs: Sequence[Job], *, force: bool = False, skip_existing: bool = False) -> list[Job]:
     """The jobs still to be done.
 
-    Args:
-        jobs: as `plan` lists them.
-        force: do all, replacing outputs.
-        skip_existing: leave out those whose outputs exist. An output appears only when it is
-            complete, so a run that was stopped goes on where it was.
+    All with ``force``, which replaces outputs; those whose outputs are not there with
+    ``skip_existing``: an output appears only when it is complete, so a run that was stopped goes on
+    where it was.
 
     Raises:
         UserError: outputs exist, and neither is given.

@@ -86,11 +86,8 @@ def pending(jobs: Sequence[Job], output: str | None) -> list[Job]:
 
 
 def found(name: str, recursive: bool) -> Iterator[tuple[str, PurePosixPath]]:
-    """The recordings behind a path or an address, each with its place below where it was found.
-
-    Args:
-        name: a file, a folder, or a pattern such as ``s3://bucket/talks/*.flac``.
-        recursive: take the folders inside a folder, too.
+    """The recordings behind a file, a folder, or a pattern such as ``s3://bucket/talks/*.flac``,
+    each with its place below where it was found.
 
     Raises:
         UserError: there are none, or storage cannot be asked.
@@ -135,10 +132,7 @@ def fetch(address: str, copy: Path) -> None:
 def publish(made: Path, address: str, tag: str) -> None:
     """Copies a complete file to an address, replacing another; it appears whole or not at all.
 
-    Args:
-        made: the file.
-        address: where it goes.
-        tag: makes the temporary name; who tries again with the same tag leaves nothing behind.
+    Who tries again with the same ``tag``, the temporary name, leaves nothing behind.
 
     Raises:
         TransferError: storage failed half-way.

@@ -42,19 +42,12 @@ _FLOOR = 1e-10  # mean power that stands for silence, -100 dB
 
 @dataclass(frozen=True)
 class Take:
-    """One version of a recording.
+    """One version of a recording."""
 
-    Attributes:
-        name: "noisy", the name of a model, or "clean".
-        samples: ``(channels, L)``, full scale at 1.
-        scores: metric -> value, None where the metric is not defined for this recording.
-        rtf: seconds of work for a second of audio; None for what no network made.
-    """
-
-    name: str
-    samples: Samples
-    scores: dict[str, float | None] = field(default_factory=dict)
-    rtf: float | None = None
+    name: str  # "noisy", the name of a model, or "clean"
+    samples: Samples  # (channels, L), full scale at 1
+    scores: dict[str, float | None] = field(default_factory=dict)  # None: not defined here
+    rtf: float | None = None  # seconds of work for a second of audio, where a network made it
 
     def shown(self, name: str) -> str:
         """A score as every table and page prints it: rounded here, and nowhere else."""
@@ -118,13 +111,8 @@ def compare(
 ) -> Comparison:
     """Runs every network over a recording and scores the results.
 
-    Args:
-        title: what to call the recording.
-        noisy: ``(channels, L)`` with full scale at 1.
-        rate: its sample rate in Hz.
-        denoisers: names and networks, in the order of the report.
-        clean: ``(channels, L)``, the same speech without noise.
-        started: called with the name of each network before it runs.
+    Noisy and clean are ``(channels, L)`` with full scale at 1; ``started`` is called with the name
+    of each network before it runs.
     """
     takes = [Take(NOISY, noisy, _scores(noisy, clean, rate))]
     for name, denoiser in denoisers:

@@ -36,16 +36,12 @@ class Curves:
     loss_name: str
     steps: list[int]
     hours: list[float]
-    values: dict[str, list[float]]  # train_loss, validation_loss, train_psnr, validation_psnr
+    values: dict[str, list[float]]  # of `_CURVES`
     starts: list[int]
 
 
 def load_curves(source: str) -> Curves:
-    """Reads one training history.
-
-    Args:
-        source: a version whose weights ship, the folder of a run, its `history.json`, or a
-            checkpoint.
+    """The history of a version that ships, a run's folder, its `history.json`, or a checkpoint.
 
     Raises:
         UserError: there is no such history, or it is empty.

@@ -41,12 +41,8 @@ _PIECE = HOP * 4096  # samples transformed at once, so that an hour does not fil
 def overview(samples: Samples, rate: int) -> Levels:
     """The spectrogram of a recording, squeezed to what a picture can show.
 
-    Args:
-        samples: ``(channels, L)``, full scale at 1; the picture shows their mean.
-        rate: in Hz.
-
-    Returns:
-        ``(256, columns)`` levels in dB, from 0 Hz upwards.
+    Of samples ``(channels, L)`` it shows the mean: ``(256, columns)`` levels in dB, from 0 Hz
+    upwards.
     """
     mono = np.ascontiguousarray(at_16_khz(samples.mean(axis=0), rate))
     together = max(1, -(-len(mono) // (HOP * _COLUMNS)))  # frames in a column
@@ -101,12 +97,8 @@ def _waveform(axis: Axes, samples: Samples, seconds: float, top: float) -> None:
 def spectrogram_figure(panels: Mapping[str, npt.ArrayLike], sample_rate: int) -> Figure:
     """Draws one spectrogram for every entry of ``panels``, from left to right.
 
-    Args:
-        panels: title -> mono waveform ``(L,)`` in [-1, 1].
-        sample_rate: of all of them, in Hz; other rates than 16 kHz are resampled for the picture.
-
-    Returns:
-        A figure with time in seconds, frequency in Hz and one colour scale in dB.
+    They map titles to mono waveforms ``(L,)`` in [-1, 1] of one rate, which are resampled to 16 kHz
+    for the picture.
     """
     figure = Figure(figsize=(5.2 * len(panels), 3.6), dpi=100, layout="constrained")
     axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]

@@ -138,11 +138,7 @@ def frozen_items(
 ) -> list[Item]:
     """Lines of a list as items to load, found in the corpora by name.
 
-    Args:
-        rows: as `FrozenList.rows` returns them.
-        speech, noise: recordings of the corpora, those of the list among others.
-        workshop: an existing folder that receives the generated noise; the items read it.
-        of: the list that they are from.
+    ``workshop`` is an existing folder that receives the generated noise; the items read it.
 
     Raises:
         UserError: the recordings lack a file of the list.

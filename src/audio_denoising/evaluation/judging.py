@@ -12,9 +12,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -85,61 +86,48 @@ def evaluate(
     jobs: int,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Judges ``candidates`` on ``items``, on ``jobs`` processes (1: this one).
+    """Judges ``candidates`` and the noisy input on ``items``, on ``jobs`` processes (1: this one).
 
-    Args:
-        items: what to judge on; the results come in their order.
-        candidates: who is judged, beside the noisy input as it is.
-        jobs: how many processes.
-        progress: called with the number of items that are done.
+    ``progress`` is called with the number of items that are done.
 
     Raises:
         UserError: a recording cannot be read, a package is missing, or a process was ended.
     """
-    judged = _here(items, candidates, progress) if jobs <= 1 else {}
-    if jobs > 1:
-        # Not a fork: libraries that have started threads do not survive one.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(jobs, len(items)), context, _start, (tuple(candidates),))
-        try:
-            waiting = {pool.submit(_work, item): number for number, item in enumerate(items)}
-            for future in as_completed(waiting):
-                judged[waiting[future]] = future.result()
-                progress(len(judged))
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a worker process was ended from outside, perhaps for want of memory: try --jobs 1"
-            ) from error
-        finally:
+    # Not a fork: libraries that have started threads do not survive one.
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(jobs, len(items)), spawn, _start) if jobs > 1 else None
+    threads, judged = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        for each in (pool.map if pool else map)(partial(_judge, tuple(candidates)), items):
+            judged.append(each)
+            progress(len(judged))
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process was ended from outside, perhaps for want of memory: try --jobs 1"
+        ) from error
+    finally:
+        if pool:
             pool.shutdown(cancel_futures=True)
-    results = [judged[number][0] for number in range(len(items))]
+        _built.cache_clear()
+        torch.set_num_threads(threads)
+    results = [result for result, _ in judged]
     total = sum(result.seconds for result in results)
     factors = {
-        each.title: sum(work[each.title] for _, work in judged.values()) / total
-        for each in candidates
+        each.title: sum(work[each.title] for _, work in judged) / total for each in candidates
     }
     weights = {each.title: each.digest() for each in candidates if not each.is_peer}
     names = [NOISY, *(each.title for each in candidates)]
     return Evaluation(results, factors, weights, [this_run(names, jobs)])
 
 
-def _here(
-    items: Sequence[Item], candidates: Sequence[Candidate], progress: Callable[[int], None]
-) -> dict[int, Judged]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    judged: dict[int, Judged] = {}
-    try:
-        cleaners = {each.title: each.build() for each in candidates}
-        for item in items:
-            judged[len(judged)] = _judge(item, cleaners)
-            progress(len(judged))
-    finally:
-        torch.set_num_threads(before)
-    return judged
+@cache
+def _built(candidates: tuple[Candidate, ...]) -> dict[str, Cleaner]:
+    return {each.title: each.build() for each in candidates}
 
 
-def _judge(item: Item, cleaners: dict[str, Cleaner]) -> Judged:
+def _judge(candidates: tuple[Candidate, ...], item: Item) -> Judged:
+    cleaners = _built(candidates)
     try:
         clean, noisy, rate = item.load()
     except DamagedRecording as error:
@@ -158,18 +146,10 @@ def _judge(item: Item, cleaners: dict[str, Cleaner]) -> Judged:
     return Result(*what, scores), work
 
 
-_cleaners: dict[str, Cleaner] = {}  # of a worker process
-
-
-def _start(candidates: Sequence[Candidate]) -> None:
+def _start() -> None:
     # Ctrl-C reaches the workers too: they end at once and leave the words to the parent.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(1)
-    _cleaners.update({each.title: each.build() for each in candidates})
-
-
-def _work(item: Item) -> Judged:
-    return _judge(item, _cleaners)
 
 
 def processors() -> int:

@@ -104,11 +104,7 @@ def write_report(
 ) -> None:
     """Writes the page, whole or not at all.
 
-    Args:
-        path: the .html file.
-        comparisons: the recordings.
-        audio: the wav files of each comparison's takes, in their order, somewhere below the
-            folder of the page.
+    ``audio`` are the wav files of each comparison's takes, somewhere below the folder of the page.
 
     Raises:
         UserError: the file cannot be written.

@@ -49,19 +49,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All results, and how they came about.
-
-    Attributes:
-        results: one for every recording.
-        real_time_factor: seconds of work for a second of audio, by candidate; on one thread.
-        weights: digest of the weights, by candidate; peers have none.
-        runs: when, on what machine and with what packages which candidates were judged.
-    """
+    """All results, one for every recording, and how they came about."""
 
     results: list[Result]
-    real_time_factor: dict[str, float]
-    weights: dict[str, str]
-    runs: list[dict[str, Any]]
+    real_time_factor: dict[str, float]  # seconds of work for a second of audio, on one thread
+    weights: dict[str, str]  # their digests; peers have none
+    runs: list[dict[str, Any]]  # who was judged when, on what machine, with what packages
 
     @property
     def names(self) -> list[str]:

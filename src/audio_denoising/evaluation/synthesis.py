@@ -35,11 +35,9 @@ Voices = Mapping[str, Sequence[NDArray[np.float32]]]
 def write_clips(folder: Path, halves: Sequence[Voices]) -> None:
     """Writes ``KIND-1.wav`` and ``KIND-2.wav`` of every kind, 12 s of 16 kHz mono each.
 
-    Args:
-        folder: an existing folder.
-        halves: two groups of speakers, utterances at 16 kHz by speaker. The babble of variant 1
-            is made of the first group alone, so that nobody talks over himself in a mixture with
-            a speaker of the second; likewise variant 2.
+    Of two groups of speakers (utterances at 16 kHz by speaker) the babble of variant 1 is made of
+    the first alone, so that nobody talks over himself in a mixture with a speaker of the second;
+    likewise variant 2.
     """
     everybody = [utterance for voices in halves for each in voices.values() for utterance in each]
     for variant, voices in enumerate(halves, 1):
@@ -119,13 +117,8 @@ _TAIL_DB = -3.0  # energy of everything after the direct sound, relative to it
 def in_room(speech: Samples, seconds: float, seed: int) -> Samples:
     """``speech (L,)``, 16 kHz, with the tail of a room, as loud as before.
 
-    A direct sound and, from 2.5 ms on, noise that fades by 60 dB in the time asked for, of half the
-    direct sound's energy.
-
-    Args:
-        speech: dry speech; what is said before it leaves no tail.
-        seconds: reverberation time T60.
-        seed: which of the rooms with this time.
+    A direct sound and, from 2.5 ms on, noise that fades by 60 dB in ``seconds`` (T60), of half the
+    direct sound's energy; ``seed`` tells which of the rooms with this time.
     """
     time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tail = (uniform(time.size, seed) - 0.5) * 10 ** (-3 * time / seconds)

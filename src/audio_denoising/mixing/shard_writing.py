@@ -61,8 +61,6 @@ def write_shards(
 
     Args:
         recordings: one split of what `corpus.index_speech` or `index_noise` finds in ``folders``.
-        out: folder, made where absent.
-        what: "speech" or "noise". split: "train", "validation" or "test".
         megabytes: what a shard holds at most, in 10⁶ bytes before FLAC makes it smaller.
         force: replace an earlier set of other recordings.
         progress: told how many pieces are ``completed``, and how many there are in ``total``.

@@ -157,10 +157,7 @@ class ShardSet:
     ) -> Iterator[SoundBank]:
         """The sounds of one shard after the other, lap after lap, each time in a new order.
 
-        Args:
-            split: what the pieces must be of, as far as they say.
-            seed: of the orders.
-            device: see `Library.bank`.
+        ``split`` is what the pieces must be of, as far as they say; ``seed`` decides the orders.
 
         Raises:
             UserError: a shard cannot be fetched, a piece is of another split, or nothing at all
@@ -222,11 +219,7 @@ class ShardSet:
 
 
 def find_shards(specs: Sequence[str], what: str) -> ShardSet:
-    """The shards that some specifications name together.
-
-    Args:
-        specs: paths or addresses, with braces or (paths only) ``*``.
-        what: "speech" or "noise".
+    """The shards of speech or noise (``what``) that paths or addresses name together.
 
     Raises:
         UserError: one names nothing, or nothing that can be opened; or its index is damaged.

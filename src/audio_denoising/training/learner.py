@@ -42,10 +42,8 @@ class Step(NamedTuple):
 class Learner:
     """What the training loop needs of either engine, which `_build` brings in.
 
-    Args:
-        parts: into which a batch is divided to save memory (gradient accumulation).
-        recompute: whether activations are computed a second time instead of kept.
-        processes: that share every batch.
+    To save memory a batch is divided into ``parts`` (gradient accumulation), and activations are
+    computed a second time instead of kept (``recompute``).
     """
 
     criteria: ClassVar[dict[str, Any]]  # losses of two images, by their names in `VERSIONS`
@@ -77,10 +75,7 @@ class Learner:
         raise NotImplementedError
 
     def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
-        """One training step on this process's share of a batch.
-
-        Args:
-            heard, target: those of the representation.
+        """One training step on this process's share of a batch, as the representation hears it.
 
         Raises:
             UserError: another process is gone.
@@ -157,9 +152,6 @@ class ScratchLearner(Learner):
 
 def build_learner(options: TrainingOptions, device: torch.device, **ways: Any) -> Learner:
     """The learner of a version, its first weights drawn from the options' seed.
-
-    Args:
-        ways: parts, recompute and processes, see `Learner`.
 
     Raises:
         UserError: a version that normalises over whole batches shall compute them in parts.

@@ -54,14 +54,8 @@ Pair = tuple[Tensor, Tensor]
 
 
 class Material:
-    """Mixtures of speech and noise from folders, for training and for validation.
-
-    Attributes:
-        splits: who trains, validates and tests.
-
-    Args:
-        processes: of every batch this one makes its share.
-        device: that trains.
+    """Mixtures of speech and noise from folders, for training and for validation, each process's
+    share of every batch; ``splits`` are who trains, validates and tests.
 
     Raises:
         UserError: a folder cannot be read, holds nothing, or leaves a split empty; the batch
@@ -226,10 +220,7 @@ def find_material(
 def divided(
     options: TrainingOptions, place: RunPlace, allowed: Callable[[Recording], bool] | None
 ) -> tuple[Splits, list[Path]]:
-    """The recordings in the folders of a run, divided, and the files that cannot be read.
-
-    Args:
-        allowed: which of them the run may use at all; None for all.
+    """The recordings that a run may use (all, or those allowed), divided, and unreadable files.
 
     Raises:
         UserError: a folder cannot be read, holds nothing, or leaves a split empty.
@@ -254,9 +245,8 @@ def divided(
 def decoded(recordings: Sequence[Recording], cache: Path | None, processes: Processes) -> Library:
     """The recordings, decoded by the first process into a folder, or by each into its memory.
 
-    Args:
-        cache: the folder; None is the usual one if it is there or the recordings are more than 35
-            hours, and memory otherwise.
+    Without a cache that is the usual folder if it is there or the recordings are more than 35
+    hours, and memory otherwise.
 
     Raises:
         UserError: the folder cannot be written, or holds something else.

@@ -24,24 +24,13 @@ _OWN: Any = None  # the version's own, which `TrainingOptions` puts in
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What decides the result of a run.
+    """What decides the result of a run: options of `denoise train`, which explains them.
+
+    What is left out has the version's own value, a row of `models.VERSIONS`. No images are longer
+    or shorter than 2.55 s. ``epoch_size`` None stands for the number of speech recordings, 0 for no
+    limit (`clip_norm`), no average (`ema`) and never (`patience`).
 
     Attributes:
-        version: a key of `models.VERSIONS`. It has a size, a recipe and a length of training of its
-            own; they are the defaults. size: of its sizes.
-        epochs: length of the run; epoch_size: mixtures per epoch, by default one for every speech
-            recording.
-        batch_size: mixtures behind one step, however many processes share them.
-        clip_seconds: length of a mixture; of v5 alone, images are always 2.55 s.
-        learning_rate: the peak rate; `schedule` ("constant", "linear-end" or "cosine") and
-            `warmup_steps` shape it.
-        momentum: of SGD. clip_norm: largest joint norm of the gradients, 0 for no limit.
-        ema: decay of the moving average of the weights that is validated and kept, 0 for none.
-        patience: epochs without a better validation after which the run ends, 0 for never.
-        seed: decides first weights, order and mixtures.
-        augmentation: name of a preset of `mixing.recipe`.
-        start_from: a version or a checkpoint whose weights are the first ones, not random ones.
-        hold_out: speakers, noise sources or folders that validate instead of training.
         speech_weights, noise_weights: how often each of the folders is drawn from; None stands for
             its size. None altogether is a single folder, whose speech is visited file by file.
 
@@ -127,21 +116,15 @@ def option_name(name: str) -> str:
 class RunPlace:
     """Where a run reads, writes and computes, and how; nothing here changes the result.
 
-    Attributes:
-        speech, noise: folders, or tar shards by path or address.
-        cache: folder of decoded recordings; None is the usual one, see `material.decoded`.
-        rooms: folders of impulse responses, for v5.
-        accumulate: parts that a batch is computed in, one after the other, to save memory.
-        recompute: whether activations are computed a second time instead of kept.
-        save_seconds: how much time a kill may cost.
+    `denoise train` explains these, too.
     """
 
-    speech: Sequence[str | Path]
+    speech: Sequence[str | Path]  # folders, or tar shards by path or address
     noise: Sequence[str | Path]
     out: Path
     device: str = "auto"
     resume: bool = False
-    cache: Path | None = None
+    cache: Path | None = None  # the usual one, see `material.decoded`
     accumulate: int = 1
     recompute: bool = False
     save_seconds: float = 120.0

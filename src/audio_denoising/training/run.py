@@ -23,10 +23,6 @@ def run(
 ) -> None:
     """Trains to the end, or until somebody stops it; under torchrun the first process alone talks.
 
-    Args:
-        tensorboard: whether figures, pictures and sound are logged in the run's folder.
-        profile: whether the first steps are profiled.
-
     Raises:
         UserError: another run is at work in the same folder; see `Trainer`, `TensorBoardLog`
             and `StepProfile` for the rest.

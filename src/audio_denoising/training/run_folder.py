@@ -104,10 +104,8 @@ class RunFolder:
     ) -> None:
         """Writes `history.json` and the curves of loss and PSNR, each whole or not at all.
 
-        Before the first epoch has ended there is nothing to draw.
-
-        Args:
-            earlier: options and rows ("options", "epochs") of the runs that this one started from.
+        Before the first epoch has ended there is nothing to draw. ``earlier`` are options and rows
+        ("options", "epochs") of the runs that this one started from.
 
         Raises:
             UserError: that is not possible.

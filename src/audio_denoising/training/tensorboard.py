@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.dsp.spectrum import SAMPLE_RATE, image, stft
 from audio_denoising.errors import UserError
 from audio_denoising.training.options import TrainingOptions
 from audio_denoising.training.progress import Watcher
 from audio_denoising.training.run_folder import Row
 from audio_denoising.training.trainer import Trainer
-from audio_denoising.training.validation import Clip
 
 STEP_TAGS = {  # of the figures of a step
     "loss": "loss/step",
@@ -48,10 +47,7 @@ FLUSH_SECONDS = 10
 
 
 class TensorBoardLog(Watcher):
-    """Writes event files.
-
-    Args:
-        folder: for them; made when the run starts.
+    """Writes event files into a folder, which is made when the run starts.
 
     Raises:
         UserError: tensorboard is not installed; later, from any method: the files cannot be
@@ -97,10 +93,11 @@ class TensorBoardLog(Watcher):
             for key, tag in EPOCH_TAGS.items():
                 writer.add_scalar(tag, row[key], step)
             for number, clip in enumerate(clips, 1):
-                tag = f"noisy, cleaned, clean/clip {number}"
-                writer.add_image(tag, picture(clip), step, dataformats="HWC")
                 # Numbers, because tags are sorted.
                 sounds = {"1 noisy": clip.noisy, "2 cleaned": clip.cleaned, "3 clean": clip.clean}
+                shown = picture(*(image(stft(sound)) for sound in sounds.values()))
+                tag = f"noisy, cleaned, clean/clip {number}"
+                writer.add_image(tag, shown, step, dataformats="HWC")
                 for name, sound in sounds.items():
                     heard = sound.nan_to_num().clamp(-1, 1)
                     writer.add_audio(f"clip {number}/{name}", heard, step, SAMPLE_RATE)
@@ -140,19 +137,18 @@ def _session(options: TrainingOptions) -> list[Any]:
     return list(hparams(plain, dict.fromkeys(EPOCH_TAGS.values(), 0)))
 
 
-def picture(clip: Clip) -> np.ndarray:
-    """Noisy, cleaned and clean side by side, low frequencies below.
+def picture(noisy: Tensor, cleaned: Tensor, clean: Tensor) -> np.ndarray:
+    """Three images ``(256, T)`` side by side, low frequencies below.
 
     Colours go from -80 dB to the loudest point of the noisy one, the same in every epoch.
 
     Returns:
-        ``(256, 3 * 256 + 2 * RULE, 3)``, 8-bit RGB.
+        ``(256, 3 * T + 2 * RULE, 3)``, 8-bit RGB.
     """
-    rule = np.full((len(clip.noisy_image), RULE, 3), 255, np.uint8)
-    top = float(clip.noisy_image.max()) or 1.0
-    images = (clip.noisy_image, clip.cleaned_image, clip.clean_image)
-    noisy, cleaned, clean = (_coloured(image / top) for image in images)
-    return np.hstack([noisy, rule, cleaned, rule, clean])
+    top = float(noisy.max()) or 1.0
+    left, middle, right = (_coloured(levels / top) for levels in (noisy, cleaned, clean))
+    rule = np.full((len(left), RULE, 3), 255, np.uint8)
+    return np.hstack([left, rule, middle, rule, right])
 
 
 def _coloured(levels: Tensor) -> np.ndarray:

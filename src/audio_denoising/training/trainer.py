@@ -45,11 +45,8 @@ class Trainer:
     """One run. `run()` returns True when it has come to its end, False when it was interrupted.
 
     Its public attributes are what watchers read: options, place, device, material, `steps` of an
-    epoch, where the run stands (epoch, batch, step, tally), history, licence.
-
-    Args:
-        watchers: who is told how it goes, by the first process alone.
-        processes: that share the work, each with a trainer of its own.
+    epoch, where the run stands (epoch, batch, step, tally), history, licence. Of several processes
+    each has a trainer of its own, and the first alone has watchers.
 
     Raises:
         UserError: no usable speech or noise, an unwritable folder, a checkpoint that does not

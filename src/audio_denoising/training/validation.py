@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sized
-from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from audio_denoising.dsp.measures import si_sdr
-from audio_denoising.dsp.spectrum import image, stft
 from audio_denoising.training.learner import Learner
 from audio_denoising.training.material import Pair
 from audio_denoising.training.options import ALONE, Processes
@@ -19,16 +18,12 @@ from audio_denoising.training.options import ALONE, Processes
 CLIPS = 4  # that logs show
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A validation mixture before and after: waveforms ``(L,)``, images ``(256, L // 160 + 1)``."""
+class Clip(NamedTuple):
+    """A validation mixture before and after, waveforms ``(L,)``."""
 
     clean: Tensor
     noisy: Tensor
     cleaned: Tensor
-    clean_image: Tensor
-    noisy_image: Tensor
-    cleaned_image: Tensor
 
 
 class Validation:
@@ -82,8 +77,7 @@ class Validation:
         noisy, clean = (waves[:CLIPS] for waves in self.batches[0])
         hearing, there = learner.representation, noisy.to(learner.device)
         cleaned = hearing.sound(learner.predict(hearing.hear(there)), there).cpu()
-        images = (image(stft(waves)) for waves in (clean, noisy, cleaned))
-        return [Clip(*parts) for parts in zip(clean, noisy, cleaned, *images, strict=True)]
+        return [Clip(*waves) for waves in zip(clean, noisy, cleaned, strict=True)]
 
 
 def _ratio(estimate: Tensor, reference: Tensor) -> float:
