@@ -34,8 +34,8 @@ from audio_denoising.errors import UserError
 from audio_denoising.models.checkpoint import load_checkpoint
 from audio_denoising.training.run_folder import RunFolder
 from benchmarks.measuring import describe_machine, markdown_table, ready, report
-from tests.training.runs import NOISE, SPEECH, content, differences, quickly, rows
 
+DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
 PATIENCE = 1800  # seconds that anything may take; only a run that hangs takes so long
 EVERY_STEP, NEVER = 0.001, 1e6  # seconds between checkpoints
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -59,6 +59,8 @@ def _train(arguments: list[str], log: Path) -> None:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
     log.with_suffix(f".{os.environ.get('RANK', 0)}").write_text(str(os.getpid()))
+    from tests.training.runs import quickly  # only here: it needs pytest, the tables do not
+
     sys.argv = ["denoise", "train", *arguments]
     try:
         with quickly(narrow=True):
@@ -104,7 +106,8 @@ class Run:
         for name, value in {
             "size": "small", "device": "cpu", "threads": 1, "epochs": self.epochs, "lr": 0.001,
             "batch-size": self.batch, "epoch-size": 4 * self.batch,
-            "save-every": self.save_seconds, "speech": SPEECH, "noise": NOISE, "out": self.out,
+            "save-every": self.save_seconds, "out": self.out,
+            "speech": DATA / "LibriSpeech", "noise": DATA / "noise",
         }.items():  # fmt: skip
             arguments += [f"--{name}", str(value)]
         if RunFolder(self.out).holds_a_run:
@@ -172,6 +175,8 @@ class Run:
         Raises:
             Broken: it is not whole, or `history.json` is not or lacks one of its epochs.
         """
+        from tests.training.runs import quickly
+
         folder = RunFolder(self.out)
         if not folder.holds_a_run:
             return 0
@@ -192,6 +197,8 @@ class Run:
 
     def require_the_end_of(self, whole: Run) -> None:
         """The same files as that run's; times and places aside, bit for bit the same content."""
+        from tests.training.runs import content, differences, rows
+
         names = [{path.name for path in r.out.iterdir()} - {"previous.pth"} for r in (whole, self)]
         require(names[0] == names[1], f"the files are different: {names}")
         for name in ("last.pth", "best.pth"):

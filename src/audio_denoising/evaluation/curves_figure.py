@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +49,14 @@ def load_curves(source: str) -> Curves:
     runs, title = _runs(source)
     rows: list[dict[str, Any]] = []
     steps: list[int] = []
-    hours: list[float] = []
     starts: list[int] = []
-    done, spent = 0, 0.0
     for run in runs:
         if rows:
             starts.append(len(rows))
-        for row in run["epochs"]:
-            spent += row["train_seconds"] / 3600
-            steps.append(done + row["step"])
-            hours.append(spent)
-        rows += run["epochs"]
         done = steps[-1] if steps else 0
+        steps += [done + row["step"] for row in run["epochs"]]
+        rows += run["epochs"]
+    hours = list(accumulate(row["train_seconds"] / 3600 for row in rows))
     if not rows:
         raise UserError(f"the history of {source} is empty: train for an epoch first")
     values = {key: [float(row.get(key, math.nan)) for row in rows] for key in _CURVES}
