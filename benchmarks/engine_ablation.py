@@ -19,7 +19,7 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.models import WIDTHS
-from audio_denoising.nn import activations, convolution, fast
+from audio_denoising.nn import activations, convolution
 from audio_denoising.nn.fast import rows as row_lowering
 from audio_denoising.nn.fast import winograd
 from audio_denoising.nn.fast.tiles import Tile
@@ -83,7 +83,7 @@ def experiments(widths: tuple[int, ...], batch: int) -> Iterator[Experiment]:
 def _whole(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     channels, edge = layer
     x, g, w, b = _tensors(channels, channels, edge, edge, batch)
-    shipped = fast.choose(x, w, ONE, SAME)
+    shipped = convolution.choose(x, w, ONE, SAME)
     yield Experiment(
         "all of them",
         f"conv 3×3, {channels} @ {edge}×{edge}",

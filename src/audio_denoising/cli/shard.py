@@ -23,7 +23,7 @@ _data = partial(typer.Option, rich_help_panel=DATA)
 _files = partial(typer.Option, rich_help_panel="Files")
 _SPEECH, _NOISE = [SPEECH], [NOISE]
 _SPLITS = ("train", "validation", "test")
-_COLUMNS = [Column(name, justify="right") for name in ("shards", "pieces", "groups", "hours", "MB")]
+_COLUMNS = ("shards", "pieces", "groups", "hours", "MB")
 _NAMED = 5  # files left out that are named
 
 
@@ -92,7 +92,8 @@ def shard(
 
 def _report(written: list[ShardIndex], out: Path) -> None:
     """What is in the shards, what is not, and how to train on them."""
-    table = Table("", *_COLUMNS, box=None, header_style="bold")
+    columns = [Column(name, justify="right") for name in _COLUMNS]
+    table = Table("", *columns, box=None, header_style="bold")
     for index in written:
         shards = index.shards
         table.add_row(

@@ -71,11 +71,7 @@ class Representation(Protocol):
 
 
 class DecibelImage:
-    """Images (N, 1, 256, T) in [0, 1]; see `dsp.spectrum`.
-
-    Args:
-        criterion: takes prediction and clean image; one of `nn` has a `backward`, too.
-    """
+    """Images (N, 1, 256, T) in [0, 1], judged by a loss of `nn` or torch.nn; see `dsp.spectrum`."""
 
     margin = 0
 

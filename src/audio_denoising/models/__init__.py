@@ -15,11 +15,5 @@ from audio_denoising.models.versions import (
 )
 
 __all__ = [
-    "COMPRESSED_SPECTRUM",
-    "DECIBEL_IMAGE",
-    "VERSIONS",
-    "WIDTHS",
-    "Version",
-    "blueprint",
-    "build",
-]
+    "COMPRESSED_SPECTRUM", "DECIBEL_IMAGE", "VERSIONS", "WIDTHS", "Version", "blueprint", "build"
+]  # fmt: skip

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from audio_denoising import nn
 
 Array: TypeAlias = NDArray[np.float32]
-_ONE, _HALF, _TINY = (np.array(value, np.float32) for value in (1.0, 0.5, 1e-6))
+_ONE, _HALF, _TINY = np.array([[1.0], [0.5], [1e-6]], np.float32)
 
 
 class FrameNetwork:

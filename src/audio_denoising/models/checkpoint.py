@@ -1,10 +1,9 @@
 """Checkpoints: a file that says all about itself, written whole or not at all, read without trust.
 
-There are two forms. The state of a training is one dictionary of tensors and plain values in
-torch's own (`.pth`). What is shared and shipped is the weights alone as safetensors, with the
-description and the history as JSON in the same file, in which there is nothing that could run.
-Which one a file is its first bytes tell. Either is checked before use, so a wrong one gets a
-sentence.
+The state of a training is one dictionary of tensors and plain values in torch's own form (`.pth`).
+What is shared and shipped is the weights alone as safetensors, with the description and the history
+as JSON in the same file, in which there is nothing that could run. Its first bytes tell which one a
+file is.
 """
 
 from __future__ import annotations
@@ -70,11 +69,7 @@ def describe(version: str, size: str) -> dict[str, Any]:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any], former: Path | None = None) -> None:
-    """Writes the state of a training; see `save_whole`.
-
-    Raises:
-        UserError: that is not possible.
-    """
+    """Writes the state of a training; see `save_whole`."""
 
     def write(temporary: Path) -> None:
         # Through a file of Python's: in torch's own, the system's reason for a failure is lost.
@@ -187,9 +182,7 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
     """Writes only what cleaning needs, in half precision: a few MB, to ship and to share.
 
     Of paths only the last name stays, and nothing of where the run computed: folders are private.
-
-    Args:
-        path: becomes a file of torch's where the name ends in `.pth`, else one of safetensors.
+    It is a file of torch's where the name ends in `.pth`, else one of safetensors.
 
     Raises:
         UserError: the checkpoint is not one of this program, or the file cannot be written.

@@ -32,9 +32,8 @@ _IMAGES = "A U-Net on decibel spectrograms of 2.55 s: it cleans recordings, not 
 def require_free_folder(folder: Path, *, force: bool = False) -> None:
     """Refuses what cannot become such a folder.
 
-    Raises:
-        UserError: it is a file, holds something that no export has written, or holds an earlier
-            export and ``force`` is not given.
+    UserError for a file, a folder that holds something that no export has written, or an earlier
+    export where ``force`` is not given.
     """
     refuse_address(folder)
     try:
@@ -50,11 +49,7 @@ def require_free_folder(folder: Path, *, force: bool = False) -> None:
 
 
 def save_folder(checkpoint: Checkpoint, folder: Path) -> list[Path]:
-    """Writes the folder, whole or not at all, in place of what was there, and names its files.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Writes the folder, whole or not at all, in place of what was there, and names its files."""
     try:
         with whole_folder(folder) as fresh:
             export(checkpoint, fresh / WEIGHTS)
@@ -78,11 +73,8 @@ def save_folder(checkpoint: Checkpoint, folder: Path) -> list[Path]:
 def find_weights(name: str | Path) -> Path:
     """The weights in a folder of that layout, or of a model on the hub, which is downloaded once.
 
-    Args:
-        name: a folder, or what the hub calls a model: "user/name".
-
-    Raises:
-        UserError: there is no such folder or model, or the package that asks the hub is missing.
+    UserError where there is no such folder or model ("user/name"), or the package that asks the hub
+    is missing.
     """
     folder = Path(name) if is_folder(Path(name)) else _downloaded(str(name))
     if not (folder / WEIGHTS).is_file():

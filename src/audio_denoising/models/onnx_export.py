@@ -28,13 +28,8 @@ IR_VERSION = 8  # of the file's own form, as old as `OPSET`
 def save_onnx(checkpoint: Checkpoint, path: Path, *, samples: bool = False) -> None:
     """Writes a checkpoint's network as an ONNX file with float32 weights.
 
-    Args:
-        checkpoint: of any version.
-        path: the file to write.
-        samples: of v5 a graph that takes and gives samples, not features and masks.
-
-    Raises:
-        UserError: the file cannot be written, or `samples` of a version that has no such graph.
+    With `samples`, of v5, it is a graph that takes and gives samples, not features and masks.
+    UserError for another version, or where the file cannot be written.
     """
     data = onnx_model(checkpoint, samples=samples).SerializeToString()
     save_whole(path, lambda temporary: temporary.write_bytes(data))

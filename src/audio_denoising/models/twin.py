@@ -19,19 +19,10 @@ from audio_denoising.models.versions import assemble, build
 class UNetLevel(torch.nn.Module):
     """`decode(concat(skip, inner(skip)))` with `skip = encode(x)`, as in our engine."""
 
-    def __init__(
-        self,
-        encode: torch.nn.Module,
-        inner: torch.nn.Module,
-        decode: torch.nn.Module,
-        axis: int = 1,
-    ) -> None:
+    def __init__(self, encode: Any, inner: Any, decode: Any, axis: int = 1) -> None:
         super().__init__()
-        self.encode = encode
-        self.inner = inner
-        self.decode = decode
-        self.axis = axis
-        self.recompute = False
+        self.encode, self.inner, self.decode = encode, inner, decode
+        self.axis, self.recompute = axis, False
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T'), or with the channels last throughout."""
@@ -44,8 +35,20 @@ class UNetLevel(torch.nn.Module):
         return cast(Tensor, block(x))
 
 
+class Residual(torch.nn.Module):
+    """x + inner(x)."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape that `inner` keeps."""
+        return cast(Tensor, x + self.inner(x))
+
+
 class Mask(torch.nn.Module):
-    """`x * inner(x)`, as in our engine."""
+    """x * inner(x)."""
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
@@ -80,14 +83,9 @@ class BatchNorm(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> the same shape."""
-        y = torch.nn.functional.batch_norm(
-            x.flatten(0, -2),
-            cast(Tensor, self.running_mean),
-            cast(Tensor, self.running_var),
-            self.weight,
-            self.bias,
-            self.training,
-        )
+        moments = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        learned = self.weight, self.bias
+        y = torch.nn.functional.batch_norm(x.flatten(0, -2), *moments, *learned, self.training)
         return y.view(x.shape)
 
 
@@ -134,18 +132,6 @@ class ChannelBandMatrix(torch.nn.Module):
         return y.contiguous().unflatten(0, x.shape[:-2])
 
 
-class Residual(torch.nn.Module):
-    """x + inner(x)."""
-
-    def __init__(self, inner: torch.nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape that `inner` keeps."""
-        return cast(Tensor, x + self.inner(x))
-
-
 class RadialTanh(torch.nn.Module):
     """m tanh(r) / r on pairs along the last axis."""
 
@@ -162,34 +148,18 @@ def _activation_in_place(slope: float = 0.0) -> torch.nn.Module:
 
 
 LAYERS = SimpleNamespace(
-    BandMatrix=BandMatrix,
-    BatchNorm=BatchNorm,
-    BatchNormSiLU=BatchNormSiLU,
-    ChannelBandMatrix=ChannelBandMatrix,
-    Conv2d=torch.nn.Conv2d,
-    ConvTranspose2d=torch.nn.ConvTranspose2d,
-    FrequencyConv=FrequencyConv,
-    GRU=GRU,
-    LeakyReLU=_activation_in_place,
-    Linear=torch.nn.Linear,
-    Mask=Mask,
-    MaxPool2d=torch.nn.MaxPool2d,
-    RadialTanh=RadialTanh,
-    ReLU=_activation_in_place,
-    Residual=Residual,
-    Sequential=torch.nn.Sequential,
-    SiLU=torch.nn.SiLU,
-    Sigmoid=torch.nn.Sigmoid,
-    UNetLevel=UNetLevel,
-)
+    BandMatrix=BandMatrix, BatchNorm=BatchNorm, BatchNormSiLU=BatchNormSiLU,
+    ChannelBandMatrix=ChannelBandMatrix, Conv2d=torch.nn.Conv2d,
+    ConvTranspose2d=torch.nn.ConvTranspose2d, FrequencyConv=FrequencyConv, GRU=GRU,
+    LeakyReLU=_activation_in_place, Linear=torch.nn.Linear, Mask=Mask,
+    MaxPool2d=torch.nn.MaxPool2d, RadialTanh=RadialTanh, ReLU=_activation_in_place,
+    Residual=Residual, Sequential=torch.nn.Sequential, SiLU=torch.nn.SiLU,
+    Sigmoid=torch.nn.Sigmoid, UNetLevel=UNetLevel,
+)  # fmt: skip
 
 
 def build_twin(version: str = "torch", size: str | None = None) -> Any:
-    """The torch.nn network of a version, with the keys, shapes and first weights of `build`.
-
-    Raises:
-        KeyError: unknown version or size.
-    """
+    """The torch.nn network of a version, with the keys, shapes and first weights of `build`."""
     first_weights = build(version, size).state_dict()  # before torch.nn draws its own
     twin: torch.nn.Module = assemble(LAYERS, version, size)
     twin.load_state_dict(first_weights)

@@ -40,10 +40,8 @@ class Plan:
 def assemble(layers: Any, plan: Plan, widths: tuple[int, ...]) -> Any:
     """The whole network (N, 1, 256, 256) -> (N, 1, 256, 256), from the layers of one library.
 
-    Args:
-        layers: our `nn`, or the namespace of torch.nn with `UNetLevel` added.
-        plan: which blocks it is made of.
-        widths: channels of the encoders, then of the bottleneck.
+    That is our `nn`, or `twin.LAYERS`; ``widths`` are the channels of the encoders, then of the
+    bottleneck.
 
     An encoder is two 3x3 convolutions and a down-sampling by two; its output is what the skip
     connection carries. A decoder gets the up-sampled level below next to the skip of its own
@@ -100,16 +98,7 @@ def assemble(layers: Any, plan: Plan, widths: tuple[int, ...]) -> Any:
 
 
 def build(plan: Plan, widths: tuple[int, ...], kernels: str = "fast") -> nn.Module:
-    """The from-scratch network.
-
-    Args:
-        plan: which blocks it is made of.
-        widths: channels of the encoders, then of the bottleneck.
-        kernels: "fast" or "reference" convolution.
-
-    Raises:
-        ValueError: unknown kernels.
-    """
+    """The from-scratch network, ready to be trained, with "fast" or "reference" convolution."""
     from audio_denoising import nn  # here: versions are asked for where no network is needed
 
     model: nn.Module = assemble(nn, plan, widths)

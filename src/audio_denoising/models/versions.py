@@ -37,8 +37,7 @@ class Version:
     Attributes:
         hears: `DECIBEL_IMAGE` or `COMPRESSED_SPECTRUM`, see `dsp.representation`.
         plan: of a U-Net its blocks; None is the causal network.
-        size: the default size, a key of `sizes`.
-        loss: "MSE", "L1" or "compressed spectrum".
+        size: the default one, a key of `sizes`.
         optimiser: "SGD", "Adam" or "AdamW", whose decay shrinks matrices alone.
         licence: what the weights that ship may be used for.
         engine: "from scratch" or "torch.nn".
@@ -80,61 +79,34 @@ _V2_PLAN = unet.Plan("max-pool 2x2", "ReLU", "transposed conv 3x3")
 _V4_PLAN = unet.Plan("strided conv 3x3", "LeakyReLU", "transposed conv 2x2")
 FREE = "any use"
 
-VERSIONS = {
-    row.name: row
-    for row in (
-        Version("v2", DECIBEL_IMAGE, _V2_PLAN, "small", "MSE", "SGD", 1e-4, 50),
-        Version("v3", DECIBEL_IMAGE, _V2_PLAN, "large", "L1", "SGD", 1e-3, 10),
-        Version("v4", DECIBEL_IMAGE, _V4_PLAN, "large", "L1", "Adam", 1e-4, 50),
-        Version(
-            "torch", DECIBEL_IMAGE, _V4_PLAN, "large", "L1", "Adam", 1e-4, 50, engine="torch.nn"
-        ),
-        Version(
-            "v5",
-            COMPRESSED_SPECTRUM,
-            None,
-            "base",
-            "compressed spectrum",
-            "AdamW",
-            1e-3,
-            200,
-            FREE,
-            batch_size=4,
-            epoch_size=8000,
-            schedule="linear-end",
-            warmup_steps=500,
-            clip_norm=3.0,
-            ema=0.9995,
-            augmentation="rich",
-            clip_seconds=2.0,
-        ),
-    )
-}
+_ROWS = (
+    Version("v2", DECIBEL_IMAGE, _V2_PLAN, "small", "MSE", "SGD", 1e-4, 50),
+    Version("v3", DECIBEL_IMAGE, _V2_PLAN, "large", "L1", "SGD", 1e-3, 10),
+    Version("v4", DECIBEL_IMAGE, _V4_PLAN, "large", "L1", "Adam", 1e-4, 50),
+    Version("torch", DECIBEL_IMAGE, _V4_PLAN, "large", "L1", "Adam", 1e-4, 50, engine="torch.nn"),
+    Version(
+        "v5", COMPRESSED_SPECTRUM, None, "base", "compressed spectrum", "AdamW", 1e-3, 200, FREE,
+        batch_size=4, epoch_size=8000, schedule="linear-end", warmup_steps=500, clip_norm=3.0,
+        ema=0.9995, augmentation="rich", clip_seconds=2.0,
+    ),
+)  # fmt: skip
+
+VERSIONS = {row.name: row for row in _ROWS}
 
 
 def assemble(layers: Any, version: str, size: str | None = None) -> Any:
-    """The network of a version from the layers of one library: our `nn`, or `twin.LAYERS`.
-
-    Raises:
-        KeyError: unknown version or size.
-    """
+    """The network of a version from the layers of one library: our `nn`, or `twin.LAYERS`."""
     row = VERSIONS[version]
-    size = size or row.size
     if row.plan:
-        return unet.assemble(layers, row.plan, WIDTHS[size])
-    return causal.assemble(layers, causal.SIZES[size])
+        return unet.assemble(layers, row.plan, WIDTHS[size or row.size])
+    return causal.assemble(layers, causal.SIZES[size or row.size])
 
 
 def build(version: str, size: str | None = None, kernels: str = "fast") -> nn.Module:
-    """The from-scratch network of a version ("torch" gives the shape of v4).
+    """The from-scratch network of a version ("torch" gives the shape of v4) in one of its sizes.
 
-    Args:
-        version: a key of `VERSIONS`.
-        size: a key of its sizes; None for the version's default.
-        kernels: of a U-Net, "fast" or "reference" convolution.
-
-    Raises:
-        KeyError: unknown version, size or kernels.
+    KeyError where there is no such version or size. The ``kernels`` are those of a U-Net, "fast" or
+    "reference".
     """
     row = VERSIONS[version]
     size = size or row.size
@@ -145,9 +117,6 @@ def blueprint(version: str, size: str | None = None) -> nn.Module:
     """The network of `build` without memory, and without a draw from the random generator.
 
     It knows names and shapes; `load_state_dict` brings it to life.
-
-    Raises:
-        KeyError: unknown version or size.
     """
     import torch
 
@@ -168,13 +137,9 @@ def has_weights(version: str) -> bool:
 def locate(name_or_path: str | Path) -> Path:
     """The checkpoint file behind what a user gives for a model.
 
-    Args:
-        name_or_path: a version whose weights ship (``v4``), or a checkpoint file: anything that
-            ends in ``.safetensors`` or ``.pth``, or has a folder in its name; or such a folder
-            with ``model.safetensors`` in it.
-
-    Raises:
-        UserError: there is no such version, or no such file.
+    That is a version whose weights ship (``v4``), or a checkpoint file: anything that ends in
+    ``.safetensors`` or ``.pth``, or has a folder in its name; or such a folder with
+    ``model.safetensors`` in it. UserError where there is none.
     """
     text = str(name_or_path)
     is_file = text.endswith((".safetensors", ".pth")) or Path(text).name != text

@@ -189,11 +189,8 @@ def take_statistics(model: Any, batches: Iterable[Tensor]) -> None:
 
     While one trains they follow the weights of every step. An average of weights is another
     network, whose moments are other ones (Izmailov et al., "Averaging weights", UAI 2018,
-    section 3.2). A network that does not normalise stays as it is, and no batch is asked for.
-
-    Args:
-        model: left in evaluation mode.
-        batches: of any number, each as in training.
+    section 3.2). It is left in evaluation mode. One that does not normalise stays as it is, and no
+    batch is asked for.
     """
     norms = [layer for layer in model.modules() if isinstance(layer, BatchNorm)]
     if not norms:

@@ -61,17 +61,12 @@ class UNetLevel(Module):
 
     `inner` is everything below (the next level and the up-sampling that follows it) and must
     return the frequency and time size of `skip`. After Ronneberger, Fischer and Brox, "U-Net",
-    MICCAI 2015 (arXiv:1505.04597).
-
-    Args:
-        axis: of the channels: 1 in images (N, C, F, T), -1 in recurrent features (T, N, F, C).
+    MICCAI 2015 (arXiv:1505.04597). The channels' axis is 1 in images (N, C, F, T), -1 in recurrent
+    features (T, N, F, C).
     """
 
     def __init__(self, encode: Module, inner: Module, decode: Module, axis: int = 1) -> None:
-        self.encode = encode
-        self.inner = inner
-        self.decode = decode
-        self.axis = axis
+        self.encode, self.inner, self.decode, self.axis = encode, inner, decode, axis
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T'), or with the channels last throughout.

@@ -14,16 +14,18 @@ forwards and its forward pass backwards.
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from audio_denoising.nn import fast
+from audio_denoising.nn.fast import rows, winograd
 from audio_denoising.nn.module import Module, Pair, Parameter, output_size, pair, require_image
 
 KERNELS = ("fast", "reference")
+FEWEST_CHANNELS = 64  # below, Winograd's transforms cost too much
+FEWEST_TILES = 32  # below, transforming the kernels costs more than it saves
 
 
 def im2col(x: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
@@ -117,6 +119,16 @@ REFERENCE = SimpleNamespace(
 )  # fmt: skip
 
 
+def choose(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> ModuleType:
+    """The fastest of `fast` for x (N, C, F, T) and a weight (C', C, K_f, K_t)."""
+    kernel = (weight.shape[2], weight.shape[3])
+    if kernel == (3, 3) and stride == (1, 1) and min(weight.shape[:2]) >= FEWEST_CHANNELS:
+        f, t = output_size((x.shape[2], x.shape[3]), kernel, stride, padding)
+        if len(x) * -(-f // 4) * -(-t // 4) >= FEWEST_TILES:
+            return winograd
+    return rows
+
+
 def he_normal(shape: tuple[int, ...], fan_in: float) -> Tensor:
     """Normal weights of standard deviation sqrt(2 / fan_in), so many inputs feeding one output.
 
@@ -187,7 +199,7 @@ class Conv2d(Convolution):
         """Where `correlate` and its gradients come from for an image of such a shape."""
         if self.kernels == "reference":
             return REFERENCE
-        return fast.choose(x, self.weight.data, self.stride, self.padding)
+        return choose(x, self.weight.data, self.stride, self.padding)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T'); ValueError for other channels, or a small image."""
@@ -245,7 +257,7 @@ class ConvTranspose2d(Convolution):
 
     def operations(self) -> Any:
         """Where `input_gradient`, `correlate` and `weight_gradient` come from."""
-        return REFERENCE if self.kernels == "reference" else fast.rows
+        return REFERENCE if self.kernels == "reference" else rows
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T'); ValueError where x is no image, or of other channels."""

@@ -186,20 +186,18 @@ def clip_gradient_norm(parameters: Sequence[Parameter], maximum: float) -> Tenso
 
 @dataclass(frozen=True)
 class Schedule:
-    """A linear warm-up, then a constant rate, one that ends, or half a cosine down to `floor`.
+    """A linear warm-up, then a constant rate, one that ends, or half a cosine down to 0.
 
     Attributes:
         kind: "constant"; "linear-end", constant and in the last quarter straight down to 0; or
             "cosine" (Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, no restart).
         total_steps: the step at which the rate has come down.
         warmup_steps: steps over which the factor rises linearly from near 0 to 1.
-        floor: the factor at the end of the cosine.
     """
 
     kind: str = "constant"
     total_steps: int = 1
     warmup_steps: int = 0
-    floor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in SCHEDULES:
@@ -215,7 +213,7 @@ class Schedule:
             return max(0.0, min(1.0, (self.total_steps - step) / (_END * self.total_steps)))
         span = max(1, self.total_steps - self.warmup_steps)
         progress = min(1.0, (step - self.warmup_steps) / span)
-        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+        return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class MovingAverage:
@@ -224,11 +222,7 @@ class MovingAverage:
     Young averages follow faster, decay_t = min(decay, (1 + t) / (10 + t)), so that the random
     first weights are soon forgotten. Polyak and Juditsky, SIAM J. Control Optim. 30 (1992), for
     why it helps; the form with a decay is Tarvainen and Valpola's, NeurIPS 2017
-    (arXiv:1703.01780).
-
-    Args:
-        weights: the tensors that an optimiser changes in place.
-        decay: in [0, 1).
+    (arXiv:1703.01780). The weights are tensors that an optimiser changes in place.
     """
 
     def __init__(self, weights: Sequence[Tensor], decay: float) -> None:

@@ -21,11 +21,7 @@ Tile = tuple[slice, slice]
 
 
 def tiles(samples: int, rows: int, values: int, device: torch.device) -> Iterator[Tile]:
-    """(samples, rows) of each tile of `samples` images that have `rows` rows.
-
-    Args:
-        values: what one row takes, with all its intermediate results.
-    """
+    """(samples, rows) of each tile of images with `rows` rows, each `values` with all it needs."""
     whole = slice(0, rows)
     if device.type != "cpu":
         yield slice(0, samples), whole
