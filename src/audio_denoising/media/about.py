@@ -81,19 +81,10 @@ def read_about(path: Path) -> About:
 
 
 def complete(source: Path, target: Path, rate: int, told: tuple[str, ...]) -> tuple[str, ...]:
-    """Adds what only a complete file can take.
+    """Adds to the file that was made of a recording what only a complete one can take.
 
-    Args:
-        source: the recording.
-        target: the file that was made of it.
-        rate: its sample rate in Hz.
-        told: sentences on what is known to be left out.
-
-    Returns:
-        Further sentences.
-
-    Raises:
-        OSError: the disk is full.
+    To the sentences on what is known to be left out it returns further ones. OSError where the disk
+    is full.
     """
     about = read_about(source)
     chapters = [(round(start * rate), title) for start, title in about.chapters]
@@ -170,14 +161,8 @@ def _picture(source: Path) -> str:
 def carry_chunks(source: Path, target: Path, chapters: list[tuple[int, str]]) -> list[str]:
     """Copies the chunks of a WAV or AIFF that hold for the denoised sound too to the end of a file.
 
-    Args:
-        source: any file.
-        target: a file that was just written.
-        chapters: where in samples the chapters begin, and what they are called. A WAV gets them as
-            cue marks, unless those of the source are copied.
-
-    Returns:
-        What the target cannot hold, save what FFmpeg carries over as chapters.
+    The chapters, by the sample where each begins, go into a WAV as cue marks, unless those of the
+    source are copied. What the target cannot hold is returned, save what FFmpeg carries over.
     """
     with source.open("rb") as file:
         order = _ORDERS.get(file.read(4))

@@ -19,14 +19,9 @@ _FULL_SCALE = {"int16": 2**15, "int32": 2**31}  # the integer dtypes that are ta
 
 
 def to_samples(x: npt.NDArray[np.generic] | Tensor) -> Samples:
-    """The waveform as float32 with full scale at 1.
+    """A waveform ``(samples,)`` or ``(channels, samples)`` as float32 ``(channels, samples)``.
 
-    Args:
-        x: ``(samples,)`` or ``(channels, samples)``, floating point with full scale at 1, or int16
-            or int32.
-
-    Returns:
-        float32 array ``(channels, samples)``.
+    It is floating point with full scale at 1, or int16 or int32.
 
     Raises:
         UserError: not an array, of another shape or dtype, lying the other way round, or with

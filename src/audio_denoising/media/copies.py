@@ -48,8 +48,7 @@ class Copies:
 
     Args:
         source: the recording, opened for this alone.
-        out: the file.
-        container: what is known of its kind.
+        container: what is known of the kind of file.
         add_sound: adds the denoised sound track to a file like this one.
 
     Attributes:
@@ -178,10 +177,8 @@ class Copies:
         Any list of what a kind of file holds is shorter than what FFmpeg writes into it.
         """
         for tag in _tags(stream, self._container):
-            options = dict(self._container.options)
-            trial = av.open(
-                io.BytesIO(), "w", format=self._container.name, container_options=options
-            )
+            kind, options = self._container.name, dict(self._container.options)
+            trial = av.open(io.BytesIO(), "w", format=kind, container_options=options)
             with suppress(*ERRORS), trial:
                 self._add_sound(trial)
                 _copy_into(trial, stream, tag)

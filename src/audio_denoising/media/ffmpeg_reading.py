@@ -30,23 +30,12 @@ ERRORS = (av.FFmpegError, OSError, ValueError)
 
 # FFmpeg's codecs in libsndfile's words, as far as an output may want to keep them.
 _SUBTYPES = {
-    "aac": "AAC",
-    "ac3": "AC3",
-    "amr_nb": "AMR_NB",
-    "eac3": "AC3",
-    "mp3": "MPEG_LAYER_III",
-    "opus": "OPUS",
-    "vorbis": "VORBIS",
-    "wmav1": "WMA",
-    "wmav2": "WMA",
-    "wmapro": "WMA",
-    "pcm_alaw": "ALAW",
-    "pcm_mulaw": "ULAW",
-    "pcm_s8": "PCM_S8",
-    "pcm_u8": "PCM_U8",
-}
-_SUBTYPES |= dict.fromkeys(("pcm_f64le", "pcm_f64be", "pcm_s64le", "pcm_s64be"), "DOUBLE")
-_SUBTYPES |= dict.fromkeys(("pcm_f32le", "pcm_f32be"), "FLOAT")
+    "aac": "AAC", "ac3": "AC3", "amr_nb": "AMR_NB", "eac3": "AC3", "mp3": "MPEG_LAYER_III",
+    "opus": "OPUS", "vorbis": "VORBIS", "wmav1": "WMA", "wmav2": "WMA", "wmapro": "WMA",
+    "pcm_alaw": "ALAW", "pcm_mulaw": "ULAW", "pcm_s8": "PCM_S8", "pcm_u8": "PCM_U8",
+    "pcm_f64le": "DOUBLE", "pcm_f64be": "DOUBLE", "pcm_s64le": "DOUBLE", "pcm_s64be": "DOUBLE",
+    "pcm_f32le": "FLOAT", "pcm_f32be": "FLOAT",
+}  # fmt: skip
 _LOSSLESS = ("pcm_", "alac", "flac", "ape", "tak", "tta", "wavpack", "truehd", "mlp", "wmalossless")
 _GAPLESS = ("flac", "ogg")  # but for damage
 # Seconds that may be missing at one place. Hardly a codec's frame is shorter than the first; where
@@ -310,11 +299,7 @@ class MediaDecoder:
 
 
 def opened(path: Path, *, empty: bool) -> MediaDecoder:
-    """The decoder of a file; ``empty`` where its header tells of no samples.
-
-    Raises:
-        UserError: there is no sound, or FFmpeg cannot read it.
-    """
+    """The decoder of a file; ``empty`` where its header tells of no samples. UserError for none."""
     try:
         return MediaDecoder(path)
     except NoSoundTrackError as error:
@@ -329,11 +314,7 @@ def opened(path: Path, *, empty: bool) -> MediaDecoder:
 
 
 def open_media(path: Path) -> InputContainer:
-    """Open a local file.
-
-    Raises:
-        ERRORS: FFmpeg does not recognise it.
-    """
+    """Open a local file; `ERRORS` where FFmpeg does not recognise it."""
     return av.open(
         f"file:{path}",  # else the part of a name before a colon would be taken for a protocol
         metadata_errors="replace",

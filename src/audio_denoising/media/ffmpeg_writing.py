@@ -9,7 +9,7 @@ import math
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -61,16 +61,11 @@ class MediaEncoder:
 
     Args:
         path: where to write; it exists already.
-        rate: sample rate in Hz. A video may hold the sound at another one (Opus knows only 48 kHz
-            and four lower ones): then it is resampled.
-        channels: number of channels.
-        container: what to write.
-        subtype: its sample format. A video gets another one where this cannot hold the sound.
+        rate: in Hz. A video may hold the sound at another one (Opus knows only 48 kHz and four
+            lower ones): then it is resampled.
+        subtype: the sample format. A video gets another one where this cannot hold the sound.
         source: the recording whose tags, chapters, cover pictures and, in a video, other streams
             are carried over.
-
-    Attributes:
-        subtype: the sample format that is written.
 
     Raises:
         CannotHoldError: the container cannot hold the picture.
@@ -176,14 +171,9 @@ class MediaEncoder:
             self._source.close()
 
     def _choose(self, subtype: str, layout: str) -> None:
-        """Settle sample format, encoder, rate and arrangement of channels.
+        """Settle sample format, encoder, rate and arrangement of channels, this one first if known.
 
-        Args:
-            subtype: the sample format wanted. A video gets another one where this does not do.
-            layout: arrangement to try first, empty where not known.
-
-        Raises:
-            ValueError: no encoder takes this rate and number of channels.
+        ValueError where no encoder takes this rate and number of channels.
         """
         problem: Exception | None = None
         encoders, video = self._container.encoders, self._container.video
@@ -253,17 +243,13 @@ class MediaEncoder:
         if self._encoder == "libmp3lame":
             fine = _FINE if self._bits > _MANY_BITS else _GOOD
             options = {"flags": "+qscale", "global_quality": fine}
-        return cast(
-            AudioStream,
-            out.add_stream(
-                self._encoder,
-                rate=self._rate,
-                options=options,
-                layout=self._layout,
-                format=self._format,
-                bit_rate=self._bits,
-            ),
-        )
+        form: dict[str, Any] = {
+            "layout": self._layout,
+            "format": self._format,
+            "bit_rate": self._bits,
+        }
+        made = out.add_stream(self._encoder, rate=self._rate, options=options, **form)
+        return cast(AudioStream, made)
 
     def _start(self) -> None:
         """Write the header."""
@@ -288,12 +274,8 @@ def _tell_length(file: BinaryIO, samples: int, frame_size: int) -> None:
     """Correct the padding that the LAME tag of a complete MP3 tells of, where there is a tag.
 
     FFmpeg tells of at most one frame of padding at the end; where the sound fills its last frame to
-    within 48 samples there is more, and the file would be longer than the sound.
-
-    Args:
-        file: open for reading and writing.
-        samples: its true length in samples per channel.
-        frame_size: samples per channel in one frame.
+    within 48 samples there is more, and the file would be longer than the sound, which has so many
+    samples in each channel.
     """
     encoder, delay, crc, crc_covers = 120, 141, 154, 190  # offsets from the word Xing or Info
     file.seek(0)

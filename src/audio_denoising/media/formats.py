@@ -97,26 +97,16 @@ MEDIA_EXTENSIONS = frozenset([*CONTAINERS, *_OTHER_VIDEO.split(), *_OTHER_AUDIO.
 
 # The nearest sample format where the output cannot hold the input's own.
 _NEAREST = {
-    "PCM_32": "PCM_24",
-    "FLOAT": "PCM_24",
-    "DOUBLE": "PCM_24",
-    "PCM_S8": "PCM_U8",
-    "PCM_U8": "PCM_S8",
-    "ALAC_16": "PCM_16",
-    "ALAC_20": "PCM_24",
-    "ALAC_24": "PCM_24",
+    "PCM_32": "PCM_24", "FLOAT": "PCM_24", "DOUBLE": "PCM_24", "PCM_S8": "PCM_U8",
+    "PCM_U8": "PCM_S8", "ALAC_16": "PCM_16", "ALAC_20": "PCM_24", "ALAC_24": "PCM_24",
     "ALAC_32": "PCM_32",
-}
+}  # fmt: skip
 _BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
 _WAV_LIMIT = 2**32 - 2**16  # a WAV header counts bytes in 32 bits
 
 
 def container_of(path: Path) -> Container:
-    """The container behind an output's extension.
-
-    Raises:
-        UserError: the extension is unknown.
-    """
+    """The container behind an output's extension; UserError where that is unknown."""
     if path.suffix.lower() not in CONTAINERS:
         known = ", ".join(CONTAINERS)
         raise UserError(f"{path} does not end in a known audio format: choose one of {known}")
@@ -124,21 +114,14 @@ def container_of(path: Path) -> Container:
 
 
 def choose_format(path: Path, subtype: str, size: int = 0) -> tuple[str, str]:
-    """Container and sample format for an output file.
+    """Names of container and sample format for an output file, such as ``("wav", "PCM_24")``.
 
-    The sample format of the input is kept where the container can hold it; else the nearest one
-    that loses nothing audible.
+    The extension decides the container; UserError where that is unknown. The sample format of the
+    input is kept where the container can hold it; else the nearest one that loses nothing audible.
 
     Args:
-        path: the output; its extension decides the container.
-        subtype: sample format of the input in libsndfile's words, such as ``PCM_24``.
+        subtype: sample format of the input in libsndfile's words.
         size: samples over all channels. A WAV beyond 4 GiB becomes RF64, its large-file form.
-
-    Returns:
-        Names of container and sample format, such as ``("wav", "PCM_24")``.
-
-    Raises:
-        UserError: the extension is unknown.
     """
     container = container_of(path)
     kept = container.encoders

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -32,13 +31,7 @@ _OPEN = 2**32 - 1  # the size that FFmpeg writes where it does not know
 
 @dataclass(frozen=True)
 class Raw:
-    """Samples without a header: little-endian, the channels interleaved.
-
-    Args:
-        rate: samples per second.
-        channels: how many.
-        subtype: one of `BYTES`.
-    """
+    """Samples without a header, little-endian, the channels interleaved; subtypes are `BYTES`."""
 
     rate: int
     channels: int
@@ -79,19 +72,12 @@ class Raw:
 
 @dataclass(frozen=True)
 class WavHead:
-    """What stands before the samples of a WAV, and what is told of the rest.
-
-    Args:
-        raw: the samples.
-        chunks: the chunks before them, as they came.
-        length: bytes of samples; None where the sender does not know.
-        behind: bytes of the chunks behind the samples.
-    """
+    """What stands before the samples of a WAV, and what is told of the rest."""
 
     raw: Raw
-    chunks: bytes
-    length: int | None
-    behind: int = 0
+    chunks: bytes  # before the samples, as they came
+    length: int | None  # bytes of samples; None where the sender does not know
+    behind: int = 0  # bytes of the chunks behind the samples
 
     def __bytes__(self) -> bytes:
         riff = data = _OPEN
@@ -106,10 +92,9 @@ class WavHead:
 
 
 def read_head(pipe: BinaryIO) -> tuple[WavHead | None, bytes]:
-    """Reads a pipe up to the first sample of a WAV.
+    """Reads a pipe up to the first sample of a WAV: what it tells, and all that was read.
 
-    Returns:
-        What it tells, or None if it is no WAV of one of `BYTES`; and all that was read.
+    None for the first if it is no WAV of one of `BYTES`.
     """
     taken, chunks = pipe.read(12), b""
     if taken[:4] != b"RIFF" or taken[8:] != b"WAVE":
@@ -142,24 +127,15 @@ def read_head(pipe: BinaryIO) -> tuple[WavHead | None, bytes]:
 
 
 class PipedSound:
-    """What comes through a pipe, in blocks, each as soon as it is there.
+    """What comes through a pipe from its first sample on, in blocks, each as soon as it is there.
 
-    Args:
-        pipe: at its first sample.
-        raw: the samples.
-        head: what stood before them, in a WAV.
-
-    Attributes:
-        samples: of each channel, so far.
-        damage: after `blocks` a sentence on what was wrong, else empty.
-        notices: after `blocks` sentences on what need not be wrong.
+    After `blocks` damage and notices are told as in `AudioReader`.
     """
 
     def __init__(self, pipe: BinaryIO, raw: Raw, head: WavHead | None = None) -> None:
-        self.raw, self.head = raw, head
-        self.samples, self.damage = 0, ""
+        self.raw, self.head, self._pipe = raw, head, pipe
+        self.samples, self.damage = 0, ""  # samples of each channel, so far
         self.notices: tuple[str, ...] = ()
-        self._pipe = pipe
 
     def blocks(self) -> Iterator[Samples]:
         """The samples ``(channels, n)``, up to the end or to the first that is not a number."""
@@ -218,16 +194,8 @@ class PipedWriter:
     """Sends a sound on as it came, but for its samples; use it in a ``with`` block.
 
     Each block leaves at once. Behind a header that could not know the length, or told a wrong one,
-    sizes are put right if the output is a file and no pipe.
-
-    Args:
-        pipe: where to.
-        sound: what it is made of.
-
-    Attributes:
-        path: what to call it.
-        clips: samples beyond full scale do not survive.
-        left_out: nothing: what stood around the samples goes with them.
+    sizes are put right if the output is a file and no pipe. What is written is as in `AudioWriter`;
+    nothing is left out, since what stood around the samples goes with them.
     """
 
     path = Path("standard output")
@@ -240,11 +208,7 @@ class PipedWriter:
         self._length = 0
 
     def write(self, samples: Samples) -> None:
-        """Sends samples ``(channels, n)``.
-
-        Raises:
-            UserError: nobody reads any more, or the disk is full.
-        """
+        """Sends samples ``(channels, n)``; UserError as in `sending`."""
         data = self._sound.raw.encoded(samples)
         with sending(self._pipe):
             if self._start is None:
@@ -257,14 +221,9 @@ class PipedWriter:
     def __enter__(self) -> PipedWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         head = self._sound.head
-        if kind is not None or head is None:
+        if raised[0] is not None or head is None:
             return
         with sending(self._pipe):
             for data in self._sound.behind():

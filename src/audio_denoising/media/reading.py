@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -87,10 +86,7 @@ class AudioReader:
             )
 
     def blocks(self, size: int) -> Iterator[Samples]:
-        """Read on to the end of the file in blocks of ``size`` samples, the last one shorter.
-
-        Yields:
-            float32 arrays ``(channels, n)`` with full scale at 1.
+        """Blocks of ``size`` samples to the end of the file, float32 ``(channels, n)``.
 
         Raises:
             UserError: the file is corrupt (unless ``salvage``), nothing at all could be decoded, or
@@ -122,12 +118,7 @@ class AudioReader:
     def __enter__(self) -> AudioReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _pieces(self) -> Iterator[Samples]:
@@ -165,13 +156,9 @@ class AudioReader:
 
 
 def read_audio(path: str | Path) -> tuple[Samples, int]:
-    """Read a whole file.
+    """A whole file as float32 ``(channels, samples)``, and its sample rate in Hz.
 
-    Returns:
-        float32 array ``(channels, samples)`` with full scale at 1, and the sample rate in Hz.
-
-    Raises:
-        UserError: as :class:`AudioReader` and its ``blocks``.
+    UserError as :class:`AudioReader` and its ``blocks``.
     """
     with AudioReader(path) as reader:
         blocks = list(reader.blocks(1 << 20))

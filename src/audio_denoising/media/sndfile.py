@@ -13,8 +13,6 @@ import soundfile
 
 from audio_denoising.samples import Samples
 
-"""Sound as ``(channels, samples)`` with full scale at 1; of one channel also ``(samples,)``."""
-
 ERRORS = (soundfile.SoundFileError, OSError, TypeError, ValueError)
 """What opening a file raises. TypeError: headerless .raw, which soundfile opens only with its rate
 given. ValueError: a sample format that the container cannot hold."""
@@ -111,13 +109,7 @@ class SndfileDecoder:
 
 
 class SndfileEncoder:
-    """A WAV of integers, or Vorbis in Ogg, that libsndfile writes.
-
-    Args:
-        path: where to write.
-        rate: sample rate in Hz.
-        channels: number of channels.
-        subtype: ``VORBIS``, or one of ``INTEGER_BITS``.
+    """A WAV of `INTEGER_BITS`, or ``VORBIS`` in Ogg, that libsndfile writes.
 
     Raises:
         ERRORS: the format cannot hold this rate or number of channels.
@@ -127,9 +119,8 @@ class SndfileEncoder:
 
     def __init__(self, path: Path, rate: int, channels: int, subtype: str) -> None:
         self.subtype = subtype
-        container = "OGG" if subtype == "VORBIS" else "WAV"
-        name = _name(path)
-        self._file = soundfile.SoundFile(name, "w", rate, channels, subtype, format=container)
+        kind = "OGG" if subtype == "VORBIS" else "WAV"
+        self._file = soundfile.SoundFile(_name(path), "w", rate, channels, subtype, format=kind)
         self._order = _ORDER.get(channels, list(range(channels)))
 
     def write(self, samples: Samples) -> None:

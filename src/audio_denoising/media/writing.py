@@ -9,8 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audio_denoising.errors import UserError
 from audio_denoising.files import require_free, whole_file
@@ -31,9 +30,6 @@ class AudioWriter:
     Integer formats clip at full scale, they never wrap.
 
     Args:
-        path: the output file.
-        rate: sample rate in Hz.
-        channels: number of channels.
         subtype: sample format to keep where the output can hold it, see :func:`choose_format`.
         frames: samples per channel to come, as far as known.
         force: replace an existing file.
@@ -66,7 +62,7 @@ class AudioWriter:
         self.path = Path(path)
         self._force, self._source, self._rate = force, source, rate
         self.left_out: tuple[str, ...] = ()
-        check_output(self.path, force=force)
+        require_free(self.path, force=force)
         container, chosen = choose_format(self.path, subtype, frames * channels)
         self._whole = ExitStack()
         try:
@@ -90,11 +86,7 @@ class AudioWriter:
         self.clips = self.subtype not in ("FLOAT", "DOUBLE")
 
     def write(self, samples: Samples) -> None:
-        """Append samples ``(channels, n)``, full scale at 1.
-
-        Raises:
-            UserError: the disk is full or the folder has gone.
-        """
+        """Append samples ``(channels, n)``; UserError where the disk is full or the folder gone."""
         try:
             self._encoder.write(samples)
         except CannotHoldError as error:
@@ -105,15 +97,10 @@ class AudioWriter:
     def __enter__(self) -> AudioWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is not None:
+    def __exit__(self, *raised: Any) -> None:
+        if raised[0] is not None:
             self._encoder.abort()
-            self._whole.__exit__(kind, error, traceback)
+            self._whole.__exit__(*raised)
             return
         try:
             with self._whole:
@@ -124,7 +111,7 @@ class AudioWriter:
 
                     source, told = self._source.path, self.left_out
                     self.left_out += complete(source, self._temporary, self._rate, told)
-                check_output(self.path, force=self._force)
+                require_free(self.path, force=self._force)
         except CannotHoldError as problem:
             raise self._too_much(problem) from problem
         except OSError as problem:
@@ -162,14 +149,3 @@ class AudioWriter:
             f"{self.path} cannot be written ({reason}): free some space, or choose another folder "
             f"with the output option"
         )
-
-
-def check_output(path: str | Path, *, force: bool = False) -> None:
-    """Refuse an output that cannot be written, before any work is done.
-
-    Raises:
-        UserError: it exists and ``force`` is not given, is a folder or a device, has an unknown
-            extension, or its folder cannot be written to.
-    """
-    require_free(Path(path), force=force)
-    container_of(Path(path))
