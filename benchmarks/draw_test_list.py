@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 
 from audio_denoising.corpora.corpus import Recording, index_noise, index_speech
-from audio_denoising.corpora.held_out import held_out_kinds
+from audio_denoising.corpora.held_out import held_out
 from audio_denoising.corpora.splits import split
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
@@ -157,7 +157,7 @@ def draw_second_list(speech: Sequence[Recording], noise: Sequence[Recording]) ->
     """
     said: dict[str, list[Stretch]] = {}
     clips: dict[str, list[Clip]] = {}
-    for line, kind in held_out_kinds().items():
+    for line, kind in held_out().items():
         name = line.split("/", 1)[1]
         if line.startswith("speech/"):
             said[name] = _stretches(name, speech)

@@ -231,7 +231,8 @@ def test_ratios_of_mean_powers_fill_the_range(preset, least, most):
 
 
 def test_speech_keeps_the_level_it_was_recorded_at_unless_the_sum_exceeds_full_scale():
-    speech = SoundBank.of([syllables(0, 4.0)] * 3, gains=[0.01, 1.0, 100.0])
+    speech = SoundBank.of([syllables(0, 4.0)] * 3)
+    speech = replace(speech, gains=np.array([0.01, 1.0, 100.0]))
     made = mixer(PRESETS["original"], speech=speech)
     noisy, clean = made.batch(0, 60, CLIP)
     which = made.choices(0, 60, CLIP).speech.recording

@@ -18,7 +18,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -92,16 +92,6 @@ class Scan:
     unreadable: dict[Path, str]
 
 
-def scan_speech(folder: str | os.PathLike[str]) -> Scan:
-    """Like `index_speech`, but an empty result is no error and nothing is logged."""
-    return _scan(Path(folder), "speech", _describe_speech)
-
-
-def scan_noise(folder: str | os.PathLike[str]) -> Scan:
-    """Like `index_noise`, but an empty result is no error and nothing is logged."""
-    return _scan(Path(folder), "noise", _describe_noise)
-
-
 def index_speech(*folders: str | os.PathLike[str]) -> list[Recording]:
     """Lists the speech below the folders, grouped by speaker and sorted by path within each.
 
@@ -110,7 +100,7 @@ def index_speech(*folders: str | os.PathLike[str]) -> list[Recording]:
 
     Raises UserError if a folder cannot be read, holds no speech, or holds a file of another one.
     """
-    return join(recordings_of(scan_speech(folder), "speech") for folder in folders)
+    return join(recordings_of(scan(folder, "speech"), "speech") for folder in folders)
 
 
 def index_noise(*folders: str | os.PathLike[str]) -> list[Recording]:
@@ -122,7 +112,7 @@ def index_noise(*folders: str | os.PathLike[str]) -> list[Recording]:
 
     Raises UserError if a folder cannot be read, holds no noise, or holds a file of another one.
     """
-    return join(recordings_of(scan_noise(folder), "noise") for folder in folders)
+    return join(recordings_of(scan(folder, "noise"), "noise") for folder in folders)
 
 
 def join(found: Iterable[Sequence[Recording]]) -> list[Recording]:
@@ -161,9 +151,9 @@ def _describe_noise(root: Path, path: Path) -> tuple[str, str | None]:
     return f"file/{path.with_suffix('').as_posix()}", hint
 
 
-def _scan(
-    folder: Path, what: str, describe: Callable[[Path, Path], tuple[str, str | None]]
-) -> Scan:
+def scan(place: str | os.PathLike[str], what: str) -> Scan:
+    """Looks for "speech" or "noise" in a folder; an empty result is no error."""
+    folder, describe = Path(place), _describe_speech if what == "speech" else _describe_noise
     require_folder(folder, what)
     root = folder.resolve()
     paths = sorted(_audio_files(root))
@@ -249,18 +239,12 @@ class DamagedRecording(Exception):
 
 
 def read_segment(recording: Recording, start: int, length: int) -> Waveform:
-    """Reads one stretch as 16 kHz mono, decoding only that stretch.
+    """Reads ``length`` samples of 16 kHz mono, fewer where the recording ends, from ``start`` on.
 
-    Args:
-        recording: the file; other rates are resampled, channels are averaged.
-        start: first sample wanted, counted at 16 kHz, from 0 to ``recording.samples - 1``.
-        length: number of samples wanted, counted at 16 kHz.
-
-    Returns:
-        float32 ``(min(length, recording.samples - start),)``: shorter where the recording ends.
-
-    The place is exact, except that libsndfile may seek a few milliseconds late in Ogg Vorbis
-    files (its issue 885): always equally late, and up to one Vorbis window.
+    Only that stretch is decoded. Other rates are resampled, channels are averaged, and start and
+    length are counted at 16 kHz. The place is exact, except that libsndfile may seek a few
+    milliseconds late in Ogg Vorbis files (its issue 885): always equally late, and up to one
+    Vorbis window.
 
     Raises:
         DamagedRecording: the file cannot be decoded there.

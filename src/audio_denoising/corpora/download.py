@@ -25,14 +25,10 @@ _BLOCK = 1 << 20
 
 
 def choose(corpus: str, subsets: Sequence[str] = ()) -> tuple[list[Corpus], list[Archive]]:
-    """The corpora and archives a command means.
+    """The corpora and archives a command means by a key of `CORPORA` or ``"all"``.
 
-    Args:
-        corpus: a key of `CORPORA` or ``"all"``.
-        subsets: subsets of LibriSpeech; empty: the usual ones.
-
-    Raises:
-        UserError: an unknown name, or subsets for a corpus that has none.
+    The subsets are those of LibriSpeech, without any the usual ones. UserError for a name that is
+    not known, or subsets of a corpus that has none.
     """
     if corpus not in (*CORPORA, "all"):
         raise UserError(f"There is no corpus {corpus!r}; choose {', '.join(CORPORA)} or all.")

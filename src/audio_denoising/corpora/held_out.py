@@ -14,15 +14,10 @@ from pathlib import PurePath
 
 
 @cache
-def held_out_kinds() -> dict[str, str]:
+def held_out() -> dict[str, str]:
     """The lines of the list, like ``speech/emodb/emodb03`` -> ``German``."""
     text = files(__package__).joinpath("held_out.csv").read_text(encoding="utf-8")
     return {line["path"]: line["kind"] for line in csv.DictReader(text.splitlines())}
-
-
-def held_out() -> frozenset[str]:
-    """The places on the list, like ``noise/ambient/urban/highway``."""
-    return frozenset(held_out_kinds())
 
 
 def is_held_out(path: PurePath | str) -> bool:

@@ -39,14 +39,10 @@ def is_shards(place: str) -> bool:
 
 
 def parse_sources(texts: Sequence[str], option: str) -> list[Source]:
-    """Reads ``DIR`` or ``DIR=WEIGHT``, as the command line takes them.
+    """Reads ``DIR`` or ``DIR=WEIGHT``, as the command line takes them behind an option.
 
-    Args:
-        texts: one or more. What exists under its whole name is a folder, even with a "=" in it.
-        option: named in errors, such as ``"--speech"``.
-
-    Raises:
-        UserError: a weight is not above 0, or some have a weight and others have none.
+    What exists under its whole name is a folder, even with a "=" in it. UserError where a weight is
+    not above 0, or some have a weight and others have none.
     """
     sources = [_parse(text, option) for text in texts]
     if len({source.weight is None for source in sources}) > 1:

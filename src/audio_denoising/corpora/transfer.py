@@ -40,11 +40,7 @@ _LONGEST_PAUSE = 60.0  # seconds
 
 
 class TransferDisplay(Progress):
-    """One bar for the work in hand, with rate and time left, and lines for what happened.
-
-    Args:
-        console: None shows nothing.
-    """
+    """One bar for the work in hand, and lines for what happened; nothing without a console."""
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__(
@@ -84,10 +80,9 @@ class _Failed(Exception):
 
 
 class Transfer:
-    """One file, its addresses, and how patiently to try.
+    """One file, its addresses (the preferred one first), and how patiently to try.
 
     Args:
-        urls: the same file on several servers, the preferred one first.
         target: the finished file; ``target.part`` while it grows.
         size: its size in bytes; a server that offers another size is passed over.
         attempts: failures in a row, without a megabyte of new bytes between, before giving up.
@@ -106,14 +101,9 @@ class Transfer:
         timeout: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.urls = urls
-        self.target = target
+        self.urls, self.target, self.size, self.display = urls, target, size, display
+        self.attempts, self.timeout, self.sleep = attempts, timeout, sleep
         self.part = target.with_name(f"{target.name}.part")
-        self.size = size
-        self.display = display
-        self.attempts = attempts
-        self.timeout = timeout
-        self.sleep = sleep
 
     def run(self) -> None:
         """Fetches the file; on return ``target`` exists with the right size.
@@ -172,11 +162,7 @@ class Transfer:
         )
 
     def _attempt(self, url: str, part: IO[bytes]) -> None:
-        """One request. Returns when the part is whole.
-
-        Raises:
-            _Failed: it is not.
-        """
+        """One request. Returns when the part is whole, else raises `_Failed`."""
         if self._have() > self.size:
             self._restart(part)
         headers = {"User-Agent": f"audio-denoising/{__version__}", "Accept-Encoding": "identity"}

@@ -107,7 +107,7 @@ class SoundBank:
     gains: Array
 
     @classmethod
-    def of(cls, sounds: Sequence[Array], gains: Sequence[float] | None = None) -> SoundBank:
+    def of(cls, sounds: Sequence[Array]) -> SoundBank:
         """A bank of float or int16 waveforms ``(L,)``, each a group of its own, all as likely."""
         buffers = io.BytesIO(), io.BytesIO()
         tape = Tape(*buffers)
@@ -117,8 +117,7 @@ class SoundBank:
             for buffer, kind in zip(buffers, (np.int16, np.int32), strict=True)
         )
         count = len(sounds)
-        gained = np.ones(count) if gains is None else np.array(gains)
-        shares = np.arange(count), np.full(count, 1 / count), gained
+        shares = np.arange(count), np.full(count, 1 / count), np.ones(count)
         return cls(torch.from_numpy(samples), active, starts, lengths, *shares)
 
     def draw(self, random: np.random.Generator, shape: int | tuple[int, ...]) -> Array:
@@ -145,10 +144,9 @@ class SoundBank:
         return np.asarray(np.clip(share, 0.0, 1.0))
 
     def read(self, crops: Crops, samples: int) -> Tensor:
-        """The crops as float32 ``(N, samples)`` on the device of the bank, cubic interpolation.
+        """Crops ``(N,)`` as float32 ``(N, samples)`` on the bank's device, by cubic interpolation.
 
-        Args:
-            crops: arrays of one shape ``(N,)``; an offset may lie anywhere, even before 0.
+        An offset may lie anywhere, even before 0.
         """
         numbers = (self.starts[crops.recording], self.lengths[crops.recording], *crops[1:])
         table = to_device(np.stack(numbers).astype(np.float64), self.samples.device)

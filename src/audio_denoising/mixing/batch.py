@@ -39,8 +39,6 @@ class Mixer:
 
     Args:
         speech, noise: on ``device``, or in main memory where they are too large for it.
-        recipe: how to mix.
-        seed: of all steps.
         rooms: ``(R, K)`` measured responses as `load_rooms` reads them, or None.
         device: where batches are made, by default where the speech is.
         in_turn: visit every recording of speech once before any is heard again, in place of
@@ -61,10 +59,9 @@ class Mixer:
         self.speech, self.noise, self.recipe, self.seed = speech, noise, recipe, seed
         self.device, self.in_turn = device, in_turn
         self._filtered = max(recipe.biquad, recipe.low_pass, recipe.room) > 0
-        self.rooms = torch.empty(0, LENGTH) if rooms is None else rooms
-        self.rooms = self.rooms.to(device)
-        self._made = _made_noise()
-        self._made = replace(self._made, samples=self._made.samples.to(device))
+        self.rooms = (torch.empty(0, LENGTH) if rooms is None else rooms).to(device)
+        made = _made_noise()
+        self._made = replace(made, samples=made.samples.to(device))
         self._block = _BLOCK if device.type == "cpu" else _LARGE_BLOCK
 
     def choices(self, step: int, count: int, samples: int) -> Choices:
@@ -85,16 +82,9 @@ class Mixer:
     def batch(
         self, step: int, count: int, samples: int, rows: slice | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The mixtures of one step.
+        """``count`` mixtures of one step: ``(noisy, clean)``, float32 ``(N, samples)`` within 1.
 
-        Args:
-            step: any number from 0; each has its own mixtures.
-            count: mixtures in the whole batch.
-            samples: length of each.
-            rows: the share to make; by default the whole batch.
-
-        Returns:
-            ``(noisy, clean)``, float32 ``(N, samples)`` within full scale.
+        Each step from 0 has its own; ``rows`` is the share of them to make, by default all.
         """
         drawn = self.choices(step, count, samples).take(rows or slice(None))
         many = max(1, self._block // samples)
@@ -181,8 +171,10 @@ class Mixer:
         table = np.stack((drawn.snr, drawn.level, drawn.gain, drawn.clip, *drawn.heard.T))
         numbers = to_device(table.astype(np.float32), self.device)
         snr, level, loud, clip, spoken, noised = numbers
-        measure = active_power if self.recipe.active_levels else _mean_power
-        speech_power, noise_power = measure(speech), measure(noise)
+        if self.recipe.active_levels:
+            speech_power, noise_power = active_power(speech), active_power(noise)
+        else:
+            speech_power, noise_power = (x.square().mean(dim=1) for x in (speech, noise))
         has_speech = (spoken > 0) & (speech_power > _SILENCE)
         has_noise = (noised > 0) & (noise_power > _SILENCE)
         wanted = (speech_power / (noise_power * 10 ** (snr / 10)).clamp_min(1e-20)).sqrt()
@@ -207,10 +199,6 @@ def active_power(sound: Tensor) -> Tensor:
     mean = (powers * heard).sum(dim=1) / heard.sum(dim=1).clamp_min(1)
     active = heard & (powers >= _GATE * mean[:, None])
     return (powers * active).sum(dim=1) / active.sum(dim=1).clamp_min(1)
-
-
-def _mean_power(sound: Tensor) -> Tensor:
-    return sound.square().mean(dim=1)
 
 
 @lru_cache(maxsize=4)

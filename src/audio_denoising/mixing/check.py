@@ -20,8 +20,7 @@ from audio_denoising.corpora.corpus import (
     join,
     nothing_found,
     read_segment,
-    scan_noise,
-    scan_speech,
+    scan,
 )
 from audio_denoising.corpora.sources import Source, is_shards
 from audio_denoising.corpora.splits import Splits, split
@@ -96,14 +95,13 @@ def check(
     """Scans, decodes, splits and measures; all that is wrong is in the report.
 
     Args:
-        speech, noise: the folders and their weights.
         hold_out: as `splits.split` takes it.
         quick: read headers only, decode nothing and measure nothing.
         cache: the folder of decoded recordings, if it is not the usual one.
         progress: told what is being decoded, how many files are done, and how many there are.
     """
     report = Check(decoded=not quick)
-    for what, sources, scan in (("speech", speech, scan_speech), ("noise", noise, scan_noise)):
+    for what, sources in (("speech", speech), ("noise", noise)):
         for source in sources:
             try:
                 if is_shards(source.place):
@@ -111,10 +109,9 @@ def check(
                         f"{source.place} is not a folder: look at recordings before they become "
                         "shards"
                     )
-                found = scan(source.folder)
-                folder = Folder(what, source, found)
-                for path, why in found.unreadable.items():
-                    folder.findings.append(Finding(path, "unreadable", why))
+                found = scan(source.folder, what)
+                missed = [Finding(path, "unreadable", w) for path, w in found.unreadable.items()]
+                folder = Folder(what, source, found, missed)
                 report.folders.append(folder)
                 if not found.recordings:
                     raise UserError(nothing_found(found, what))
@@ -171,10 +168,7 @@ def examine(recording: Recording, *, decode: bool = True) -> list[Finding]:
 
 
 def measure(splits: Splits) -> float:
-    """Mixtures per second, with their images, on this processor; some recordings are enough.
-
-    Raises UserError if none can be made.
-    """
+    """Mixtures per second, with their images, on this processor; UserError if none can be made."""
     train = splits.train
     speech, noise = (load_bank(part[:_SAMPLE]) for part in (train.speech, train.noise))
     mixer = Mixer(speech, noise, PRESETS["original"], seed=0)

@@ -13,17 +13,13 @@ _SLOPE = 500.0  # Hz from full to nothing at the edge of a low-pass
 
 
 def biquad(coefficients: Tensor, size: int) -> Tensor:
-    """Frequency response of filters with two poles and two zeros, phase included.
+    """Frequency response ``(N, size // 2 + 1)`` of filters with two poles and two zeros.
 
         H(z) = (1 + b1 z^-1 + b2 z^-2) / (1 + a1 z^-1 + a2 z^-2)
 
-    Args:
-        coefficients: ``(N, 4)``, b1, b2, a1 and a2; all 0 changes nothing.
-        size: length of the Fourier transform.
-
-    Returns:
-        complex64 ``(N, size // 2 + 1)``. The poles of coefficients up to 3/8 lie within 0.83, so
-        the response has died away (-80 dB) after 50 samples and hardly goes round.
+    The coefficients are ``(N, 4)``, b1, b2, a1 and a2; all 0 changes nothing. The poles of
+    coefficients up to 3/8 lie within 0.83, so the response has died away (-80 dB) after 50 samples
+    and hardly goes round in a transform of ``size`` samples.
     """
     angle = torch.arange(size // 2 + 1, device=coefficients.device) * (2 * math.pi / size)
     one = torch.polar(torch.ones_like(angle), -angle)

@@ -56,14 +56,8 @@ def choose(
             f"{noise} has no audible noise of {options.shortest_noise:g} s or more{where}: choose "
             "another --split, or lower --shortest-noise"
         )
-    return draw(
-        voices,
-        sources,
-        count=options.count,
-        snrs_db=options.snrs_db,
-        seed=options.seed,
-        longest=options.longest_samples,
-    )
+    count, levels, longest = options.count, options.snrs_db, options.longest_samples
+    return draw(voices, sources, count=count, snrs_db=levels, seed=options.seed, longest=longest)
 
 
 def require_free(folder: Path, *, force: bool) -> None:
@@ -102,11 +96,8 @@ def write_frozen(
     The manifest has a line for each, with the columns ``COLUMNS``; its files are named relative
     to ``speech_root`` and ``noise_root``, and ``noisy = scale · (speech + noise_gain · noise)``.
 
-    Args:
-        choices: as `mix_options.choose` draws them for ``options``.
-        folder: where to; its parents are made.
-        force: replace an earlier set.
-        progress: told how many mixtures are written.
+    The choices are those that `choose` draws for ``options``; ``progress`` is told how many are
+    written.
 
     Raises:
         UserError: see `require_free`; or the folder cannot be written to.

@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +44,7 @@ class Choice:
     snr_db: float
 
 
-@dataclass(frozen=True)
-class DetailedMix:
+class DetailedMix(NamedTuple):
     """A mixture and how it came about: ``noisy = scale · (speech + noise_gain · noise)``.
 
     ``clean`` and ``noisy`` are float32 ``(L,)`` within [-1, 1].
@@ -56,26 +56,15 @@ class DetailedMix:
     scale: float
 
 
-def mix(speech: npt.ArrayLike, noise: npt.ArrayLike, snr_db: float) -> tuple[Waveform, Waveform]:
-    """``(clean, noisy)`` of `detailed_mix`, both float32 ``(L,)`` within [-1, 1]."""
-    mixed = detailed_mix(speech, noise, snr_db)
-    return mixed.clean, mixed.noisy
-
-
 def detailed_mix(speech: npt.ArrayLike, noise: npt.ArrayLike, snr_db: float) -> DetailedMix:
-    """Adds noise to speech so that their mean powers over the whole stretch differ by ``snr_db``.
+    """Adds noise ``(L,)`` to speech ``(L,)`` at ``snr_db = 10·log10(speech / noise power)``.
 
-    Where the sum would exceed full scale, speech and mixture are scaled down together, which
-    leaves the ratio as it is. Digitally silent noise leaves the speech clean; beside digitally
-    silent speech no ratio exists, and the noise is added as it is.
-
-    Args:
-        speech: ``(L,)``.
-        noise: ``(L,)``, scaled here.
-        snr_db: 10·log10(speech power / noise power) of the result.
+    Their mean powers over the whole stretch count. Where the sum would exceed full scale, speech
+    and mixture are scaled down together, which leaves the ratio as it is. Digitally silent noise
+    leaves the speech clean; beside digitally silent speech no ratio exists, and the noise is added
+    as it is.
     """
-    clean = np.asarray(speech, dtype=np.float64)
-    added = np.asarray(noise, dtype=np.float64)
+    clean, added = np.asarray(speech, np.float64), np.asarray(noise, np.float64)
     if clean.shape != added.shape:
         raise ValueError(f"speech {clean.shape} and noise {added.shape} differ in length")
     speech_power, noise_power = power(clean), power(added)
@@ -131,11 +120,7 @@ def draw(
     silent or cannot be decoded are passed over.
 
     Args:
-        voices: speech by speaker, see `long_enough`.
-        sources: audible noise by source recording.
-        count: mixtures wanted.
-        snrs_db: the levels, in dB.
-        seed: 0 or above.
+        voices, sources: speech by speaker and audible noise by recording, see `long_enough`.
         longest: samples (16 kHz) of an utterance that will be used.
 
     Raises:

@@ -103,13 +103,8 @@ class KeptLibrary(Library):
             file.flush()
             os.fsync(file.fileno())
         self._frames, self._count = tape.frames, tape.count
-        content = {
-            "version": _VERSION,
-            "frames": tape.frames,
-            "active": tape.count,
-            "recordings": self.entries,
-        }
-        text = json.dumps(content, ensure_ascii=True)
+        place = {"version": _VERSION, "frames": tape.frames, "active": tape.count}
+        text = json.dumps({**place, "recordings": self.entries})
         save_whole(self.folder / "index.json", lambda path: path.write_text(text))
 
     def _open_index(self) -> None:

@@ -60,8 +60,7 @@ class Library:
     ) -> int:
         """Decodes those that are missing, with all cores; how many that were.
 
-        Args:
-            progress: told how many seconds are done, and of how many.
+        The progress is told how many seconds are done, and of how many.
         """
         missing = self.missing(recordings)
         if not missing:
@@ -89,12 +88,8 @@ class Library:
     ) -> SoundBank:
         """Some of the recordings that are here, those with nothing to hear left out.
 
-        Args:
-            weights: see `fair_chances`.
-            device: where the samples shall lie, if they are no more than `ON_DEVICE`.
-
-        Raises:
-            UserError: no recording has sound in it.
+        They lie on the device if they are no more than `ON_DEVICE`; the weights are those of
+        `fair_chances`. UserError where no recording has sound in it.
         """
         found = [(each, self.entries[str(each.path)]) for each in recordings]
         found = [(recording, entry) for recording, entry in found if entry.length]
@@ -153,11 +148,7 @@ class Library:
 
 
 def load_bank(recordings: Sequence[Recording]) -> SoundBank:
-    """A bank of a few recordings, in memory.
-
-    Raises:
-        UserError: no recording has sound in it.
-    """
+    """A bank of a few recordings, in memory; UserError where none has sound in it."""
     library = Library()
     library.add(recordings)
     return library.bank(recordings)

@@ -19,24 +19,20 @@ from audio_denoising.dsp.constants import SAMPLE_RATE
 LENGTH = 8000
 """Samples (0.5 s) that a response has at most."""
 
+_LONGEST = 1.0  # seconds of reverberation time (T60)
 _GAP = 40  # samples (2.5 ms) between the direct sound and the first reflection of a made room
 
 
-def load_rooms(recordings: Sequence[Recording], longest: float = 1.0) -> Tensor:
-    """Reads measured responses; those of rooms that ring longer are left out.
+def load_rooms(recordings: Sequence[Recording]) -> Tensor:
+    """Reads measured responses, float32 ``(R, LENGTH)``; rooms that ring too long are left out.
 
-    Args:
-        recordings: one response each.
-        longest: reverberation time (T60) in seconds.
-
-    Returns:
-        float32 ``(R, LENGTH)``: from the loudest sample on, which is 1, faded out at the end.
+    They begin with their loudest sample, which is 1, and are faded out at the end.
     """
     kept = []
     for recording in recordings:
         response = read_segment(recording, 0, recording.samples)
         response = response[int(np.abs(response).argmax()) :]
-        if response.size and response[0] and reverberation_time(response) < longest:
+        if response.size and response[0] and reverberation_time(response) < _LONGEST:
             cut = np.zeros(LENGTH, np.float32)
             cut[: len(response)] = response[:LENGTH] / response[0]
             cut[LENGTH // 2 :] *= np.linspace(1, 0, LENGTH - LENGTH // 2, dtype=np.float32)
@@ -52,15 +48,10 @@ def reverberation_time(response: npt.NDArray[np.float32]) -> float:
 
 
 def made_rooms(noise: Tensor, t60: Tensor, direct: Tensor) -> Tensor:
-    """Responses of direct sound and exponentially decaying noise.
+    """Responses ``(N, K)`` of direct sound, 1 at sample 0, and white noise that decays.
 
-    Args:
-        noise: ``(N, K)``, white.
-        t60: ``(N,)``, reverberation times in seconds.
-        direct: ``(N,)``, energy of the direct sound over that of the reverberation in dB.
-
-    Returns:
-        float32 ``(N, K)`` with 1 at sample 0.
+    By reverberation times ``(N,)`` in seconds, and by ``direct`` ``(N,)``, the energy of the direct
+    sound over that of the reverberation in dB.
     """
     time = torch.arange(noise.shape[1], device=noise.device) / SAMPLE_RATE
     tail = noise * 10 ** (-3 * time / t60.float()[:, None])

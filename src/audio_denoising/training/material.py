@@ -21,8 +21,7 @@ from audio_denoising.corpora.corpus import (
     index_noise,
     join,
     recordings_of,
-    scan_noise,
-    scan_speech,
+    scan,
 )
 from audio_denoising.corpora.held_out import is_held_out
 from audio_denoising.corpora.sources import is_shards
@@ -225,8 +224,8 @@ def divided(
     Raises:
         UserError: a folder cannot be read, holds nothing, or leaves a split empty.
     """
-    voices = [scan_speech(folder) for folder in place.speech]
-    sounds = [scan_noise(folder) for folder in place.noise]
+    voices = [scan(folder, "speech") for folder in place.speech]
+    sounds = [scan(folder, "noise") for folder in place.noise]
     found = split(
         list(filter(allowed, join(recordings_of(scan, "speech") for scan in voices))),
         list(filter(allowed, join(recordings_of(scan, "noise") for scan in sounds))),
