@@ -37,11 +37,7 @@ def wait_briefly() -> None:
 
 
 def check_device_name(name: object) -> None:
-    """Refuses what is no device or name of one.
-
-    Raises:
-        UserError: it is none.
-    """
+    """Refuses what is no device or name of one, by a UserError."""
     if not _NAME.fullmatch(str(name)):
         raise UserError(f"there is no device {name} here: choose auto, cpu, cuda or mps")
 
@@ -49,8 +45,7 @@ def check_device_name(name: object) -> None:
 def pick_device(name: str | torch.device = "auto") -> torch.device:
     """The torch device of a name; "auto" takes CUDA where there is one, then MPS, then the CPU.
 
-    Raises:
-        UserError: there is no such device on this machine.
+    UserError where there is no such device on this machine.
     """
     import torch
 

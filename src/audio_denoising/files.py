@@ -30,11 +30,7 @@ _MARK = ".part"  # in every temporary name
 
 
 def require_file(path: str | Path) -> None:
-    """Refuses what is not a regular, readable, non-empty file.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Refuses what is not a regular, readable, non-empty file, by a UserError."""
     try:
         about = os.stat(path)  # noqa: PTH116 - of a text, which may be an address
         if stat.S_ISREG(about.st_mode):
@@ -57,13 +53,8 @@ def require_file(path: str | Path) -> None:
 def require_free(path: Path, *, force: bool = False) -> None:
     """Refuses what cannot become a file; folders on the way to it may be missing.
 
-    Args:
-        path: where a file is to be.
-        force: there may be one, which is to be replaced.
-
-    Raises:
-        UserError: it exists and ``force`` is not given, is a folder, a device or an address, or
-            its folder cannot be written to.
+    UserError where it exists and ``force`` is not given, is a folder, a device or an address, or
+    its folder cannot be written to.
     """
     refuse_address(path)
     try:
@@ -91,11 +82,7 @@ def require_free(path: Path, *, force: bool = False) -> None:
 
 
 def refuse_address(path: str | Path) -> None:
-    """Refuses what is no file name but an address, such as ``https://…/talk.wav``.
-
-    Raises:
-        UserError: it is one.
-    """
+    """Refuses what is no file name but an address, such as ``https://…/talk.wav``: a UserError."""
     text = str(path)
     if _ADDRESS.match(text) and not os.path.lexists(text):
         raise UserError(
@@ -178,16 +165,7 @@ def whole_file(path: Path, former: Path | None = None) -> Iterator[Path]:
 
 
 def save_whole(path: Path, write: Callable[[Path], object], former: Path | None = None) -> None:
-    """Lets `write` fill a temporary file beside `path`, then renames it: all or nothing.
-
-    Args:
-        path: the file; its folder is made where need be.
-        write: gets the temporary path, whose extension is the file's own.
-        former: where the file that `path` held before goes, see `whole_file`.
-
-    Raises:
-        UserError: the folder cannot be written to, or the disk is full.
-    """
+    """`whole_file` filled by `write`; UserError where it cannot be, or the disk is full."""
     try:
         with whole_file(path, former) as temporary:
             write(temporary)

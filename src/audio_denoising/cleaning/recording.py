@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,25 +33,15 @@ _BLOCK_SECONDS = 10  # read at once
 
 @dataclass(frozen=True)
 class Report:
-    """What a file took, and what to tell about it.
+    """What a file took, and what to tell about it."""
 
-    Attributes:
-        seconds: of audio.
-        elapsed: seconds of work.
-        model: who did it.
-        device: where.
-        output: the file written.
-        damage: empty, or a sentence that says how far a damaged input could be read.
-        warnings: sentences: samples that were limited, streams that were left out.
-    """
-
-    seconds: float
-    elapsed: float
+    seconds: float  # of audio
+    elapsed: float  # seconds of work
     model: str
     device: str
     output: Path
-    damage: str = ""
-    warnings: tuple[str, ...] = ()
+    damage: str = ""  # a sentence that says how far a damaged input could be read
+    warnings: tuple[str, ...] = ()  # sentences: samples that were limited, streams left out
 
     @property
     def rtf(self) -> float:
@@ -66,8 +57,7 @@ def clean_recording(
 ) -> Report:
     """Cleans a recording into its outputs; the progress is called now and then.
 
-    Raises:
-        UserError: the input cannot be read, or an output cannot be written.
+    UserError where the input cannot be read, or an output cannot be written.
     """
     started = time.perf_counter()
     with AudioReader(job.input, salvage=settings.salvage) as reader:
@@ -81,23 +71,15 @@ def clean_recording(
                     progress(0.0, max(level.samples, reader.frames) / rate)
             samples = level.samples
     with AudioReader(job.input, salvage=settings.salvage) as reader, ExitStack() as outputs:
-
-        def writer(name: str, force: bool, source: AudioReader | None) -> AudioWriter:
-            return outputs.enter_context(
-                AudioWriter(
-                    name,
-                    rate,
-                    reader.channels,
-                    subtype=reader.subtype,
-                    frames=samples,
-                    force=force,
-                    source=source,
-                )
-            )
-
-        cleaned_file = writer(job.output, settings.force or settings.in_place, reader)
-        # Completed first, as it was opened last: where the output is, the noise is too.
-        noise_file = writer(job.noise, settings.force, None) if job.noise is not None else None
+        new = partial(
+            AudioWriter, rate=rate, channels=reader.channels, subtype=reader.subtype, frames=samples
+        )
+        replaced = settings.force or settings.in_place
+        cleaned_file = outputs.enter_context(new(job.output, force=replaced, source=reader))
+        noise_file = None
+        if job.noise is not None:
+            # Completed first, as it was opened last: where the output is, the noise is too.
+            noise_file = outputs.enter_context(new(job.noise, force=settings.force))
         written = beyond = 0
         blocks = reader.blocks(_BLOCK_SECONDS * rate)
         for noisy, clean in cleaner.clean(blocks, rate, level, advancing(progress, samples / rate)):

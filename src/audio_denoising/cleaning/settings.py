@@ -33,23 +33,16 @@ class Settings:
     What the network removes altogether is turned down by ``limit`` and no further; 0 dB, like
     0 percent, gives the recording back.
 
-    Args:
-        strength: percent of the noise removal.
-        limit: dB by which noise is turned down at most.
-        force: replace what exists.
-        in_place: the output is the input, and is to be replaced.
-        salvage: clean what can be read of a damaged recording, which otherwise is refused.
-
     Raises:
         UserError: the strength is not from 0 to 100, or the limit is below 0 dB. More than 0 and
             less than 1 percent, which nobody would hear, is refused as a share of 1.
     """
 
-    strength: float = 100.0
-    limit: float | None = None
-    force: bool = False
-    in_place: bool = False
-    salvage: bool = False
+    strength: float = 100.0  # percent of the noise removal
+    limit: float | None = None  # dB by which noise is turned down at most
+    force: bool = False  # replace what exists
+    in_place: bool = False  # the output is the input, and is to be replaced
+    salvage: bool = False  # clean what can be read of a damaged recording, not to refuse it
 
     def __post_init__(self) -> None:
         for name, value in (("strength", self.strength), ("limit", self.limit)):
@@ -81,17 +74,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Job:
-    """One recording to clean, by names of files, which on a cluster may be addresses.
-
-    Attributes:
-        input: the recording.
-        output: its cleaned form.
-        noise: what was taken out, if that is wanted.
-    """
+    """One recording to clean, by names of files, which on a cluster may be addresses."""
 
     input: str
     output: str
-    noise: str | None = None
+    noise: str | None = None  # what was taken out, if that is wanted
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -122,11 +109,7 @@ class Job:
 
 
 def checked_rate(sample_rate: object) -> int:
-    """A sample rate in Hz that can be cleaned, as a whole number.
-
-    Raises:
-        UserError: it is no number, not whole, or not from 1 kHz to 768 kHz.
-    """
+    """A sample rate in Hz, whole and from 1 kHz to 768 kHz, or a UserError."""
     rate = float(sample_rate) if isinstance(sample_rate, Real) else math.nan
     if not (rate.is_integer() and _LOWEST <= rate <= _HIGHEST):
         raise UserError(

@@ -39,32 +39,21 @@ _TOGETHER = 2  # channels; their windows fill the batches, and more would only t
 
 @dataclass(frozen=True)
 class WindowedCleaner:
-    """A U-Net, and how to compute with it; its counterpart for v5 is `causal.CausalCleaner`.
-
-    Args:
-        model: takes noisy images ``(N, 1, 256, 256)`` and returns predicted clean ones.
-        name: what to call it in reports.
-        device: where it computes.
-        batch_size: windows shown to it at once, those of all channels counted.
-    """
+    """A U-Net, and how to compute with it; its counterpart for v5 is `causal.CausalCleaner`."""
 
     needs_level: ClassVar[bool] = True  # the whole signal must be heard before it is cleaned
 
     model: Model
-    name: str
+    name: str  # what to call it in reports
     device: torch.device
-    batch_size: int = 8
+    batch_size: int = 8  # windows shown to it at once, those of all channels counted
 
     def clean(
         self, blocks: Iterable[Samples], rate: int, level: ActiveLevel | None, advance: Advance
     ) -> Iterator[tuple[Samples, Samples]]:
-        """Cleans a signal that arrives in float32 blocks ``(C, n)`` at ``rate`` Hz.
+        """Cleans a signal in float32 blocks ``(C, n)`` at ``rate`` Hz, whose level is known.
 
-        Args:
-            blocks: one after the other.
-            rate: samples per second.
-            level: has heard the whole signal before.
-            advance: called after every batch of windows.
+        After every batch of windows ``advance`` is told of it.
 
         Yields:
             Noisy and cleaned samples ``(C, m)``, side by side; laid end to end they are the signal.
@@ -79,10 +68,8 @@ class WindowedCleaner:
             seconds = noisy.shape[1] / rate / len(noisy)  # of a channel, as a share of all
             for first in range(0, len(noisy), _TOGETHER):
                 some = slice(first, first + _TOGETHER)
-                counts = slice(start, stop)
-                cleaned[some] = self._clean_chunk(
-                    samples[some], counts, rate, gains[some], seconds, advance
-                )
+                those = samples[some], slice(start, stop), rate, gains[some]
+                cleaned[some] = self._clean_chunk(*those, seconds, advance)
             position += stop - start
             yield noisy, cleaned
 
@@ -179,13 +166,8 @@ def overlap_add(
     Args:
         signal: real tensor ``(C, L)`` of any length, 0 included.
         process: takes windows ``(N, size)`` and returns as many. The channels take their turns in
-            one batch.
+            one batch. If it changes nothing, the result is the signal to within rounding.
         size: samples of a window, even.
-        batch_size: windows handed to ``process`` at once.
-
-    Returns:
-        Tensor of the same shape, dtype and device. With a ``process`` that changes nothing, it is
-        the signal to within rounding.
     """
     channels, length = signal.shape
     if channels == 0 or length == 0:

@@ -34,13 +34,9 @@ def page_files() -> dict[str, bytes]:
 
 
 def weights_file(model: str | Path = "v5") -> bytes:
-    """The weights of a causal network, as the page reads them.
+    """The weights of a version that ships, or of a checkpoint file, as the page reads them.
 
-    Args:
-        model: a version that ships, or a checkpoint file.
-
-    Raises:
-        UserError: there is no such model, or it is one that a browser does not run.
+    UserError where there is no such model, or it is one that a browser does not run.
     """
     checkpoint = load_checkpoint(locate(model))
     if VERSIONS[checkpoint.version].hears != COMPRESSED_SPECTRUM:
@@ -78,15 +74,10 @@ def _tree(layer: Module, weights: list[torch.Tensor]) -> dict[str, Any]:
 
 
 def write_page(folder: Path, model: str | Path = "v5") -> list[Path]:
-    """Writes the page and the weights into a folder, to be put on any web server.
+    """Writes the page and the weights into a folder, to be put on any web server; names its files.
 
-    Files of the same name there are replaced; nothing else is touched.
-
-    Returns:
-        The files written.
-
-    Raises:
-        UserError: the model is none for a browser, or the folder cannot be written.
+    Files of the same name there are replaced; nothing else is touched. UserError where the model is
+    none for a browser, or the folder cannot be written.
     """
     contents = {**page_files(), WEIGHTS: weights_file(model)}
     folder.mkdir(parents=True, exist_ok=True)

@@ -139,14 +139,8 @@ class _Job:
 class Server(ThreadingHTTPServer):
     """Serves the page on 127.0.0.1 until it is closed; then nothing of any recording is left.
 
-    Args:
-        denoiser: what cleans here.
-        model: whose weights the browser gets, see `page.weights_file`.
-        port: 0 for any that is free.
-        limit: bytes of the largest recording.
-
-    Raises:
-        UserError: the port is taken, or the model is none for a browser.
+    The denoiser cleans here, the model in the browser. UserError where the port (0: any that is
+    free) is taken, or the model is none for a browser.
     """
 
     daemon_threads = True
