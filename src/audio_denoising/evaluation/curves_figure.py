@@ -17,7 +17,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.checkpoint import load_checkpoint
-from audio_denoising.models.versions import shipped
+from audio_denoising.models.versions import locate
 
 _PANELS = (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)"))
 _AXES = (("steps", "optimiser steps"), ("hours", "hours of training"))
@@ -121,13 +121,14 @@ def _draw(axes: Axes, run: Curves, key: str, across: str, colour: str) -> None:
 def _runs(source: str) -> tuple[list[dict[str, Any]], str]:
     """The run and, before it, those it started from; and what to call it."""
     path = Path(source)
-    if source in VERSIONS:
-        content, title = _checkpoint(shipped(source)), shipped(source).stem
-    elif path.suffix in (".pth", ".safetensors"):
-        content, title = _checkpoint(path), "/".join(path.parts[-2:])
-    else:
+    if source not in VERSIONS and path.suffix not in (".pth", ".safetensors"):
         file = path / "history.json" if path.is_dir() else path
         content, title = _json(file), file.parent.name if file.name == "history.json" else file.stem
+    else:
+        checkpoint = load_checkpoint(locate(source))
+        content = {"options": {}, "earlier": [], **checkpoint.content, "epochs": checkpoint.history}
+        own = f"{checkpoint.version}-{checkpoint.size}"
+        title = own if source in VERSIONS else "/".join(path.parts[-2:])
     try:
         runs = [*content.get("earlier", []), content]
         for run in runs:
@@ -138,15 +139,6 @@ def _runs(source: str) -> tuple[list[dict[str, Any]], str]:
             "the folder of a run, a history.json or a checkpoint"
         ) from error
     return runs, title
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
-    content = load_checkpoint(path).content
-    return {
-        "options": content.get("options", {}),
-        "epochs": content.get("history", []),
-        "earlier": content.get("earlier", []),
-    }
 
 
 def _json(path: Path) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from audio_denoising.evaluation.results import NOISY, Mean, Means, PartSummary
+from audio_denoising.evaluation.results import NOISY, Means
 from audio_denoising.evaluation.scores import METRICS
 
 BY_LEVEL = ("si_sdr", "pesq_wb", "stoi")
@@ -16,22 +17,22 @@ BY_NOISE = ("si_sdr", "pesq_wb")
 
 
 def print_tables(
-    console: Console, summaries: Sequence[PartSummary], factors: Mapping[str, float]
+    console: Console, summary: Mapping[str, Mapping[str, Any]], factors: Mapping[str, float]
 ) -> None:
-    """Prints everything; ``factors`` are the real-time factors by candidate.
+    """Prints what `results.summarise` found; ``factors`` are real-time factors by candidate.
 
     Half of the 95 % interval stands below every mean.
     """
-    for summary in summaries:
-        console.print(Text(f"\n{summary.part}: {summary.count} recordings", "bold"))
-        console.print(_overall(summary.overall, factors))
-        levels = {f"{level:g} dB": means for level, means in summary.by_snr.items()}
+    for part, found in summary.items():
+        console.print(Text(f"\n{part}: {found['count']} recordings", "bold"))
+        console.print(_overall(found["all"], factors))
+        levels = {f"{level} dB": means for level, means in found["by_snr"].items()}
         for how, metrics, groups in (
             ("by signal-to-noise ratio", BY_LEVEL, levels),
-            ("by kind of noise", BY_NOISE, summary.by_noise),
+            ("by kind of noise", BY_NOISE, found["by_noise"]),
         ):
             for metric in metrics if len(groups) > 1 else ():
-                if any(metric in found for means in groups.values() for found in means.values()):
+                if any(metric in each for means in groups.values() for each in means.values()):
                     console.print(Text(f"\n{METRICS[metric].title} {how}"))
                     console.print(_by_group(metric, groups))
 
@@ -64,10 +65,10 @@ def _table(columns: Iterable[str]) -> Table:
     return table
 
 
-def _stacked(mean: Mean | None, digits: int) -> Text:
+def _stacked(mean: list[float] | None, digits: int) -> Text:
     if mean is None:
         return Text("-", "dim")
-    value = f"{mean.mean:.{digits}f}"
-    if mean.count < 2:  # a single score says nothing of chance
-        return Text(value)
-    return Text.assemble(value, "\n", (f"±{(mean.high - mean.low) / 2:.{digits}f}", "dim"))
+    value, low, high = mean
+    if low == high:  # a single score says nothing of chance
+        return Text(f"{value:.{digits}f}")
+    return Text.assemble(f"{value:.{digits}f}\n", (f"±{(high - low) / 2:.{digits}f}", "dim"))

@@ -109,71 +109,50 @@ def this_run(judged: Sequence[str], jobs: int) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean of ``count`` scores; ``low`` and ``high`` bound it with 95 % confidence."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
+Means = dict[str, dict[str, list[float]]]
+"""candidate -> metric -> mean and the bounds of its 95 % interval, see `bootstrap_mean`."""
 
 
-Means = dict[str, dict[str, Mean]]
-"""candidate -> metric -> mean; a metric that is nowhere defined is left out."""
-
-
-@dataclass(frozen=True)
-class PartSummary:
-    """What one part of the test set says."""
-
-    part: str
-    count: int
-    overall: Means
-    by_snr: dict[float, Means]
-    by_noise: dict[str, Means]
-
-
-def summarise(evaluation: Evaluation) -> list[PartSummary]:
-    """One summary for every part, in the order in which the parts come."""
+def summarise(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """For every part its "count", and the means of "all" of it, "by_snr" and "by_noise"."""
     names = evaluation.names
 
     def by(found: Sequence[Result], key: str) -> dict[Any, Means]:
         return {k: means(r, names) for k, r in sorted(_grouped(found, key).items())}
 
-    return [
-        PartSummary(part, len(found), means(found, names), by(found, "snr_db"), by(found, "noise"))
+    return {
+        part: {
+            "count": len(found),
+            "all": means(found, names),
+            "by_snr": {f"{level:g}": each for level, each in by(found, "snr_db").items()},
+            "by_noise": by(found, "noise"),
+        }
         for part, found in _grouped(evaluation.results, "part").items()
-    ]
+    }
 
 
 def means(results: Sequence[Result], names: Sequence[str]) -> Means:
-    """Mean and interval of every metric for every candidate, over what is defined."""
+    """Mean and interval of every metric that is defined anywhere, for every candidate."""
     table: Means = {}
     for name in names:
         scores = [result.scores[name] for result in results if name in result.scores]
-        found = {
-            metric: bootstrap_mean([s[metric] for s in scores if s.get(metric) is not None])
-            for metric in METRICS
-        }
+        defined = {m: [s[m] for s in scores if s.get(m) is not None] for m in METRICS}
         if scores:
-            table[name] = {metric: mean for metric, mean in found.items() if mean is not None}
+            table[name] = {m: bootstrap_mean(values) for m, values in defined.items() if values}
     return table
 
 
-def bootstrap_mean(scores: Sequence[float | None]) -> Mean | None:
-    """The mean with its percentile bootstrap interval; None where there are no scores.
+def bootstrap_mean(scores: Sequence[float | None]) -> list[float]:
+    """The mean with its percentile bootstrap interval: ``[mean, low, high]``, to four digits.
 
     The interval holds the middle 95 % of the means of 2000 samples drawn from the scores with
     replacement (Efron and Tibshirani, 1993, ch. 13), always by the same random numbers: the same
     scores give the same interval.
     """
     values = np.asarray(scores, np.float64)
-    if values.size == 0:
-        return None
     drawn = np.random.default_rng(0).integers(values.size, size=(RESAMPLES, values.size))
     low, high = np.percentile(values[drawn].mean(axis=1), (2.5, 97.5))
-    return Mean(float(values.mean()), float(low), float(high), values.size)
+    return [round(float(value), 4) for value in (values.mean(), low, high)]
 
 
 def _grouped(results: Sequence[Result], key: str) -> dict[Any, list[Result]]:
@@ -189,7 +168,7 @@ def write(evaluation: Evaluation, path: Path) -> None:
     """Writes an evaluation with its means; the file appears whole or not at all.
 
     Everything but ``runs`` and ``real_time_factor`` is the same from run to run. A score that is
-    not defined is null; means are ``[mean, low, high]`` with the bounds of their 95 % interval.
+    not defined is null.
 
     Raises:
         UserError: the file cannot be written.
@@ -200,15 +179,7 @@ def write(evaluation: Evaluation, path: Path) -> None:
         "weights": evaluation.weights,
         "metrics": list(METRICS),
         "real_time_factor": {n: round(factors[n], 4) for n in evaluation.names if n in factors},
-        "summary": {
-            summary.part: {
-                "count": summary.count,
-                "all": _rounded(summary.overall),
-                "by_snr": {f"{level:g}": _rounded(m) for level, m in summary.by_snr.items()},
-                "by_noise": {name: _rounded(m) for name, m in summary.by_noise.items()},
-            }
-            for summary in summarise(evaluation)
-        },
+        "summary": summarise(evaluation),
         "items": [
             asdict(result)
             | {
@@ -262,13 +233,3 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     innermost = re.compile(r"[\[{][^\[\]{}]*[\]}]")  # no text of JSON holds a line break
     text = innermost.sub(lambda found: re.sub(r"\n\s*", " ", found[0]), text)
     save_whole(path, lambda temporary: temporary.write_text(f"{text}\n", encoding="utf-8"))
-
-
-def _rounded(means: Means) -> dict[str, dict[str, list[float]]]:
-    return {
-        name: {
-            metric: [round(value, 4) for value in (mean.mean, mean.low, mean.high)]
-            for metric, mean in found.items()
-        }
-        for name, found in means.items()
-    }
