@@ -23,7 +23,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -207,14 +207,13 @@ class Run:
         require(rows(whole.out) == rows(self.out), "the runs differ in history.json")
 
 
-def plan(kills: int) -> list[tuple[signal.Signals, str]]:
+def plan(kills: int) -> list[tuple[str, signal.Signals]]:
     """Which signal comes at which kind of moment: every one at each, writes most often."""
-    rounds = kills // (len(MOMENTS) * len(SIGNALS)) + 1
-    return list(islice(((s, m) for _ in range(rounds) for m in MOMENTS for s in SIGNALS), kills))
+    return list(islice(cycle(product(MOMENTS, SIGNALS)), kills))
 
 
-def killed_and_whole(folder: Path, kills: int, seed: int) -> tuple[list[dict[str, Any]], str]:
-    """Runs once undisturbed and once with `kills` kills; a row for each, and the comparison.
+def killed_and_whole(folder: Path, kills: int, seed: int, rows: list[dict[str, Any]]) -> str:
+    """Runs once undisturbed and once with `kills` kills, each a new row; compares the two.
 
     Raises:
         Broken: a promise was not kept.
@@ -225,11 +224,11 @@ def killed_and_whole(folder: Path, kills: int, seed: int) -> tuple[list[dict[str
     whole.finish()
     hurt = Run(folder / "hurt", epochs, more=more)
     chance = random.Random(seed)
-    rows = [_kill(hurt, number, moment, chance) for number, moment in plan(kills)]
+    rows += (_kill(hurt, number, moment, chance) for moment, number in plan(kills))
     require(hurt.step() < 4 * epochs, "the run ended before the last kill")
     hurt.finish()
     hurt.require_the_end_of(whole)
-    return rows, f"{hurt.step()} steps, weights bit for bit those of an undisturbed run"
+    return f"{hurt.step()} steps, weights bit for bit those of an undisturbed run"
 
 
 def _kill(run: Run, number: signal.Signals, moment: str, chance: random.Random) -> dict[str, Any]:
@@ -307,44 +306,31 @@ CASES = (full_disk, lost_process)
 def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     """All cases, each in a folder of its own below `folder`; what was seen, or not kept."""
     rows: list[dict[str, Any]] = []
-    cases = []
-
-    def kill(place: Path) -> str:
-        found, seen = killed_and_whole(place, kills, seed)
-        rows.extend(found)
-        return seen
-
-    for case in (kill, *CASES):
-        title = f"{kills} kills" if case is kill else str(case.__doc__)
-        place = folder / case.__name__
+    cases: dict[str, Callable[[Path], str]] = {
+        f"{kills} kills": lambda place: killed_and_whole(place, kills, seed, rows),
+        **{str(case.__doc__): case for case in CASES},
+    }
+    results: list[dict[str, str]] = []
+    for title, case in cases.items():
+        place = folder / str(len(results))
         place.mkdir()
         Console(stderr=True).print(f"{title} …", markup=False)
         try:
-            cases.append({"case": title, "verdict": "passed", "seen": case(place)})
+            results.append({"case": title, "verdict": "passed", "seen": case(place)})
         except Broken as promise:
-            cases.append({"case": title, "verdict": "failed", "seen": str(promise)})
-    writes = Counter(row["signal"] for row in rows if row["file_being_written"])
-    return {
-        "machine": describe_machine(),
-        "seed": seed,
-        "kills_by_signal": Counter(row["signal"] for row in rows),
-        "of_these_during_a_write": writes,
-        "cases": cases,
-        "kills": rows,
-    }
+            results.append({"case": title, "verdict": "failed", "seen": str(promise)})
+    return {"machine": describe_machine(), "seed": seed, "cases": results, "kills": rows}
 
 
 def faults_table(results: Mapping[str, Any]) -> str:
     """Kills by signal, then every case with its verdict, as Markdown."""
-    kills, during = results["kills_by_signal"], results["of_these_during_a_write"]
-    signals = [[name, str(count), str(during.get(name, 0))] for name, count in kills.items()]
+    kills = Counter(row["signal"] for row in results["kills"])
+    during = Counter(row["signal"] for row in results["kills"] if row["file_being_written"])
+    signals = [[name, str(count), str(during[name])] for name, count in kills.items()]
     cases = [[case["case"], case["verdict"], case["seen"]] for case in results["cases"]]
-    return "\n\n".join(
-        (
-            markdown_table(["signal", "kills", "of these during a write"], signals),
-            markdown_table(["what befell the run", "verdict", "what was seen"], cases),
-        )
-    )
+    first = markdown_table(["signal", "kills", "of these during a write"], signals)
+    second = markdown_table(["what befell the run", "verdict", "what was seen"], cases)
+    return f"{first}\n\n{second}"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,8 @@ pytestmark = [
 
 
 def test_killed_by_every_signal_it_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
-    rows, seen = killed_and_whole(tmp_path, kills=3, seed=0)
+    rows: list[dict[str, Any]] = []
+    seen = killed_and_whole(tmp_path, kills=3, seed=0, rows=rows)
     assert {row["signal"] for row in rows} == {"SIGKILL", "SIGTERM", "SIGINT"}
     assert any(row["file_being_written"] for row in rows)
     assert "bit for bit" in seen
@@ -44,7 +46,7 @@ def test_what_else_befalls_a_run(case: Callable[[Path], str], tmp_path: Path) ->
 
 
 def test_every_signal_comes_at_every_moment() -> None:
-    assert set(plan(21)) == {(number, moment) for number in SIGNALS for moment in MOMENTS}
+    assert set(plan(21)) == {(moment, number) for number in SIGNALS for moment in MOMENTS}
 
 
 def test_damage_to_the_run_s_checkpoint_is_noticed_by_the_harness(tmp_path: Path) -> None:
