@@ -226,6 +226,18 @@ def test_a_device_that_stays_away_ends_it_with_the_file_whole(
     assert soundfile.info(tmp_path / "talk.wav").duration == pytest.approx(1, abs=0.02)
 
 
+def test_a_device_that_hangs_does_not_hold_up_the_end(
+    sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_exit: list[tuple[object, ...]] = []
+    monkeypatch.setattr(devices.atexit, "register", lambda *how: at_exit.append(how))
+    monkeypatch.setattr(devices, "_PATIENCE", 1.0)
+    monkeypatch.setattr(Device, "close", lambda device: time.sleep(60))
+    assert live("--save", tmp_path / "talk.wav").code == 0
+    assert soundfile.info(tmp_path / "talk.wav").duration == pytest.approx(1, abs=0.02)
+    assert (os._exit, 2) in at_exit  # which PortAudio's own end is not waited for
+
+
 def test_a_microphone_that_gives_nothing_leaves_no_file(
     sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

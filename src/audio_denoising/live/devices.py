@@ -219,7 +219,7 @@ class Running:
             self._keeper.start()
             self._keeper.join(_PATIENCE)
         if self._keeper.is_alive():  # it hangs, and so would PortAudio at the end of the program
-            atexit.unregister(library()._exit_handler)
+            atexit.register(os._exit, 2)
 
     def _open(self, microphone: Device, speakers: Sequence[Device]) -> None:
         sound, session = library(), self._session

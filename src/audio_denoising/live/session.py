@@ -27,10 +27,11 @@ class Ring:
     """Samples on their way to an output: one thread writes, another reads, neither waits.
 
     Nothing is played before `low` samples are there, and what is missing later is silence, by which
-    all that follows is later. What a burst, a stall or a sound card slower than the microphone left
-    over is made up for: where more than `low` were waiting all the time that `most` samples took,
-    the reader goes over them, fading across. Only where the output stops altogether are there
-    `most` samples, and blocks are dropped.
+    all that follows is later. What was waiting all the time that `most` samples took is kept near
+    half of `low`: where a burst or a stall left more than `low`, or the output is slower than the
+    microphone, the reader goes over the rest; where an output that is quicker has left next to
+    nothing, it goes back and plays as much again. Both are faded. For an output that stops, `most`
+    samples are kept.
 
     Attributes:
         asked: samples that the output wanted since it began.
@@ -79,26 +80,25 @@ class Ring:
         out[:count] = self._samples[self._places(self._read, count), None]
         out[count:] = 0
         self._read += count
-        before, self._short = self._short, self.playing and count < len(out)
-        self.underruns += self._short and not before and not self.ended
         if self.playing:
-            self._catch_up(out)
+            before, self._short = self._short, count < len(out)
+            self.underruns += self._short and not before and not self.ended
+            self._keep_time(out)
 
-    def _catch_up(self, out: Samples) -> None:
-        """Goes over what waited all the time, once in a while, and fades `out` to what follows."""
-        self._least = min(self._least, self.waiting)
-        self._period += len(out)
-        if self._period < len(self._samples):
+    def _keep_time(self, out: Samples) -> None:
+        """Once in `most` samples goes over what is too much, or back, and fades `out` to that."""
+        self._least, self._period = min(self._least, self.waiting), self._period + len(out)
+        if self._period < len(self._samples) and not self._short:
             return
-        if self._least > self._low:
+        if not self._short and not self._low // 8 <= self._least <= self._low:
             self._skip(self._least - self._low // 2)
-            later = self._samples[self._places(self._read - len(out), len(out)), None]
-            out += np.linspace(0, 1, len(out), dtype=np.float32)[:, None] * (later - out)
+            there = self._samples[self._places(self._read - len(out), len(out)), None]
+            out += np.linspace(0, 1, len(out), dtype=np.float32)[:, None] * (there - out)
         self._least, self._period = len(self._samples), 0
 
     def _skip(self, count: int) -> None:
         self._read += count
-        self.skipped += count
+        self.skipped += max(0, count)
 
     def _places(self, first: int, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         return np.arange(first, first + count) % len(self._samples)
