@@ -69,14 +69,6 @@ def test_the_figure_has_both_measures_over_steps_and_over_time(run_folder):
     assert [[300.0, 21.0], [400.0, 22.0], [500.0, 23.0]] in lines  # training
 
 
-def test_the_picture_is_the_same_bytes_twice_and_whole(run_folder, tmp_path):
-    for name in ("a.png", "b.png"):
-        write_curves([str(run_folder)], tmp_path / "out" / name)
-    first, second = ((tmp_path / "out" / name).read_bytes() for name in ("a.png", "b.png"))
-    assert first == second and first[:4] == b"\x89PNG"
-    assert len(list((tmp_path / "out").iterdir())) == 2
-
-
 def test_bad_histories_are_named_with_the_way_out(tmp_path):
     other, empty, plain = (tmp_path / name for name in ("other.json", "empty.json", "plain.json"))
     other.write_text(json.dumps({"options": {"version": "v4"}, "epochs": [{"step": 1}]}))
@@ -107,5 +99,9 @@ def test_the_command_draws_all_versions_or_the_runs_given(run_folder, tmp_path):
     assert (tmp_path / "all/curves.png").is_file()
     run(run_folder, "v2", "-o", tmp_path / "two.svg")
     assert "v4-mine" in (tmp_path / "two.svg").read_text()
+    (tmp_path / "two.svg").write_text("mine")
     with pytest.raises(UserError, match="two.svg exists"):
-        run("-o", tmp_path / "two.svg")
+        run("v2", "-o", tmp_path / "two.svg")
+    assert (tmp_path / "two.svg").read_text() == "mine"
+    run("v2", "-o", tmp_path / "two.svg", "--force")
+    assert "v2-small" in (tmp_path / "two.svg").read_text()

@@ -81,13 +81,6 @@ def test_models_go_by_file_and_folder_and_unknown_ones_are_refused(tmp_path):
         found.build()
 
 
-def test_a_recording_that_vanishes_is_named(set_folder):
-    items = folder_items(set_folder)
-    (set_folder / "noisy/0000.wav").unlink()
-    with pytest.raises(UserError, match=r"0000.wav"):
-        evaluate(items[:2], [], jobs=2)
-
-
 def test_a_clip_that_cannot_be_decoded_is_named(corpora, tmp_path):
     broken = tmp_path / "broken.wav"
     soundfile.write(broken, voice(0), RATE)

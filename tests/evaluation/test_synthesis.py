@@ -70,27 +70,6 @@ def test_hum_stands_on_the_mains(clips, variant, mains):
     assert np.abs(peaks - mains * np.round(peaks / mains)).max() < 2
 
 
-def test_the_buzz_repeats_217_times_a_second(clips):
-    bins, found = power(clips["phone-buzz-1"])
-    lines = bins * 3 / 650
-    on_a_line = np.abs(lines - np.round(lines)) < 0.01
-    # The rest is what the edges, sharper than the sample rate allows, fold back.
-    assert found[on_a_line].sum() > 10 * found[on_a_line].size * np.median(found)
-    assert found[on_a_line & (bins < 4000)].sum() > 0.8 * found[bins < 4000].sum()
-
-
-@pytest.mark.parametrize(("variant", "tones"), [(1, (1200, 2200)), (2, (1070, 1270))])
-def test_the_modem_speaks_in_two_tones(clips, variant, tones):
-    clip = clips[f"modem-{variant}"]
-    zero = np.flatnonzero((clip[:-1] < 0) & (clip[1:] >= 0))
-    pitch = RATE / np.median(np.diff(zero))
-    assert min(tones) * 0.8 < pitch < max(tones) * 1.2
-    bins, found = power(clip)
-    for tone in tones:
-        near = np.abs(bins - tone) < 150
-        assert found[near].sum() > 0.1 * found.sum()
-
-
 def test_the_same_voices_give_the_same_files(tmp_path, clips):
     write_clips(tmp_path, HALVES)
     for path in tmp_path.iterdir():

@@ -46,19 +46,10 @@ def test_every_layer_and_network_is_a_subject() -> None:
     """Nothing that the networks are made of is left out."""
     judged = {type(m) for s in subjects() for m in s.ours().modules()}
     exported = {getattr(nn, name) for name in nn.__all__}
-    # Recompute has no derivative of its own: tests/nn/test_recompute.py compares it bit by bit.
+    # Recompute has no derivative of its own: tests/nn/test_containers.py compares it bit by bit.
     bases = {nn.Module, nn.Loss, nn.L1Loss, nn.MSELoss, nn.Recompute}
     layers = {c for c in exported if isinstance(c, type) and issubclass(c, nn.Module)}
     assert layers - bases <= judged
-
-
-def test_layers_pass() -> None:
-    """Whole networks take longer, and are held to autograd in tests/models."""
-    small = [s for s in subjects() if s.shape[1] <= 8 and "whole" not in s.name]
-    verdicts = list(verify(small))
-    assert len(verdicts) == len(small) > 10
-    assert all(v.passed for v in verdicts), verdicts
-    assert all(v.seconds > 0 and v.twin_seconds > 0 for v in verdicts)
 
 
 @pytest.mark.parametrize("slip", ["forward", "weight", "bias", "input"])
@@ -70,25 +61,23 @@ def test_a_slip_is_caught(slip: str) -> None:
     judged_by = wrong.forward if slip == "forward" else wrong.gradient
     assert judged_by > 1e-4
     assert wrong.difference > 1e-4
-
-
-def test_a_nan_does_not_pass() -> None:
-    (verdict,) = verify([subject(lambda: Slipped(""))])
     assert not verification.Verdict("it", float("nan"), *[0.0] * 4).passed
-    assert verdict.passed
 
 
-def test_command_prints_a_row_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "subjects", lambda: [subject(lambda: Slipped(""))] * 2)
+def test_the_command_prints_a_row_each_and_fails_where_one_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whole networks take longer, and are held to autograd in tests/models."""
+    small = [s for s in subjects() if s.shape[1] <= 8 and "whole" not in s.name]
+    assert len(small) > 10
+    monkeypatch.setattr(verification, "subjects", lambda: small)
     result = CliRunner().invoke(app, ["verify"])
     assert result.exit_code == 0, result.output
-    assert result.output.count("OK") >= 2
-    assert "All 2 agree" in result.output
-
-
-def test_command_fails_where_a_layer_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "subjects", lambda: [subject(lambda: Slipped("weight"))])
+    assert result.output.count("OK") >= len(small)
+    assert f"All {len(small)} agree" in result.output
+    small[:] = [subject(lambda: Slipped("weight"))]
     result = CliRunner().invoke(app, ["verify"])
     assert result.exit_code != 0
-    assert "WRONG" in result.output
-    assert "1 of 1 do not agree (it)" in str(result.exception).replace(" with their judges", "")
+    assert "WRONG" in result.output and "1 of 1 do not agree with their judges (it)" in str(
+        result.exception
+    )

@@ -18,7 +18,8 @@ noise of `ambient`.
 * quiet: 20 mixtures at -40 to -55 dB re full scale.
 
 The lists name utterances and clips as the corpora name them, so anyone who has those makes the same
-samples again. `benchmarks/draw_test_list.py` is how they were drawn.
+samples again. They were drawn once, by a program that is in the history of this repository:
+`git log -- benchmarks/draw_test_list.py`.
 """
 
 from __future__ import annotations
@@ -69,10 +70,9 @@ class Row:
 
 @dataclass(frozen=True)
 class FrozenList:
-    """A list's file, its columns, and the part of the corpora that it is made of."""
+    """A list's file, and the part of the corpora that it is made of."""
 
     file: str
-    columns: tuple[str, ...]
     speech: str
     noise: str
 
@@ -89,15 +89,12 @@ def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
-_COLUMNS = tuple(Row.__dataclass_fields__)
 _KINDS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("number", "samples", "offset", "start"), int),
     **dict.fromkeys(("snr_db", "room", "level_db"), _number),
 }  # of cells; the others are texts
-FIRST = FrozenList("test_list.csv", _COLUMNS[:10], "test-other", "fold10")
-SECOND = FrozenList(
-    "second_list.csv", _COLUMNS, "the speakers of held_out.csv", "the noise of held_out.csv"
-)
+FIRST = FrozenList("test_list.csv", "test-other", "fold10")
+SECOND = FrozenList("second_list.csv", "the speakers of held_out.csv", "the noise of held_out.csv")
 
 
 def halves(rows: Iterable[Row]) -> list[dict[str, list[str]]]:

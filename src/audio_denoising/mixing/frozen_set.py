@@ -23,7 +23,6 @@ from audio_denoising.errors import UserError
 
 SILENCE = 1e-6  # mean power (-60 dB re full scale) below which nothing is heard
 LONGEST = 8 * SAMPLE_RATE  # samples of an utterance that are used
-SHORTEST_NOISE = 2 * SAMPLE_RATE  # shorter clips would be repeated too often
 
 _WHOLE = 60 * SAMPLE_RATE  # longer noise is never decoded as a whole
 _PLACES = 64  # places tried in a noise source before it counts as silent
