@@ -19,11 +19,11 @@ less that just before, when torch, the code and the images are loaded.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,29 +32,25 @@ from rich.console import Console
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp.spectrum import SEGMENT, image, stft
 from audio_denoising.errors import UserError
-from audio_denoising.mixing.batch import Mixer
-from audio_denoising.mixing.library import load_bank
-from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models import build
 from audio_denoising.models.twin import build_twin
 from audio_denoising.training.learner import ScratchLearner
 from audio_denoising.training.options import TrainingOptions
 from benchmarks.engine_ablation import ablation, ablation_table
 from benchmarks.measuring import (
-    CORPUS,
     Series,
     better,
     describe_machine,
+    growth,
     in_fresh_process,
     interleaved,
     markdown_table,
     middle,
     ratio,
+    real_mixtures,
     report,
-    resident,
     set_up,
     timed,
     with_spread,
@@ -75,7 +71,6 @@ LEARNING_RATE = 1e-4
 DEFAULT_BATCH = {"small": 16, "large": 4}
 DEFAULT_ROUNDS = {"small": 7, "large": 5}
 TOLERANCE = 1e-3  # of predicted images, whose range is 0 to 1
-STEPS = 3  # after which the memory is read
 
 Batch = tuple[Tensor, Tensor]
 
@@ -145,9 +140,7 @@ def make_side(name: str, size: str, batch: Batch, weights: dict[str, Tensor]) ->
 
 def real_batch(batch: int) -> Batch:
     """(noisy, clean) images (N, 1, 256, 256) of real noisy speech, the same at every call."""
-    speech, noise = index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise")
-    mixer = Mixer(load_bank(speech), load_bank(noise), PRESETS["original"], seed=0)
-    noisy, clean = (image(stft(waves))[:, None] for waves in mixer.batch(0, batch, SEGMENT))
+    noisy, clean = (image(stft(waves))[:, None] for waves in real_mixtures(batch, SEGMENT))
     return noisy, clean
 
 
@@ -155,19 +148,6 @@ def first_weights(size: str) -> dict[str, Tensor]:
     """The weights that every side starts from."""
     torch.manual_seed(0)
     return build(VERSION, size).state_dict()
-
-
-def growth(side: str, size: str, batch: int) -> float:
-    """MiB by which this process grows in three steps of a side."""
-    images = real_batch(batch)
-    warm = torch.rand(512, 512)
-    torch.nn.functional.conv2d((warm @ warm)[None, None], warm[None, None, :3, :3])  # libraries
-    gc.collect()
-    before = resident("VmRSS")
-    contestant = make_side(side, size, images, first_weights(size))
-    for _ in range(STEPS):
-        contestant.step()
-    return resident("VmHWM") - before
 
 
 def memory(size: str, batch: int) -> dict[str, Any]:
@@ -272,7 +252,9 @@ def main(arguments: list[str] | None = None) -> None:
     size = given.size
     batch, count = given.batch or DEFAULT_BATCH[size], given.rounds or DEFAULT_ROUNDS[size]
     if given.growth_of:
-        print(json.dumps(growth(given.growth_of, size, batch)))
+        images = real_batch(batch)
+        make = partial(make_side, given.growth_of, size, images, first_weights(size))
+        print(json.dumps(growth(lambda: make().step)))
         return
     settings = {"size": size, "batch": batch, "rounds": count, "threads": torch.get_num_threads()}
     results: dict[str, Any] = {"settings": settings, "machine": describe_machine()}

@@ -13,7 +13,6 @@ with autograd, the fused AdamW, and the loss in the form that autograd is fastes
 from __future__ import annotations
 
 import argparse
-import gc
 import multiprocessing
 import sys
 import time
@@ -28,24 +27,20 @@ from rich.console import Console
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
-from audio_denoising.mixing.batch import Mixer
-from audio_denoising.mixing.library import load_bank
-from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models import build
 from audio_denoising.models.twin import build_twin
 from benchmarks.measuring import (
-    CORPUS,
     Series,
     describe_machine,
+    growth,
     markdown_table,
     middle,
     ratio,
+    real_mixtures,
     report,
-    resident,
     set_up,
     with_spread,
 )
@@ -55,18 +50,10 @@ SIDES = (OURS, TORCH)
 RATE, DECAY, CLIP = 1e-3, 0.01, 3.0
 HOP, SAMPLE_RATE = 256, 16_000
 TOLERANCE = 1e-4  # of the second loss, relative: both sides have taken the same first step
-STEPS = 3  # after which the memory is read
 PATIENCE = 600  # seconds that a process waits for the other one
 
 Batch = tuple[Tensor, Tensor]
 Step = Callable[[], float]
-
-
-def real_batch(batch: int, frames: int) -> Batch:
-    """(noisy, clean) waveforms (N, (T + 1) 256) of real noisy speech, the same at every call."""
-    speech, noise = index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise")
-    mixer = Mixer(load_bank(speech), load_bank(noise), PRESETS["original"], seed=0)
-    return mixer.batch(0, batch, (frames + 1) * HOP)
 
 
 def make_step(side: str, size: str, batch: Batch) -> Step:
@@ -119,7 +106,7 @@ def rounds(size: str, batch: int, frames: int, count: int) -> dict[str, Series]:
     Raises:
         UserError: the sides do not compute the same, so their times cannot be compared.
     """
-    waves = real_batch(batch, frames)
+    waves = real_mixtures(batch, (frames + 1) * HOP)
     steps = {side: make_step(side, size, waves) for side in SIDES}
     losses = [[step() for step in steps.values()] for _ in range(2)]  # these also warm up
     first, other = losses[-1]
@@ -154,17 +141,10 @@ def _wait() -> None:
             raise UserError("the other process that measures is gone: no times") from error
 
 
-def growth(side: str, size: str, batch: int, frames: int) -> float:
-    """MiB by which this process grows in three steps: weights, gradients, activations and all."""
-    waves = real_batch(batch, frames)
-    warm = torch.rand(512, 512)
-    torch.fft.rfft(warm @ warm)  # libraries
-    gc.collect()
-    before = resident("VmRSS")
-    step = make_step(side, size, waves)
-    for _ in range(STEPS):
-        step()
-    return resident("VmHWM") - before
+def grown(side: str, size: str, batch: int, frames: int) -> float:
+    """MiB by which this process grows."""
+    waves = real_mixtures(batch, (frames + 1) * HOP)
+    return growth(lambda: make_step(side, size, waves))
 
 
 def in_processes(count: int, call: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -178,7 +158,7 @@ def in_processes(count: int, call: Callable[..., Any], *arguments: Any) -> list[
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Everything, as the JSON file has it."""
     network = given.size, given.batch, given.frames
-    memory = {side: in_processes(1, growth, side, *network)[0] for side in SIDES}
+    memory = {side: in_processes(1, grown, side, *network)[0] for side in SIDES}
     audio = given.batch * (given.frames + 1) * HOP / SAMPLE_RATE
     found = []
     for count in given.processes:

@@ -8,6 +8,7 @@ ratios is reported with its quartiles.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import multiprocessing
@@ -28,9 +29,14 @@ from unittest.mock import patch
 import torch
 from rich.console import Console
 from rich.markdown import Markdown
+from torch import Tensor
 
+from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.evaluation.results import write_json
 from audio_denoising.machine import cpu_field, versions
+from audio_denoising.mixing.batch import Mixer
+from audio_denoising.mixing.library import load_bank
+from audio_denoising.mixing.recipe import PRESETS
 
 MIB = 2**20
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "data"
@@ -84,6 +90,26 @@ def resident(field: str) -> float:
 
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest / (MIB if sys.platform == "darwin" else 1024)
+
+
+def real_mixtures(batch: int, samples: int) -> tuple[Tensor, Tensor]:
+    """(noisy, clean) waveforms (N, L) of real noisy speech, the same at every call."""
+    speech, noise = index_speech(CORPUS / "LibriSpeech"), index_noise(CORPUS / "noise")
+    mixer = Mixer(load_bank(speech), load_bank(noise), PRESETS["original"], seed=0)
+    return mixer.batch(0, batch, samples)
+
+
+def growth(make_step: Callable[[], Callable[[], object]]) -> float:
+    """MiB by which this process grows in three steps: weights, gradients, activations and all."""
+    warm = torch.rand(512, 512)
+    torch.nn.functional.conv2d((warm @ warm)[None, None], warm[None, None, :3, :3])  # libraries
+    torch.fft.rfft(warm)
+    gc.collect()
+    before = resident("VmRSS")
+    step = make_step()
+    for _ in range(3):
+        step()
+    return resident("VmHWM") - before
 
 
 def in_fresh_process(module: str, arguments: Sequence[object], threads: int | None = None) -> Any:

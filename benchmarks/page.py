@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from audio_denoising import Denoiser
 from audio_denoising.errors import UserError
 from audio_denoising.web.page import write_page
-from benchmarks.engine_v5 import HOP, SAMPLE_RATE, real_batch
-from benchmarks.measuring import describe_machine, report, set_up
+from benchmarks.engine_v5 import SAMPLE_RATE
+from benchmarks.measuring import describe_machine, real_mixtures, report, set_up
 
 TOLERANCE = 1e-3  # of full scale
 CLIP = 10  # seconds of each mixture
@@ -103,7 +103,7 @@ def measure(browser: Any, seconds: int, rounds: int) -> dict[str, Any]:
     Raises:
         UserError: the results differ by more than `TOLERANCE`.
     """
-    clips = real_batch(-(-seconds // CLIP), CLIP * SAMPLE_RATE // HOP - 1)[0]
+    clips = real_mixtures(-(-seconds // CLIP), CLIP * SAMPLE_RATE)[0]
     noisy = clips.flatten().numpy()[: seconds * SAMPLE_RATE]
     with tempfile.TemporaryDirectory() as folder:
         write_page(Path(folder))

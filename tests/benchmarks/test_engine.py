@@ -12,8 +12,7 @@ import torch
 from audio_denoising.models import WIDTHS
 from audio_denoising.nn.fast import rows
 from benchmarks import engine, engine_ablation, measuring
-from benchmarks.engine import NCHW, OURS, SIDES, TWINS, engine_table, processor
-from benchmarks.measuring import FEW, interleaved, ratio
+from benchmarks.engine import NCHW, OURS, SIDES, TWINS, engine_table
 
 
 @pytest.fixture
@@ -41,23 +40,6 @@ def test_everything_is_in_the_json(
     assert "v4-small, batch 1, 1 threads | " in engine_table([results])
 
 
-def test_of_several_processors_the_worst_comes_first() -> None:
-    def measured(cpu: str, step: float, size: str = "small") -> dict[str, Any]:
-        found = {"median": step, "quartiles": [step, step]}
-        return {
-            "settings": {"size": size, "batch": 16, "threads": 2},
-            "machine": {"cpu": cpu},
-            "ratios": dict.fromkeys(("train_step", "forward", "reference"), found),
-            "peak_memory_ratio": 1.0,
-        }
-
-    results = [measured("Xeon", 1.07), measured("Xeon", 2.0, "large"), measured("EPYC", 1.3)]
-    _, _, *lines = engine_table(results).splitlines()
-    assert [line.split(" | ")[1] for line in lines] == ["EPYC", "Xeon", "Xeon"]
-    cpu = {"cpu": "Intel(R) Xeon(R) Processor", "cpu_model": "family 6"}
-    assert processor(cpu) == "Intel Xeon (family 6)"
-
-
 def test_sides_that_differ_are_not_timed(thin: None, monkeypatch: pytest.MonkeyPatch) -> None:
     make = engine.make_side
 
@@ -77,14 +59,6 @@ def test_every_side_trains_the_same_network(thin: None, name: str) -> None:
     side, twin = (engine.make_side(each, "small", batch, weights) for each in (name, NCHW))
     for _ in range(3):
         torch.testing.assert_close(side.step(), twin.step(), rtol=1e-4, atol=0)
-
-
-def test_memory_is_that_of_a_process_of_its_own() -> None:
-    grown = measuring.in_fresh_process(
-        "benchmarks.engine", ["--batch", 1, "--threads", 1, "--growth-of", OURS]
-    )
-    weights = sum(value.nbytes for value in engine.first_weights("small").values()) / 2**20
-    assert 4 * weights < grown < 1000  # with gradients and both moments
 
 
 def test_the_tricks_are_measured_one_by_one(thin: None, tmp_path: Path) -> None:
@@ -107,18 +81,3 @@ def test_the_alternatives_compute_the_same() -> None:
         engine_ablation.scatter_input_gradient(g, weight, *geometry),
         rows.input_gradient(g, weight, *geometry),
     )
-
-
-def test_slow_contestants_sit_rounds_out_and_ratios_are_taken_within_rounds() -> None:
-    calls = {"fast": 0, "slow": 0}
-
-    def trial(name: str) -> dict[str, float]:
-        calls[name] += 1
-        return {"call": float(calls[name]) * (2 if name == "slow" else 1)}
-
-    trials = {name: lambda name=name: trial(name) for name in calls}  # type: ignore[misc]
-    series = interleaved(trials, 7, slow=("slow",))["call"]
-    assert len([s for s in series["slow"] if s is not None]) == FEW
-    assert all(s is not None for s in series["fast"])
-    found = ratio({"a": [2.0, None, 9.0], "b": [1.0, 1.0, 3.0]}, "a", "b")
-    assert (found["median"], found["rounds"]) == (2.5, 2)

@@ -31,7 +31,7 @@ def test_the_table_has_a_row_for_each_number_of_processes(monkeypatch: pytest.Mo
     series = {OURS: [1.0, 1.0, 1.0], TORCH: [2.0, 2.0, 2.0]}
 
     def instead(count: int, call: Any, *arguments: Any) -> list[Any]:
-        if call is engine_v5.growth:
+        if call is engine_v5.grown:
             return [30.0 if arguments[0] == OURS else 60.0]
         return [{"seconds": series, "core_seconds": series}] * count
 

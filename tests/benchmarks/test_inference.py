@@ -5,7 +5,6 @@ import json
 import pytest
 import soundfile
 
-from audio_denoising.evaluation.peers import PEERS
 from benchmarks import inference
 from benchmarks.inference import (
     ALIKE_RATE,
@@ -50,28 +49,6 @@ def test_the_longest_recordings_are_for_networks_on_the_first_number_of_threads(
     networks = {("v4", 1), ("v4", 2), ("v5", 1), ("v5", 2)}
     assert {point[:2] for point in sets[0]} == networks | {(name, 1) for name in GATING}
     assert {point[:2] for point in sets[1]} == {("v4", 1), ("v5", 1)}
-
-
-def test_who_knows_no_threads_is_one_point_whatever_number_the_networks_take():
-    (points,) = plan(["v4"], [10], [2], GATING)
-    assert {point[:2] for point in points} == {("v4", 2), *((name, 1) for name in GATING)}
-
-
-def test_the_tables_hold_the_medians_of_the_points():
-    hops = {"hop_ms": 16.0, "hop_work_ms": 2.0, "hop_worst_ms": 2.5, "latency_ms": 32.0}
-    alike = [
-        trial("v5", 1, 60, 1.5, rate=ALIKE_RATE, **hops),
-        trial("v4", 1, 60, 3.0, rate=ALIKE_RATE),
-    ]
-    lines = inference_table(merged(None, TRIALS + alike, HERE)).splitlines()
-    assert lines[2:6] == [
-        "| v4, 1 thread | 10 s | 0.200 | 0.400 | 210 |",
-        "| v4, 1 thread | 1 h | 0.100 | 0.200 | 105 |",
-        "| v4, 2 threads | 10 s | 0.050 | 0.100 | 105 |",
-        "| noisereduce, stationary | 10 s | 0.400 | 0.800 | 419 |",
-    ]
-    assert "| v4 | 0.100 |  |  |  |  | all | 105 |" in lines
-    assert "| v5 | 0.050 | 16.0 | 2.00 | 2.50 | 0.125 | 32 | 105 |" in lines
 
 
 def test_points_measured_earlier_stay_with_their_machine_unless_measured_anew(tmp_path):
@@ -124,8 +101,3 @@ def test_a_model_that_is_not_there_ends_the_run(capfd):
     with pytest.raises(SystemExit):
         inference.main(["--model", "v9", "--seconds", "1", "--threads", "1", "--alike", "0"])
     assert "there is no version v9" in capfd.readouterr().err
-
-
-def test_everybody_who_is_there_takes_part(monkeypatch):
-    monkeypatch.setattr(inference, "_runs", lambda name: name == "GTCRN")
-    assert inference.contestants() == [*inference.MODELS, "GTCRN"] and "GTCRN" in PEERS

@@ -9,7 +9,7 @@ import pytest
 
 from audio_denoising.errors import UserError
 from benchmarks import page
-from benchmarks.page import measure, page_sentence
+from benchmarks.page import measure
 
 
 def test_browser_and_python_are_measured_on_the_same_second(browser: Any) -> None:
@@ -23,15 +23,3 @@ def test_a_browser_that_differs_is_not_timed(browser: Any, monkeypatch: pytest.M
     monkeypatch.setattr(page, "in_browser", lambda *_: lambda noisy: (np.zeros_like(noisy), 1, 1))
     with pytest.raises(UserError, match="differs from Python's"):
         measure(browser, seconds=1, rounds=1)
-
-
-def test_the_sentence_has_the_medians() -> None:
-    results = {
-        "settings": {"seconds": 60},
-        "largest_difference": 2e-4,
-        "browser": {"core_seconds": [12.0, 90.0, 6.0]},
-        "python": {"core_seconds": [1.2]},
-    }
-    text = page_sentence(results)
-    assert "take 12.0 s" in text and "(real-time factor 0.20; Python 0.020)" in text
-    assert "0.00020 of full scale" in text

@@ -4,34 +4,13 @@ import json
 
 import pytest
 
-from benchmarks.readme import HISTORIES, RESULTS, fill, training_table
+from benchmarks.readme import HISTORIES, RESULTS, fill
 
 QUALITY = {
     "metrics": ["si_sdr"],
     "summary": {"clean speech": {"all": {"v4": {"si_sdr": [26.0, 24.0, 28.0]}}}},
     "items": [{"part": "clean speech", "scores": {"v4": [24.0]}}],
 }
-
-
-def test_the_training_table_describes_the_epoch_that_ships():
-    rows = [
-        {
-            "epoch": epoch,
-            "step": 100 * epoch,
-            "train_loss": 0.1 / epoch,
-            "validation_loss": 0.2 / epoch,
-            "validation_si_sdr": ratio,
-            "validation_si_sdr_gain": ratio - 7.5,
-            "train_seconds": 1800.0,
-        }
-        for epoch, ratio in ((1, 9.0), (2, 12.0), (3, 11.0))
-    ]
-    before = {"options": {"batch_size": 8}, "epochs": rows[:2]}
-    history = {"options": {"batch_size": 16}, "epochs": rows, "earlier": [before]}
-    table = training_table({"v4-small": history})
-    assert table.splitlines()[2] == (
-        "| v4-small | 500 | 4.5 | 2.5 | 0.0333 | 0.0667 | 11.0 | 3.5 |"
-    )
 
 
 def test_only_what_is_between_the_marks_is_replaced(tmp_path):
