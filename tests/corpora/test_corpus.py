@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,13 +60,6 @@ def test_plain_folders(write, tmp_path):
     }
 
 
-def test_esc_and_urbansound_clips_of_one_freesound_recording_share_a_group(write, tmp_path):
-    write("esc/1-59513-A.wav")
-    write("esc50/2-59513-B-0.wav")
-    write("fold10/59513-3-0-0.wav")
-    assert {recording.group for recording in index_noise(tmp_path)} == {"freesound/59513"}
-
-
 def test_the_path_given_does_not_change_the_groups(write, tmp_path, monkeypatch):
     write("anna/1.wav")
     monkeypatch.chdir(tmp_path)
@@ -118,10 +110,6 @@ def test_errors_name_the_folder_and_the_way_out(index, write, tmp_path, monkeypa
     monkeypatch.setattr(os, "scandir", refuse_listing)  # the super-user may list anything
     with pytest.raises(UserError, match=rf"{empty} cannot be read .Permission denied"):
         index(empty)
-
-
-def test_path_may_be_a_string(tiny_speech):
-    assert index_speech(str(Path(tiny_speech[0].path).parents[3])) == tiny_speech
 
 
 RATE = 16_000

@@ -139,28 +139,6 @@ def test_a_file_that_changed_meanwhile_is_fetched_afresh(server, archives, tmp_p
     assert len(list((tmp_path / archive.folder).rglob("*.flac"))) == 4
 
 
-def test_two_runs_do_not_work_in_one_folder(archives, tmp_path: Path) -> None:
-    pytest.importorskip("fcntl")
-
-    class Second(TransferDisplay):
-        def begin(self, label: str, total: int, done: int = 0) -> None:
-            if label.startswith("Unpacking"):
-                download(archives, tmp_path)
-
-    with pytest.raises(UserError, match="Another run is at work in .*archives"):
-        download(archives, tmp_path, Second())
-    download(archives, tmp_path)
-
-
-def test_an_archive_put_there_by_hand_is_used(server, archives, tmp_path: Path) -> None:
-    (tmp_path / "archives").mkdir()
-    content = server.pages["/dev-clean"].content
-    (tmp_path / "archives" / "dev-clean.tar.gz").write_bytes(content)
-    download(archives[:1], tmp_path)
-    assert server.requests == []
-    assert (tmp_path / archives[0].folder).is_dir()
-
-
 def test_a_root_without_room_or_that_cannot_be_written_is_noticed_before_the_first_byte(
     server, archives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from audio_denoising.corpora.corpus import Recording
+from audio_denoising.corpora.held_out import is_held_out
 from audio_denoising.corpora.splits import Splits, split
 from audio_denoising.errors import UserError
 
@@ -30,22 +32,23 @@ def groups(splits: Splits, what: str) -> dict[str, set[str]]:
     return {name: {r.group for r in getattr(getattr(splits, name), what)} for name in NAMES}
 
 
-def assert_whole_and_apart(splits: Splits, speech: list[Recording], noise: list[Recording]) -> None:
+def divided(speech: list[Recording], noise: list[Recording], hold_out: Any = ()) -> Splits:
+    """The splits, once every recording is in one of them, and every group in one alone."""
+    splits = split(speech, noise, hold_out=hold_out)
     for what, given_recordings in (("speech", speech), ("noise", noise)):
         parts = [getattr(getattr(splits, name), what) for name in NAMES]
-        assert sorted(r.path for part in parts for r in part) == sorted(
-            r.path for r in given_recordings
-        )
+        paths = sorted(r.path for part in parts for r in part)
+        assert paths == sorted(r.path for r in given_recordings)
         for one, other in combinations(groups(splits, what).values(), 2):
             assert not one & other
+    return splits
 
 
 NOISE = speakers(20)
 
 
 def test_tiny_corpus(tiny_speech, tiny_noise):
-    splits = split(tiny_speech, tiny_noise)
-    assert_whole_and_apart(splits, tiny_speech, tiny_noise)
+    splits = divided(tiny_speech, tiny_noise)
     for name, subset, folds in (
         ("train", "train-clean-100", {f"fold{number}" for number in range(1, 9)}),
         ("validation", "dev-clean", {"fold9"}),
@@ -58,8 +61,7 @@ def test_tiny_corpus(tiny_speech, tiny_noise):
 
 def test_without_a_dev_subset_some_training_speakers_validate():
     speech = [*speakers(400, "train"), recording("speaker/reader", "test")]
-    splits = split(speech, NOISE)
-    assert_whole_and_apart(splits, speech, NOISE)
+    splits = divided(speech, NOISE)
     assert 8 <= len(splits.validation.speech) <= 32  # 5 % of 400, give or take
     assert [r.group for r in splits.test.speech] == ["speaker/reader"]
 
@@ -78,16 +80,14 @@ def test_a_big_unlabelled_folder_is_not_spent_on_validation():
 
 def test_one_short_file_among_long_ones_does_not_prevent_validation():
     noise = [*(recording(f"file/{name}", seconds=60) for name in "abcd"), recording("file/click")]
-    splits = split(speakers(9), noise)
-    assert_whole_and_apart(splits, speakers(9), noise)
+    splits = divided(speakers(9), noise)
     assert splits.train.noise and splits.validation.noise
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10, 300])
 def test_plain_folders_are_divided_and_training_is_never_empty(count):
     speech = speakers(count)
-    splits = split(speech, speech)
-    assert_whole_and_apart(splits, speech, speech)
+    splits = divided(speech, speech)
     for part in (splits.train, splits.validation):
         assert part.speech and part.noise
     assert bool(splits.test.speech) == (count > 2)
@@ -98,8 +98,7 @@ def test_plain_folders_are_divided_and_training_is_never_empty(count):
 
 def test_a_single_voice_is_divided_by_file():
     speech = [recording("speaker/me", name=str(number)) for number in range(40)]
-    splits = split(speech, NOISE)
-    assert_whole_and_apart(splits, speech, NOISE)
+    splits = divided(speech, NOISE)
     assert splits.train.speech and splits.validation.speech
 
 
@@ -109,8 +108,7 @@ def test_a_missing_fold_9_is_taken_from_the_last_training_fold():
         for fold in (1, 2, 3, 10)
         for i in range(30)
     ]
-    splits = split(speakers(9), noise)
-    assert_whole_and_apart(splits, speakers(9), noise)
+    splits = divided(speakers(9), noise)
     assert {r.split_hint for r in splits.validation.noise} == {"fold3"}
     assert 5 <= len(splits.validation.noise) <= 25
     assert {r.split_hint for r in splits.train.noise} == {"fold1", "fold2", "fold3"}
@@ -135,8 +133,7 @@ def test_a_source_in_several_folds_goes_where_it_is_most_protected():
 
 def test_loose_noise_beside_folds_is_never_tested_on():
     noise = [*speakers(200), recording("freesound/1", "fold1"), recording("freesound/2", "fold10")]
-    splits = split(speakers(9), noise)
-    assert_whole_and_apart(splits, speakers(9), noise)
+    splits = divided(speakers(9), noise)
     assert groups(splits, "noise")["test"] == {"freesound/2"}
     assert 8 <= len(splits.validation.noise) <= 35
 
@@ -149,8 +146,7 @@ def test_who_validates_does_not_depend_on_the_company():
 
 def test_speakers_are_held_out_by_name_and_no_others_are_drawn():
     speech = [*speakers(60), recording("speaker/north/anna")]
-    splits = split(speech, NOISE, hold_out=["7", "north/anna", "speaker/3"])
-    assert_whole_and_apart(splits, speech, NOISE)
+    splits = divided(speech, NOISE, hold_out=["7", "north/anna", "speaker/3"])
     held = {"speaker/7", "speaker/north/anna", "speaker/3"}
     assert groups(splits, "speech")["validation"] == held
     assert split(speech, NOISE, hold_out=["anna"]).validation.speech == [speech[-1]]
@@ -158,8 +154,7 @@ def test_speakers_are_held_out_by_name_and_no_others_are_drawn():
 
 def test_a_folder_is_held_out_with_whole_groups(tiny_speech, tiny_noise):
     folder = next(r for r in tiny_noise if r.split_hint == "fold1").path.parent
-    splits = split(tiny_speech, tiny_noise, hold_out=[str(folder)])
-    assert_whole_and_apart(splits, tiny_speech, tiny_noise)
+    splits = divided(tiny_speech, tiny_noise, hold_out=[str(folder)])
     held = {r.group for r in tiny_noise if r.split_hint == "fold1"}
     assert held <= groups(splits, "noise")["validation"]
     assert splits.train.speech == split(tiny_speech, tiny_noise).train.speech
@@ -197,6 +192,24 @@ def test_nothing_leaks_out_of_any_tree(speech_groups, noise_groups):
         [recording(f"group/{group}", hint, name=str(i)) for i, (group, hint) in enumerate(drawn)]
         for drawn in (speech_groups, noise_groups)
     )
-    splits = split(speech, noise)
-    assert_whole_and_apart(splits, speech, noise)
+    splits = divided(speech, noise)
     assert split(speech[::-1], noise[::-1]).train.speech[::-1] == splits.train.speech
+
+
+@pytest.mark.parametrize(
+    ("path", "held"),
+    [
+        ("speech/emodb/emodb03/emodb03-01.opus", True),
+        (Path("/somewhere/else/emodb/emodb16/a.flac"), True),
+        ("/data/noise/esc50-permissive/engine/2-78651-A.opus", True),
+        ("noise/ambient-core/metro_cabin-2.wav", True),
+        ("noise/ambient/urban/highway", True),
+        ("speech/speechocean762/SPEAKER0001/000010011.opus", False),
+        ("noise/ambient-core/rain_heavy.opus", False),
+        ("noise/esc50-permissive/engine/2-786511-A.opus", False),  # longer than a name of the list
+        ("noise/esc50-permissive/siren/2-78651-A.opus", False),  # another folder
+        ("emodb/emodb1/emodb1-01.opus", False),
+    ],
+)
+def test_held_out_wherever_the_corpora_stand_and_everything_else_may_train(path, held):
+    assert is_held_out(path) is held

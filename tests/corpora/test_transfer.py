@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from audio_denoising.corpora.transfer import Transfer, TransferDisplay
 from audio_denoising.errors import UserError
@@ -201,19 +199,3 @@ def test_a_disk_that_fills_up_keeps_what_arrived(server, transfer) -> None:
     job.run()
     assert arrived(job)
     assert server.requests[-1].range == f"bytes={CUT}-"
-
-
-def test_the_bar_shows_rate_and_time_left() -> None:
-    screen, clock = io.StringIO(), iter(range(100))
-    console = Console(file=screen, force_terminal=True, width=120, highlight=False)
-    with TransferDisplay(console) as display:
-        display.begin("Fetching a.tar.gz", 4_000_000, 1_000_000)
-        display.get_time = lambda: float(next(clock))
-        for done in (1_500_000, 2_000_000, 2_500_000):
-            display.reach(done)
-        display.say("[literally] this")
-        display.refresh()
-    shown = screen.getvalue()
-    # The megabyte of an earlier run is not in the rate.
-    assert all(text in shown for text in ("Fetching a.tar.gz", "500.0 kB/s", "0:00:03"))
-    assert "[literally] this" in shown

@@ -35,16 +35,6 @@ def test_lengths_are_exact(rate: int, length: int) -> None:
     assert resample(down, 16_000, rate, length).shape == (2, length)
 
 
-@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
-@pytest.mark.parametrize("length", [1, 7, 20_000])
-def test_carrying_over_an_unchanged_signal_changes_nothing(rate: int, length: int) -> None:
-    signal = noise(2, length)
-    down = resample(signal, rate, 16_000)
-    back = carry_over(signal, rate, down, down)
-    assert back.shape == signal.shape
-    assert np.abs(back - signal).max() < 1e-6
-
-
 def test_the_band_above_the_model_follows_its_top() -> None:
     rate = 48_000
     signal = noise(1, rate)

@@ -1,6 +1,5 @@
 """The bank: what it holds, who is drawn how often, what a crop of it is."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,10 +90,3 @@ def test_no_voice_and_no_folder_dominates():
     assert chances[:3].sum() == pytest.approx(np.sqrt(2) * chances[3])
     weighted = fair_chances(rs, [1, 3], longest=60)
     assert weighted[3] == pytest.approx(0.75)
-
-
-def test_recordings_are_drawn_by_their_chances():
-    bank = replace(SoundBank.of([tone(0.1)] * 3), chances=np.array([0.2, 0.0, 0.8]))
-    drawn = np.bincount(bank.draw(np.random.default_rng(0), (100, 100)).ravel(), minlength=3)
-    assert drawn[1] == 0
-    assert drawn[0] == pytest.approx(2000, abs=200)

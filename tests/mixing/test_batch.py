@@ -139,12 +139,6 @@ def test_rooms_keep_the_speech_in_place_and_the_target_has_the_reverberation(mea
     assert (correlation[:, 0] < 0.98 * dry.norm(dim=1) * wet.norm(dim=1)).all()
 
 
-def test_a_low_pass_is_heard_in_mixture_and_target():
-    for sound in mixer(replace(PLAIN, low_pass=1, cutoff=(4000, 4000))).batch(0, 8, SAMPLES):
-        power = torch.fft.rfft(sound * torch.hann_window(SAMPLES)).abs().square()
-        assert (power[:, 4300:].sum(dim=1) < 1e-5 * power.sum(dim=1)).all()
-
-
 def test_noise_is_filtered_apart_from_speech():
     made = mixer(replace(PLAIN, biquad=1))
     biquads = made.choices(0, COUNT, SAMPLES).biquads
@@ -153,16 +147,6 @@ def test_noise_is_filtered_apart_from_speech():
     before = mixer(PLAIN).batch(0, COUNT, SAMPLES)
     for after, plain in ((clean, before[1]), (noisy - clean, before[0] - before[1])):
         assert (torch.nn.functional.cosine_similarity(after, plain) < 0.999).all()
-
-
-def test_what_is_heard_is_what_was_drawn():
-    made = mixer(replace(PLAIN, speed=1, pausing=1))
-    drawn = made.choices(0, COUNT, SAMPLES)
-    noisy, clean = made.batch(0, COUNT, SAMPLES)
-    for bank, crops, sound in ((SPEECH, drawn.speech, clean), (NOISE, drawn.noise, noisy - clean)):
-        expected = bank.read(crops, SAMPLES)
-        likeness = torch.nn.functional.cosine_similarity(sound, expected)
-        assert (likeness[sound.any(dim=1)] > 0.9999).all() and sound.any(dim=1).sum() > COUNT - 4
 
 
 def test_crops_hold_as_much_speech_as_the_recipe_asks_for():
@@ -276,11 +260,3 @@ def test_in_turn_every_recording_is_visited_once_a_lap_in_new_orders():
     laps = heard.reshape(4, 6)
     assert (np.sort(laps) == np.arange(6)).all()
     assert len({tuple(lap) for lap in laps}) > 1
-
-
-def test_varied_mixtures_have_rooms_filters_and_levels():
-    drawn = mixer(PRESETS["varied"]).choices(0, 1000, CLIP)
-    assert 0.3 < (drawn.room > -2).mean() < 0.4 and 0.15 < np.isfinite(drawn.cutoff).mean() < 0.25
-    assert drawn.level.std() > 5 and not drawn.voices[drawn.kind == BABBLE].any()
-    for sound in mixer(PRESETS["varied"]).batch(0, 16, CLIP):
-        assert sound.isfinite().all() and sound.abs().max() <= 1

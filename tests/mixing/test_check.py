@@ -115,15 +115,6 @@ def test_what_check_calls_damaged_is_what_training_passes_over(own, write):
     assert [r.path for r in recordings if any(f.fault == "damaged" for f in examine(r))] == [cut]
 
 
-def test_noise_shorter_than_a_window_still_trains(own, write):
-    for path in (own / "noise").iterdir():
-        path.unlink()
-    for name in ("a", "b", "c"):
-        write(f"noise/{name}.wav", seconds=0.01)
-    report = look(own)
-    assert report.problems == [] and set(faults(report).values()) == {"too short"}
-
-
 def test_many_faults_are_counted_and_named_on_request(own, monkeypatch):
     for number in range(8):
         (own / f"noise/broken{number}.wav").write_bytes(b"RIFF")
@@ -175,32 +166,6 @@ def test_shards_are_not_looked_at(own, monkeypatch):
     code, text = command(monkeypatch, own, folders=("speech-train-{0..9}.tar", "noise"))
     assert code == 1
     assert "look at recordings before they become shards" in " ".join(text.split())
-
-
-def test_a_folder_that_never_trains_is_named(own, write):
-    write("more/carl/1.wav", seconds=1.5)
-    speech = [Source(str(own / "speech")), Source(str(own / "more"))]
-    report = check(speech, [Source(str(own / "noise"))], hold_out=["carl"], quick=True)
-    assert report.problems == []
-    assert f"Nothing of {own / 'more'} is in the train split, it will never be drawn." in (
-        report.notes
-    )
-
-
-def test_one_voice_is_divided_by_file_and_said_so(own):
-    for path in (own / "speech/ben").iterdir():
-        path.unlink()
-    report = look(own)
-    assert report.problems == []
-    assert any("one speaker" in note and "divided by file" in note for note in report.notes)
-
-
-def test_a_single_recording_cannot_train_and_validate(own, monkeypatch):
-    for path in (own / "noise").glob("[!r]*"):
-        path.unlink()
-    code, text = command(monkeypatch, own)
-    assert code == 1
-    assert "leaves no noise for the validation split" in " ".join(text.split())
 
 
 def test_a_split_of_silence_is_a_problem(own, write):

@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from audio_denoising.corpora.corpus import index_noise
-from audio_denoising.mixing.filters import biquad, fast_size, low_pass
+from audio_denoising.mixing.filters import biquad, low_pass
 from audio_denoising.mixing.rooms import LENGTH, load_rooms, made_rooms, reverberation_time
 
 
@@ -39,16 +39,6 @@ def test_a_low_pass_keeps_what_is_below_and_removes_what_is_above():
     assert gain[0, 4000] == pytest.approx(0.5, abs=1e-4)
     assert torch.all(gain[0, 4251:] < 1e-4)
     assert torch.all(gain[1] == 1)
-
-
-@pytest.mark.parametrize("least", [2, 3, 40256, 72256, 16384, 16385])
-def test_fast_sizes_are_even_and_close(least):
-    size = fast_size(least)
-    assert least <= size <= 1.07 * least + 1 and size % 2 == 0
-    for factor in (2, 3, 5):
-        while size % factor == 0:
-            size //= factor
-    assert size == 1
 
 
 def test_made_rooms_ring_as_long_and_as_loudly_as_asked():

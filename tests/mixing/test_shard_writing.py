@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.mixing import shard_writing
 from audio_denoising.mixing.shard_writing import write_shards
 from audio_denoising.mixing.shards import find_shards
+from tests.mixing.conftest import members
 
 pytest.importorskip("webdataset")
 
@@ -31,11 +31,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"
     }
-
-
-def members(shard: Path) -> dict[str, bytes]:
-    with tarfile.open(shard) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}
 
 
 @pytest.fixture
@@ -135,24 +130,6 @@ def test_damaged_and_silent_recordings_are_left_out_and_named(voices, write, tmp
     assert "speaker/d" not in written.groups
 
 
-def test_long_recordings_are_cut_and_nothing_is_lost(write, tmp_path):
-    write("noise/long.wav", seconds=150, rate=8_000)
-    write_shards(
-        index_noise(tmp_path / "noise"),
-        [tmp_path / "noise"],
-        tmp_path / "out",
-        what="noise",
-        split="train",
-    )
-    found = members(tmp_path / "out" / "noise-train-000000.tar")
-    pieces = [json.loads(found[name]) for name in found if name.endswith(".json")]
-    assert sorted((piece["start"], piece["samples"]) for piece in pieces) == [
-        (0, 800_000),
-        (800_000, 800_000),
-        (1_600_000, 800_000),
-    ]
-
-
 def test_folders_with_the_same_names_in_them_stay_apart(write, tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in ("one", "two"):
@@ -221,9 +198,3 @@ def test_the_command_keeps_every_split_by_itself(tmp_path):
                 assert {each["split"] for each in about} == {name}
                 assert {each["group"] for each in about} <= groups
         training.validation()
-
-
-def test_the_command_refuses_an_unknown_split(tmp_path):
-    folders = ("--speech", TINY / "LibriSpeech", "--noise", TINY / "noise")
-    with pytest.raises(UserError, match="unknown split 'dev'"):
-        run(*folders, "--out", tmp_path, "--split", "dev")

@@ -23,6 +23,7 @@ from audio_denoising.mixing.bank import SoundBank
 from audio_denoising.mixing.shard_writing import write_shards
 from audio_denoising.mixing.shards import ShardSet, find_shards
 from tests.misbehaving_server import Page
+from tests.mixing.conftest import members, rewrite
 
 pytest.importorskip("webdataset")
 
@@ -59,19 +60,6 @@ def heard(shards: ShardSet, **options: int) -> list[int]:
     """The numbers of the recordings of a lap, in their order."""
     gains = np.concatenate([bank.gains for bank in lap(shards, **options)])
     return [round(gain * 30_000 / 32_768 * 100) - 1 for gain in gains]
-
-
-def rewrite(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    with tarfile.open(path) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}
 
 
 @pytest.mark.parametrize("spec", ["pipe:touch {}; cat x.tar", "-", "s3://b/x.tar"])
@@ -154,7 +142,7 @@ def test_sets_of_an_earlier_day_serve(shards):
     for shard in index["shards"]:
         shard["sha256"] = 64 * "0"
         path = shards / shard["name"]
-        rewrite(path, {"__plan__/shard.json": b"{}", **contents(path)})
+        rewrite(path, {"__plan__/shard.json": b"{}", **members(path)})
     known = "what", "split", "groups", "shards"
     place.write_text(json.dumps({name: index[name] for name in known}))
     speech = speech_of(shards)
@@ -172,7 +160,7 @@ def test_a_long_recording_counts_for_a_minute_at_most(write, tmp_path):
 
 def test_a_member_that_cannot_be_decoded_is_skipped_and_named(shards):
     path = sorted(shards.glob("speech-*.tar"))[1]
-    found = contents(path)
+    found = members(path)
     keys = [name.removesuffix(".flac") for name in found if name.endswith(".flac")]
     assert len(keys) > 2
     found[f"{keys[0]}.flac"] = b"fLaC"
@@ -197,7 +185,7 @@ def test_a_truncated_shard_gives_what_it_has(shards):
 
 def test_a_shard_that_ends_between_two_members_is_noticed(shards):
     path = sorted(shards.glob("speech-*.tar"))[0]
-    found = contents(path)
+    found = members(path)
     count = len(found) // 2
     rewrite(path, dict(list(found.items())[:-2]))
     speech = speech_of(shards)
@@ -248,16 +236,9 @@ def test_shards_of_others_serve_and_pickles_stay_closed(shards, tmp_path):
     time = np.arange(44_100 * 4) / 44_100
     soundfile.write(sound, 0.3 * np.sin(2 * np.pi * 440 * time), 44_100, format="WAV")
     path = tmp_path / "theirs.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in (
-            ("a/1.wav", sound.getvalue()),
-            ("a/1.pyd", pickle.dumps(Trap())),
-            ("a/1.pickle", pickle.dumps(Trap())),
-            ("a/2.txt", b"no audio"),
-        ):
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    trap = pickle.dumps(Trap())
+    theirs = {"a/1.wav": sound.getvalue(), "a/1.pyd": trap, "a/1.pickle": trap, "a/2.txt": b"-"}
+    rewrite(path, theirs, "w:gz")
     theirs = find_shards([str(path)], "speech")
     (bank,) = lap(theirs)
     assert bank.lengths == pytest.approx(64_000, abs=100)
