@@ -60,23 +60,6 @@ def test_several_at_a_time() -> None:
     assert not any(outcome.sentence for outcome in run(JOBS, clean, workers=3))
 
 
-def test_an_early_end_stops_the_threads_at_their_next_progress() -> None:
-    begun: list[Job] = []
-
-    def clean(job: Job, progress: Progress) -> Report:
-        begun.append(job)
-        if job == JOBS[0]:
-            return report(job)
-        while True:
-            progress(0.0, 1.0)
-
-    before = threading.active_count()
-    for _outcome in run(JOBS, clean, workers=2):
-        break  # as Ctrl-C would
-    assert threading.active_count() == before
-    assert len(begun) < len(JOBS)
-
-
 def test_threads_share_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What two threads make at once with the same weights is what one makes alone, bars or not."""
     denoiser = Denoiser(build("v4", "small").eval(), name="v4-small")

@@ -14,20 +14,16 @@ import fsspec
 import numpy as np
 import pytest
 import soundfile
-import torch
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from torch import Tensor
 
 from audio_denoising.cleaning import cluster, storage
 from audio_denoising.cleaning.batch import Outcome
-from audio_denoising.cleaning.cluster import Load
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.cli import app as cli
 from audio_denoising.errors import UserError
-from audio_denoising.models import build
-from audio_denoising.models.checkpoint import describe, save_checkpoint
 
 ray = pytest.importorskip("ray")
 
@@ -43,17 +39,6 @@ def temporary() -> Iterator[Path]:
             assert ray.is_initialized()
             yield Path(folder)
     assert not ray.is_initialized()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint, untrained."""
-    path = tmp_path_factory.mktemp("model") / "tiny.pth"
-    torch.manual_seed(0)
-    position = {"epoch": 1, "batch": 0, "step": 1}
-    weights = {"model": build("v4", "small").state_dict(), "history": [], "position": position}
-    save_checkpoint(path, {**describe("v4", "small"), **weights})
-    return path
 
 
 def recordings(folder: Path, count: int) -> Path:
@@ -79,63 +64,17 @@ def denoise(*arguments: object) -> int:
     return int(end.value.code or 0)
 
 
-def killing(load: Load, marker: Path) -> Load:
-    """Loads a network that kills its worker, half-way through the third recording it is shown.
-
-    Only the first worker that makes the marker file: its successor lives.
-    """
-
-    def loaded() -> Denoiser:
-        inner = load()
-        seen: list[int] = []
-
-        def network(image: Tensor) -> Tensor:
-            seen.append(len(image))
-            if len(seen) == 3 and not marker.exists():
-                marker.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return inner._cleaner.model(image)  # type: ignore[union-attr]
-
-        return Denoiser(network, name=inner.name)
-
-    return loaded
-
-
 def halving(image: Tensor) -> Tensor:
     return image * 0.5
 
 
-@pytest.mark.slow
-def test_a_killed_worker_loses_nothing(tmp_path: Path, temporary: Path, model: Path) -> None:
-    """Eight recordings, two workers, one killed: the files are those of the plain command."""
-    folder = recordings(tmp_path / "in", 8)
-    planned = storage.plan([str(folder)], str(tmp_path / "out"))[0]
-    killed = killing(cluster.loader(str(model), "auto"), tmp_path / "killed")
-    results = list(cluster.run(planned, Settings(), killed, at_once=2))
-    assert (tmp_path / "killed").exists()
-    assert [result.sentence for result in results] == [""] * 8
-    assert {result.job for result in results} == set(planned)
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(ray.cluster_resources()["CPU"]) // 2))
-    try:
-        assert denoise(folder, "-o", tmp_path / "alone", "--model", model) == 0
-    finally:
-        torch.set_num_threads(before)
-    assert content(tmp_path / "out") == content(tmp_path / "alone")
-    assert len(content(tmp_path / "out")) == 8
-    assert not list(temporary.glob("denoise-*"))  # nor does it leave anything behind
-
-
 @pytest.mark.usefixtures("temporary")
-def test_a_run_goes_on_where_it_stopped(
-    tmp_path: Path, model: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_goes_on_where_it_stopped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Only what is missing is made; a file that fails is told of and does not stop the others."""
     folder = recordings(tmp_path / "in", 5)
     out = tmp_path / "out"
     (folder / "02.wav").write_text("no recording")
-    command = (f"file://{folder}", "-o", f"file://{out}", "--ray", "local", "--model", model)
+    command = (f"file://{folder}", "-o", f"file://{out}", "--ray", "local")
     assert denoise(*command, "--save-noise") == 1
     told = capfd.readouterr()
     assert "Error: " in told.err and f"{folder}/02.wav is not" in told.err.replace("\n", " ")
@@ -202,8 +141,7 @@ def on_bucket(root: Path, inputs: list[str], output: str) -> list[Outcome]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("temporary")
-def test_addresses_are_fetched_and_published_whole(tmp_path: Path) -> None:
+def test_addresses_are_fetched_and_published_whole(tmp_path: Path, temporary: Path) -> None:
     """Storage that fails is tried again; a worker killed while it uploads leaves nothing behind."""
     root = tmp_path / "bucket"
     root.mkdir()
@@ -223,6 +161,7 @@ def test_addresses_are_fetched_and_published_whole(tmp_path: Path) -> None:
         source = folder / Path(name).relative_to("clean")
         Denoiser(halving).denoise_file(source, made)
         assert made.read_bytes() == (root / name).read_bytes()
+    assert not list(temporary.glob("denoise-*"))
     (root / "clean" / "00.wav").unlink()
     (folder / "b.wav").unlink()
     (result,) = on_bucket(root, ["bucket://talks"], "bucket://clean")

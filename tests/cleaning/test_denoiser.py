@@ -24,7 +24,6 @@ from torch import Tensor
 
 from audio_denoising.cleaning import windows
 from audio_denoising.cleaning.denoiser import Denoiser, denoise
-from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
 from audio_denoising.models.twin import build_twin
@@ -94,20 +93,6 @@ def test_any_strength_gives_as_many_finite_samples(
         difference = denoiser(x, rate, **nothing) - x
         assert length == 0 or np.abs(difference).max() <= 10 ** (-90 / 20) * np.abs(x).max()
     assert not denoiser(np.zeros_like(x), rate, strength=strength, limit=limit).any()
-
-
-@settings(max_examples=10, deadline=None)
-@given(length=st.integers(1, 60_000), block=st.integers(1, 60_000), seed=st.integers(0, 9))
-def test_blocks_of_any_size_give_the_same_bits(length: int, block: int, seed: int) -> None:
-    x = noise(2, length, seed=seed)
-    level = ActiveLevel(8000)
-    for start in range(0, length, block):
-        level.add(x[:, start : start + block])
-    cleaner = Denoiser(smoothing)._cleaner
-    blocks = (x[:, start : start + block] for start in range(0, length, block))
-    parts = cleaner.clean(blocks, 8000, level, lambda seconds: None)
-    y = np.concatenate([clean for _, clean in parts], axis=1)
-    assert np.array_equal(y, Denoiser(smoothing)(x, 8000))
 
 
 def test_a_quiet_recording_is_treated_like_a_loud_one() -> None:
@@ -185,19 +170,6 @@ def test_type_dtype_and_shape_are_kept() -> None:
     assert np.array_equal(denoiser(pcm, 48_000), pcm)
 
 
-def test_the_model_sees_batches_of_images() -> None:
-    shapes: list[tuple[int, ...]] = []
-
-    def watch(image: Tensor) -> Tensor:
-        shapes.append(tuple(image.shape))
-        assert torch.is_inference_mode_enabled() and image.dtype == torch.float32
-        assert 0 <= float(image.min()) <= float(image.max()) <= 1
-        return image
-
-    Denoiser(watch)(noise(2, 16_000 * 10).astype(np.float64), 16_000)
-    assert shapes == [(8, 1, 256, 256), (6, 1, 256, 256)]
-
-
 @pytest.mark.parametrize("rate", [0, -16_000, 16_000.5, 10**7, np.nan, "16000"])
 def test_impossible_rates_are_refused(rate: float) -> None:
     with pytest.raises(UserError, match="sample rate"):
@@ -240,32 +212,6 @@ def test_a_pickled_denoiser_does_the_same() -> None:
         assert np.array_equal(copy(x, 16_000), denoiser(x, 16_000))
 
 
-@pytest.mark.parametrize(
-    ("name", "rate", "channels", "subtype"),
-    [
-        ("a.wav", 44_100, 2, "PCM_24"),
-        ("a.flac", 48_000, 1, "PCM_16"),
-        ("a.ogg", 16_000, 2, "VORBIS"),
-    ],
-)
-@pytest.mark.parametrize("length", [1, 99_999])
-def test_files_keep_length_rate_channels_and_depth(
-    tmp_path: Path, name: str, rate: int, channels: int, subtype: str, length: int
-) -> None:
-    source, target = tmp_path / name, tmp_path / f"out_{name}"
-    soundfile.write(source, noise(length, channels), rate, subtype=subtype)
-    report = Denoiser(unchanged, name="same").denoise_file(source, target)
-    info = soundfile.info(target)
-    assert (info.frames, info.samplerate, info.channels) == (length, rate, channels)
-    assert info.subtype == subtype
-    assert (report.model, report.device, report.output) == ("same", "cpu", target)
-    assert report.seconds == pytest.approx(length / rate)
-    assert report.rtf == pytest.approx(report.elapsed / report.seconds)
-    if subtype in ("PCM_16", "PCM_24", "FLOAT"):
-        first, second = soundfile.read(source)[0], soundfile.read(target)[0]
-        assert np.abs(first - second).max() < 2e-6
-
-
 def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", noise(8000 * 60), 8000)
     calls: list[tuple[float, float]] = []
@@ -275,28 +221,6 @@ def test_progress_reaches_the_end_and_never_goes_back(tmp_path: Path) -> None:
     done = [d for d, _ in calls]
     assert done == sorted(done) and done[-1] == pytest.approx(60)
     assert [total for _, total in calls] == pytest.approx([60] * len(calls))
-
-
-def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", noise(16_000 * 5), 16_000)
-
-    def interrupt(image: Tensor) -> Tensor:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Denoiser(interrupt).denoise_file(tmp_path / "a.wav")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
-
-
-def test_an_existing_output_needs_force(tmp_path: Path) -> None:
-    source = tmp_path / "a.wav"
-    soundfile.write(source, noise(1000), 16_000)
-    (tmp_path / "a_denoised.wav").write_bytes(b"precious")
-    with pytest.raises(UserError, match="force=True"):
-        Denoiser(unchanged).denoise_file(source)
-    assert (tmp_path / "a_denoised.wav").read_bytes() == b"precious"
-    Denoiser(unchanged).denoise_file(source, force=True)
-    assert soundfile.info(tmp_path / "a_denoised.wav").frames == 1000
 
 
 @pytest.mark.parametrize(

@@ -123,24 +123,20 @@ def test_what_is_there_is_left_out(tree: Path, memory: MemoryFileSystem) -> None
 @pytest.mark.parametrize(
     ("address", "recursive", "expected"),
     [
-        ("memory://talks", False, {"a.wav": "a.wav", "b.MP3": "b.MP3"}),
-        (
-            "memory://talks/",
-            True,
-            {"a.wav": "a.wav", "b.MP3": "b.MP3", "deep/c.flac": "deep/c.flac"},
-        ),
-        ("memory://talks/**/*.flac", False, {"deep/c.flac": "deep/c.flac"}),
-        ("memory://talks/d*/*", False, {"deep/c.flac": "deep/c.flac"}),
-        ("memory://talks/missing.wav", False, {"missing.wav": "missing.wav"}),
+        ("memory://talks", False, {"a.wav", "b.MP3"}),
+        ("memory://talks/", True, {"a.wav", "b.MP3", "deep/c.flac"}),
+        ("memory://talks/**/*.flac", False, {"deep/c.flac"}),
+        ("memory://talks/d*/*", False, {"deep/c.flac"}),
+        ("memory://talks/missing.wav", False, {"missing.wav"}),
     ],
 )
 def test_what_is_found(
-    memory: MemoryFileSystem, address: str, recursive: bool, expected: dict[str, str]
+    memory: MemoryFileSystem, address: str, recursive: bool, expected: set[str]
 ) -> None:
     for name in ["a.wav", "b.MP3", "notes.txt", "deep/c.flac", ".hidden.wav", ".cache/d.wav"]:
         memory.pipe(f"/talks/{name}", b"")
-    places = {place: str(below) for place, below in found(address, recursive)}
-    assert places == {f"memory://talks/{name}": below for name, below in expected.items()}
+    places = {(place, str(below)) for place, below in found(address, recursive)}
+    assert places == {(f"memory://talks/{name}", name) for name in expected}
 
 
 def test_nothing_is_found(memory: MemoryFileSystem) -> None:
@@ -191,16 +187,8 @@ def test_an_object_store_needs_no_temporary_name(
 @pytest.mark.parametrize(
     ("address", "error", "sentence"),
     [
-        (
-            "memory://b.wav",
-            FileNotFoundError("/b.wav"),
-            "b.wav cannot be used .FileNot.*check the addr",
-        ),
-        (
-            "memory://b.wav",
-            PermissionError("403"),
-            "b.wav cannot be used .*403.*your access",
-        ),
+        ("memory://b.wav", FileNotFoundError("/b.wav"), "cannot be used .FileNot.*check the addr"),
+        ("memory://b.wav", PermissionError("403"), "b.wav cannot be used .*403.*your access"),
         ("memory://b.wav", OSError("reset"), r"b.wav cannot be reached \(OSError: reset\)"),
         ("nothing://b/a.wav", None, r"nothing://b/a.wav cannot be used.*check the address"),
         ("s3://b/a.wav", ImportError("Install s3fs"), r"s3://b/a.wav needs a package.*Install s3"),
