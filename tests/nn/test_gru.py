@@ -65,19 +65,6 @@ def test_chunks_with_the_state_carried_are_one_long_pass(sizes: list[int]) -> No
     torch.testing.assert_close(gru.last_state, whole.last_state, rtol=1e-12, atol=1e-12)
 
 
-def test_the_last_state_outlives_the_next_pass_and_the_first_one_is_kept() -> None:
-    gru, first = layer().eval(), random_tensor((ROWS, HIDDEN), torch.float64, 2)
-    gru.first_state = first.clone()
-    y = gru(frames(3))
-    assert torch.equal(gru.first_state, first)
-    last = gru.last_state
-    assert last is not None
-    torch.testing.assert_close(last, y[-1].flatten(0, 1), rtol=0, atol=0)
-    copy = last.clone()
-    gru(frames(3, seed=9))
-    assert torch.equal(last, copy)
-
-
 def test_a_first_state_of_another_signal_is_refused() -> None:
     gru = layer()
     gru.first_state = torch.zeros(2, HIDDEN, dtype=torch.float64)

@@ -105,15 +105,6 @@ def test_a_state_is_a_copy_both_ways() -> None:
     assert torch.equal(state[FIRST], kept[FIRST])
 
 
-def test_a_half_precision_state_loads_into_single_precision() -> None:
-    model = network()
-    state = {name: tensor.half() for name, tensor in network().state_dict().items()}
-    model.load_state_dict(state)
-    for name, parameter in model.named_parameters():
-        assert parameter.data.dtype == torch.float32
-        assert torch.equal(parameter.data, state[name].float())
-
-
 @pytest.mark.parametrize(
     ("change", "error", "told"),
     [

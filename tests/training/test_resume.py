@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ import torch
 from audio_denoising.errors import UserError, UserNotice
 from audio_denoising.models.checkpoint import export, load_checkpoint
 from audio_denoising.training.learner import ScratchLearner
+from audio_denoising.training.trainer import stop_on_signal
 from tests.training.conftest import Trained
 from tests.training.runs import (
     SPEECH,
-    PowerCut,
     Recorder,
     content,
     differences,
@@ -49,13 +51,6 @@ def test_resumed_equals_uninterrupted(
     assert told.resumed_at == stop_after
     assert len(told.steps) == 4 - stop_after
     assert_same_run(tmp_path, straight(version))
-
-
-def test_stopped_by_sigterm_and_stopped_twice(straight: Trained, tmp_path: Path) -> None:
-    assert not train(tmp_path, recorder=Recorder(1, signal.SIGTERM))
-    assert not train(tmp_path, resume=True, recorder=Recorder(2))
-    assert train(tmp_path, resume=True)
-    assert_same_run(tmp_path, straight("v4"))
 
 
 @pytest.mark.parametrize(("version", "number"), [("v4", signal.SIGTERM), ("v5", signal.SIGINT)])
@@ -110,17 +105,6 @@ def test_a_run_of_an_earlier_release_goes_on_and_says_what_changes(
     with pytest.warns(UserNotice, match="last.pth is of an earlier release.*another order"):
         assert train(tmp_path, epochs=3, resume=True, recorder=told)
     assert told.resumed_at == 4
-
-
-def test_a_run_that_was_killed_goes_on_from_its_last_save(
-    straight: Trained, tmp_path: Path
-) -> None:
-    with pytest.raises(MemoryError):
-        train(tmp_path, save_seconds=0.0, recorder=PowerCut())
-    told = Recorder()
-    assert train(tmp_path, resume=True, recorder=told)
-    assert told.resumed_at == 3
-    assert_same_run(tmp_path, straight("v4"))
 
 
 def test_a_run_can_be_prolonged_and_a_finished_one_resumed(
@@ -216,3 +200,36 @@ def test_start_from_refuses_another_version_and_size(straight: Trained, tmp_path
         train(tmp_path, "v2", size="large", start_from=str(source))
     with pytest.raises(UserError, match="no checkpoint at"):
         train(tmp_path, "v2", start_from=str(tmp_path / "nothing.pth"))
+
+
+# Signals; tests/faults sends them to real processes
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_a_closed_terminal_is_a_wish_to_stop_unless_nohup_is_before_the_command() -> None:
+    for heard, handler in ((True, signal.SIG_DFL), (False, signal.SIG_IGN)):
+        before = signal.signal(signal.SIGHUP, handler)
+        try:
+            with stop_on_signal() as received:
+                os.kill(os.getpid(), signal.SIGHUP)
+            assert (signal.SIGHUP in received) == heard
+            assert signal.getsignal(signal.SIGHUP) == handler
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
+    class Impatient(Recorder):
+        def stepped(self, *told: Any) -> None:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    # A suite that runs in the background of a shell inherits a SIGINT that is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, recorder=Impatient())
+        # It has its usual effect again.
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)

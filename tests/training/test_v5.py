@@ -62,16 +62,6 @@ def test_what_is_kept_is_the_average_with_moments_of_its_own(straight: Trained) 
     assert isinstance(ready, nn.Module) and not ready.training
 
 
-def test_what_is_kept_in_the_middle_of_an_epoch_has_averaged_moments(tmp_path: Path) -> None:
-    """Not those of the last few batches, which belong to the weights of the last step."""
-    assert not train(tmp_path, "v5", epoch_size=20, recorder=Recorder(stop_after=6))
-    with quickly(narrow=True):
-        found = load_checkpoint(tmp_path / "last.pth")
-    last, average = found.content["unaveraged_model"], found.model_state
-    moments = [name for name in last if "running" in name]
-    assert moments and not any(torch.equal(last[name], average[name]) for name in moments)
-
-
 def test_moments_are_those_of_all_batches() -> None:
     torch.manual_seed(0)
     layer = nn.BatchNorm(3)
