@@ -20,6 +20,7 @@ from audio_denoising.training.trainer import stop_on_signal
 from tests.training.conftest import Trained
 from tests.training.runs import (
     SPEECH,
+    PowerCut,
     Recorder,
     content,
     differences,
@@ -105,6 +106,17 @@ def test_a_run_of_an_earlier_release_goes_on_and_says_what_changes(
     with pytest.warns(UserNotice, match="last.pth is of an earlier release.*another order"):
         assert train(tmp_path, epochs=3, resume=True, recorder=told)
     assert told.resumed_at == 4
+
+
+def test_a_run_that_was_killed_goes_on_from_its_last_save(
+    straight: Trained, tmp_path: Path
+) -> None:
+    with pytest.raises(MemoryError):
+        train(tmp_path, save_seconds=0.0, recorder=PowerCut())
+    told = Recorder()
+    assert train(tmp_path, resume=True, recorder=told)
+    assert told.resumed_at == 3
+    assert_same_run(tmp_path, straight("v4"))
 
 
 def test_a_run_can_be_prolonged_and_a_finished_one_resumed(
