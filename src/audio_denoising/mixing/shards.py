@@ -37,7 +37,6 @@ from audio_denoising.mixing.library import Library
 INSTALL = "pip install webdataset"
 
 _NAME = re.compile(r"(.*/)?([^/\\:]+)-\d+\.tar")  # of a shard: folder, and name of the index
-_TIMEOUT = 30.0  # seconds, of a server
 _sleep = time.sleep  # before a broken connection is tried again
 
 
@@ -79,8 +78,7 @@ class ShardIndex:
             UserError: it cannot be fetched, or is something else.
         """
         try:
-            remote = _is_remote(place)
-            with urllib.request.urlopen(place, timeout=_TIMEOUT) if remote else open(place) as file:  # noqa: PTH123
+            with _opened(place) if _is_remote(place) else Path(place).open("rb") as file:
                 content = json.load(file)
             # By name: sets of an earlier day hold checksums too.
             shards = [Shard(*(each[name] for name in Shard._fields)) for each in content["shards"]]
@@ -100,20 +98,14 @@ class ShardIndex:
 
 @dataclass
 class ShardSet:
-    """The shards to read, and what their indices say, where there are any.
-
-    Attributes:
-        known: what is in a shard, by its path or address.
-        groups, splits: the speakers or noise sources, and the splits, that are named.
-        damaged: pieces and shards that could not be read so far.
-    """
+    """The shards to read, and what their indices say, where there are any."""
 
     what: str
     urls: list[str]
-    known: dict[str, Shard] = field(default_factory=dict)
-    groups: set[str] = field(default_factory=set)
+    known: dict[str, Shard] = field(default_factory=dict)  # by path or address
+    groups: set[str] = field(default_factory=set)  # the speakers or noise sources
     splits: set[str] = field(default_factory=set)
-    damaged: dict[str, None] = field(default_factory=dict)
+    damaged: dict[str, None] = field(default_factory=dict)  # pieces and shards, so far
 
     @property
     def pieces(self) -> int | None:
@@ -144,8 +136,7 @@ class ShardSet:
                 )
             urls += [folder + shard.name for shard in index.shards]
         found = find_shards(urls, self.what)
-        shared = self.groups & found.groups
-        if shared:
+        if shared := self.groups & found.groups:
             raise UserError(
                 f"{min(shared)} and {len(shared) - 1} more {self.what} groups are in the shards of "
                 "both splits: write both with one call of `denoise data shard`"
@@ -166,9 +157,9 @@ class ShardSet:
         random = np.random.default_rng(list(seed))
         while True:
             heard = False
-            for number in random.permutation(len(self.urls)):
+            for url in random.permutation(self.urls).tolist():
                 with tempfile.TemporaryDirectory(prefix="shard-") as folder:
-                    bank = self._read(self.urls[number], Path(folder), split, device)
+                    bank = self._read(url, Path(folder), split, device)
                 if bank is not None:
                     heard = True
                     yield bank
@@ -265,7 +256,11 @@ def _unpacked(sample: dict[str, Any], place: Path) -> Recording:
 def _fetch(url: str, folder: Path, known: Shard | None) -> Path:
     """Copies a shard from a web server into a folder."""
     try:
-        size = known.bytes if known else _size(url)
+        if known is None:
+            with _opened(url) as answer:
+                size = int(answer.headers["Content-Length"])
+        else:
+            size = known.bytes
     except (OSError, TypeError, ValueError) as error:
         raise UserError(
             f"{url} cannot be read ({error}): check the address of the shards"
@@ -275,9 +270,8 @@ def _fetch(url: str, folder: Path, known: Shard | None) -> Path:
     return target
 
 
-def _size(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-        return int(answer.headers["Content-Length"])
+def _opened(url: str) -> Any:
+    return urllib.request.urlopen(url, timeout=30.0)
 
 
 def _expand(spec: str, what: str) -> list[str]:
