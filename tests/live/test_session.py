@@ -105,6 +105,17 @@ def test_a_microphone_is_never_kept_waiting(denoiser: Denoiser) -> None:
     assert session.samples == (200 - session.dropped) * HOP
 
 
+def test_the_latency_stays_what_it_was_at_the_end(denoiser: Denoiser) -> None:
+    ring = Ring(low=10, most=RATE)
+    session = Session(denoiser.stream(RATE), [ring])
+    ring.write(np.ones(160, np.float32))
+    assert session.latency == 0.032 + 0.01
+    session.end()
+    session.run()
+    ring.write(np.ones(1600, np.float32))
+    assert session.latency == 0.032 + 0.01
+
+
 def read(ring: Ring, count: int, channels: int = 1) -> np.ndarray:
     out = np.full((count, channels), 9, np.float32)
     ring.read(out)

@@ -28,7 +28,7 @@ from audio_denoising.files import require_free
 from audio_denoising.media.formats import container_of
 
 if TYPE_CHECKING:
-    from audio_denoising.live.devices import Running
+    from audio_denoising.live.running import Running
     from audio_denoising.live.session import Session
     from audio_denoising.media.writing import AudioWriter
 
@@ -102,6 +102,7 @@ def live(
     import torch
 
     from audio_denoising.cleaning.denoiser import Denoiser
+    from audio_denoising.live.running import Running
     from audio_denoising.live.session import Ring, Session
     from audio_denoising.media.writing import AudioWriter
 
@@ -110,10 +111,7 @@ def live(
     hop = stream.latency // 2
     rings = [Ring(low=3 * hop // 2, most=rate) for _ in speakers]  # half a hop to be late by
     session = Session(stream, rings, strength)
-    with (
-        devices.quiet(),
-        devices.Running(microphone, speakers, rate, session, rings) as running,
-    ):
+    with devices.quiet(), Running(microphone, speakers, rate, session, rings) as running:
         writing = AudioWriter(save, rate, 1, force=force) if save is not None else nullcontext()
         reason = _run(session, running, writing)
     _print_end(session, running, save)

@@ -133,6 +133,7 @@ class Session:
         self._held = np.zeros(0, np.float32)
         self._powers, self._energies = np.zeros((2, 3))
         self._busy = 0.0
+        self._last: float | None = None  # the latency at the end
         self.strength, self.bypass = strength, False
         self._share = self._wanted_share()  # of the noisy voice, at the end of the last block
         self.heard = time.monotonic()
@@ -150,7 +151,9 @@ class Session:
 
     @property
     def latency(self) -> float:
-        """Seconds between microphone and output, beside what the devices add."""
+        """Seconds between microphone and output, beside what the devices add; at the end, after it."""
+        if self._last is not None:
+            return self._last
         waiting = max((ring.waiting for ring in self._rings), default=0)
         return (self._stream.latency + waiting) / self._stream.sample_rate
 
@@ -192,6 +195,7 @@ class Session:
 
     def end(self) -> None:
         """Lets `run` return once it has cleaned what it was given."""
+        self._last = self.latency
         for ring in self._rings:
             ring.ended = True
         self._blocks.put(None)
