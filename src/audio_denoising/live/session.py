@@ -151,7 +151,7 @@ class Session:
 
     @property
     def latency(self) -> float:
-        """Seconds between microphone and output, beside what the devices add; at the end, after it."""
+        """Seconds between microphone and output, beside what the devices add; then, as at `end`."""
         if self._last is not None:
             return self._last
         waiting = max((ring.waiting for ring in self._rings), default=0)
