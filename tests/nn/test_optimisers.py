@@ -91,11 +91,6 @@ def test_state_of_another_network_is_refused() -> None:
         nn.Adam(parameters(), RATE).load_state_dict(state)
 
 
-def test_a_negative_rate_is_refused() -> None:
-    with pytest.raises(ValueError, match="must not be negative, got -0.1"):
-        nn.SGD(parameters(), -0.1)
-
-
 @pytest.mark.parametrize("maximum", [1e-3, 1e9])
 def test_clipping_is_that_of_torch(maximum: float) -> None:
     own = parameters()
@@ -189,9 +184,3 @@ def test_inside_the_block_the_weights_are_the_average() -> None:
         raise ValueError("on the way")
     assert all(map(torch.equal, weights, before))
     assert all(map(torch.equal, average.means, means))
-
-
-@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
-def test_a_decay_outside_its_range_is_refused(decay: float) -> None:
-    with pytest.raises(ValueError, match="decay"):
-        nn.MovingAverage([torch.zeros(1)], decay)

@@ -31,10 +31,7 @@ class HalfOverlap:
     """
 
     def __init__(
-        self,
-        hop: int = 256,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
+        self, hop: int = 256, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> None:
         self.hop = hop
         self.size = 2 * hop

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # What is told of a sound track that holds for the denoised one too (its size does not).
 _OF_A_TRACK = {"language", "title", "handler_name"}
-_ONLY_A_DATE = ("wav", "w64", "aiff", "mp3")
+_ONLY_A_DATE = ("wav", "w64", "aiff", "mp3")  # no other place for the time of recording
 _PIECE = 1 << 16  # samples handed to the encoder at once
 
 # FFmpeg's formats for integers; all else is given floats, as far as the encoder takes them.
@@ -97,7 +97,10 @@ class MediaEncoder:
             if source is not None and self._source is not None and self._source.streams.audio:
                 self._copies = Copies(self._source, self._out, container, self._add_sound)
                 self._add_streams(self._source, self._copies, source.track)
-                self._out.metadata.update(_dated(read_about(source.path).tags, container))
+                tags = read_about(source.path).tags
+                if container.name in _ONLY_A_DATE and "creation_time" in tags:
+                    tags = {"date": tags["creation_time"], **tags}
+                self._out.metadata.update(tags)
             else:
                 self._stream = self._add_sound(self._out)
             self._start()
@@ -261,13 +264,6 @@ class MediaEncoder:
             # The sound alone would be taken: the encoder has been tried out before.
             copied = ", ".join(self._copies.names)
             raise CannotHoldError(f"all that goes with the sound: {copied}") from error
-
-
-def _dated(tags: dict[str, str], container: Container) -> dict[str, str]:
-    """The tags, with the time of recording as their date where a file has no other place for it."""
-    if container.name in _ONLY_A_DATE and "creation_time" in tags:
-        return {"date": tags["creation_time"], **tags}
-    return tags
 
 
 def _tell_length(file: BinaryIO, samples: int, frame_size: int) -> None:

@@ -126,8 +126,9 @@ def draw(
         found = made.draw(random, count)
         return _crops(random, made, found, 1, np.ones(count), np.zeros(count), 0.0, samples)
 
-    kind = random.random(count)
+    kind, made_up = random.random(count), recipe.babble + recipe.coloured
     alone = random.random(count)
+    noise_alone = (recipe.clean_only <= alone) & (alone < recipe.clean_only + recipe.noise_only)
     second = np.where(chance(recipe.second), 10 ** (spread(recipe.second_level) / 20), 0.0)
     coefficients = random.uniform(-recipe.biquad_size, recipe.biquad_size, (count, 2, 4))
     filtered = random.random((count, 2, 1)) < recipe.biquad
@@ -141,22 +142,12 @@ def draw(
         coloured=steady(),
         babble=babble,
         voices=np.where(talking & other, talk, 0.0),
-        kind=np.where(
-            kind < recipe.babble,
-            BABBLE,
-            np.where(kind < recipe.babble + recipe.coloured, COLOURED, RECORDED),
-        ),
+        kind=np.select([kind < recipe.babble, kind < made_up], [BABBLE, COLOURED], RECORDED),
         second_gain=second,
         snr=spread(recipe.snr),
         level=spread(recipe.level or (0.0, 0.0)),
         gain=speech.gains[heard.recording],
-        heard=np.stack(
-            (
-                (alone < recipe.clean_only) | (alone >= recipe.clean_only + recipe.noise_only),
-                alone >= recipe.clean_only,
-            ),
-            axis=1,
-        ),
+        heard=np.stack((~noise_alone, alone >= recipe.clean_only), axis=1),
         biquads=np.where(filtered, coefficients, 0.0),
         cutoff=np.where(chance(recipe.low_pass), spread(recipe.cutoff), np.inf),
         clip=np.where(chance(recipe.clipping), spread(recipe.clip), 1.0),

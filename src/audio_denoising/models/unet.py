@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from audio_denoising import nn
 
-WIDTHS = {
-    "small": (16, 32, 64, 128, 256),
-    "large": (64, 128, 256, 512, 1024),
-}
+WIDTHS = {"small": (16, 32, 64, 128, 256), "large": (64, 128, 256, 512, 1024)}
 """Channels of encoders 1 to 4 and of the bottleneck."""
 
 SLOPE = 0.2  # of LeakyReLU for negative inputs
@@ -80,10 +77,7 @@ def assemble(layers: Any, plan: Plan, widths: tuple[int, ...]) -> Any:
         """Encoder and decoder of `channels`, and everything below them."""
         if not below:  # the bottleneck
             return encoder(channels_in, channels)
-        inner = layers.Sequential(
-            level(channels, below[0], below[1:]),
-            *up(below[0], channels),
-        )
+        inner = layers.Sequential(level(channels, below[0], below[1:]), *up(below[0], channels))
         decode = layers.Sequential(*double_conv(2 * channels, channels))
         return layers.UNetLevel(encoder(channels_in, channels), inner, decode)
 

@@ -43,8 +43,6 @@ class Optimiser:
     """Base class: holds the parameters and the learning rate."""
 
     def __init__(self, parameters: Sequence[Parameter], learning_rate: float) -> None:
-        if learning_rate < 0:
-            raise ValueError(f"learning_rate must not be negative, got {learning_rate}")
         self.parameters = list(parameters)
         self.learning_rate = learning_rate
 
@@ -226,8 +224,6 @@ class MovingAverage:
     """
 
     def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), got {decay}")
         self.weights = list(weights)
         self.decay = decay
         self.steps = 0

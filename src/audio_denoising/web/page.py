@@ -8,7 +8,6 @@ layers before them (`nn.folded`), so a browser has neither to know them nor to c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.resources import files
 from operator import methodcaller
 from pathlib import Path
@@ -60,17 +59,14 @@ def _tree(layer: Module, weights: list[torch.Tensor]) -> dict[str, Any]:
 
     The weights themselves are added to the list.
     """
-
-    def members() -> Iterator[tuple[str, Any]]:
-        for name, held in layer.members():
-            if isinstance(held, Module):
-                yield name, _tree(held, weights)
-            elif isinstance(held, Parameter):
-                weights.append(held.data)
-                yield name, list(held.data.shape)
-
-    kind = type(layer).__name__.removeprefix("_").removesuffix("InPlace")
-    return {"kind": kind, **dict(members())}
+    tree: dict[str, Any] = {"kind": type(layer).__name__}
+    for name, held in layer.members():
+        if isinstance(held, Module):
+            tree[name] = _tree(held, weights)
+        elif isinstance(held, Parameter):
+            weights.append(held.data)
+            tree[name] = list(held.data.shape)
+    return tree
 
 
 def write_page(folder: Path, model: str | Path = "v5") -> list[Path]:
