@@ -26,12 +26,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from audio_denoising import nn
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
-from audio_denoising.models import build
 from audio_denoising.models.twin import build_twin
+from audio_denoising.training.learner import WEIGHT_DECAY, ScratchLearner
+from audio_denoising.training.options import TrainingOptions
 from benchmarks.measuring import (
     Series,
     describe_machine,
@@ -47,7 +47,7 @@ from benchmarks.measuring import (
 
 OURS, TORCH = "ours", "torch_nn"
 SIDES = (OURS, TORCH)
-RATE, DECAY, CLIP = 1e-3, 0.01, 3.0
+RATE, CLIP = 1e-3, 3.0
 HOP, SAMPLE_RATE = 256, 16_000
 TOLERANCE = 1e-4  # of the second loss, relative: both sides have taken the same first step
 PATIENCE = 600  # seconds that a process waits for the other one
@@ -61,24 +61,10 @@ def make_step(side: str, size: str, batch: Batch) -> Step:
     noisy, clean = batch
     transform = HalfOverlap()
     torch.manual_seed(0)
-    if side == OURS:
-        network = build("v5", size)
-        parameters = network.parameters()
-        matrices = [p for p in parameters if p.data.dim() > 1]
-        ours = nn.Adam(parameters, RATE, weight_decay=DECAY, decayed=matrices)
-
-        @torch.inference_mode()
-        def our_step() -> float:
-            ours.zero_grad()
-            heard = hear(noisy, transform)
-            loss = CompressedSpectrumLoss(transform)
-            value = loss(network(heard.features), heard, clean)
-            network.backward(loss.backward())
-            nn.clip_gradient_norm(parameters, CLIP)
-            ours.step()
-            return float(value)
-
-        return our_step
+    if side == OURS:  # the very learner that training uses
+        learner = ScratchLearner(TrainingOptions("v5", size, clip_norm=CLIP), torch.device("cpu"))
+        hear_ours = learner.representation.hear
+        return lambda: float(learner.step(hear_ours(noisy), clean, RATE).loss)
 
     twin = build_twin("v5", size)
     weights = list(twin.parameters())
@@ -86,7 +72,7 @@ def make_step(side: str, size: str, batch: Batch) -> Step:
         {"params": [p for p in weights if p.dim() > 1]},
         {"params": [p for p in weights if p.dim() < 2], "weight_decay": 0.0},
     ]
-    theirs = torch.optim.AdamW(groups, RATE, weight_decay=DECAY, fused=True)
+    theirs = torch.optim.AdamW(groups, RATE, weight_decay=WEIGHT_DECAY, fused=True)
 
     def their_step() -> float:
         theirs.zero_grad()

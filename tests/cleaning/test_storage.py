@@ -174,16 +174,6 @@ def test_an_upload_that_breaks_leaves_the_former_file(
     assert list(memory.store) == ["/b.wav"] and memory.cat("/b.wav") == b"sound"
 
 
-def test_an_object_store_needs_no_temporary_name(
-    memory: MemoryFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(MemoryFileSystem, "protocol", ("s3", "memory"))
-    monkeypatch.setattr(MemoryFileSystem, "mv", lambda *_: pytest.fail("copies all once more"))
-    (tmp_path / "a.wav").write_bytes(b"sound")
-    publish(tmp_path / "a.wav", "memory://b.wav", "tag")
-    assert memory.cat("/b.wav") == b"sound"
-
-
 @pytest.mark.parametrize(
     ("address", "error", "sentence"),
     [

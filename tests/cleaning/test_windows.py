@@ -63,14 +63,3 @@ def test_doing_nothing_gives_the_signal_back(
     assert torch.allclose(joined, signal, rtol=1e-6, atol=1e-8)
     assert sum(seen) == channels * window_count(length, 2 * half)
     assert all(n <= batch_size for n in seen)
-
-
-def test_the_end_is_mirrored_not_zeroed() -> None:
-    windows: list[torch.Tensor] = []
-
-    def keep(batch: torch.Tensor) -> torch.Tensor:
-        windows.append(batch)
-        return batch
-
-    overlap_add(torch.tensor([[1.0, 2.0, 3.0]]), keep, size=8)
-    assert windows[0].tolist() == [[1, 2, 3, 3, 2, 1, 1, 2]]

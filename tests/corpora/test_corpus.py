@@ -142,22 +142,6 @@ def test_a_stretch_equals_the_same_stretch_of_the_whole_file(
         assert any(same(found, expected[start + lag : start + length]) for lag in lags)
 
 
-def test_only_the_stretch_is_read(write, tmp_path, monkeypatch):
-    write("long.wav", seconds=60, rate=44_100)
-    (recording,) = index_speech(tmp_path)
-    frames_read = []
-    read = soundfile.SoundFile.read
-
-    def watch(file, frames=-1, *args, **kwargs):
-        frames_read.append(frames)
-        return read(file, frames, *args, **kwargs)
-
-    monkeypatch.setattr(soundfile.SoundFile, "read", watch)
-    assert len(read_segment(recording, 30 * RATE, 40_800)) == 40_800
-    assert len(frames_read) == 1
-    assert 2.55 * 44_100 < frames_read[0] < 2.7 * 44_100
-
-
 def test_damaged_files_are_told_apart(write, tmp_path):
     path = write("x.flac", seconds=3)
     (recording,) = index_speech(tmp_path)

@@ -83,19 +83,6 @@ def test_reference_is_shifted_to_where_it_fits(lag: int, tmp_path: Path) -> None
     np.testing.assert_array_equal(aligned[:, inner], samples[:, inner])
 
 
-@pytest.mark.parametrize("extra", [-300, 300])
-def test_reference_of_nearly_the_length_is_cut_or_padded(extra: int, tmp_path: Path) -> None:
-    samples = voice(1.0)
-    longer = np.pad(samples, ((0, 0), (0, 300)))[:, : samples.shape[1] + extra]
-    soundfile.write(tmp_path / "noisy.wav", samples.T, RATE, "FLOAT")
-    soundfile.write(tmp_path / "clean.wav", longer.T, RATE, "FLOAT")
-    noisy, clean, rate = read_pair(tmp_path / "noisy.wav", tmp_path / "clean.wav")
-    assert rate == RATE
-    assert clean is not None
-    assert clean.shape == noisy.shape
-    np.testing.assert_array_equal(clean[:, :15_000], noisy[:, :15_000])
-
-
 @pytest.mark.parametrize(
     ("seconds", "rate", "said"),
     [(1.2, RATE, "lasts 1.200 s and .* 1.000 s"), (1.0, 8_000, "has 8000 Hz and .* 16000 Hz")],

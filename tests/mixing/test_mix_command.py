@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from audio_denoising.cli.data import data_app
@@ -16,7 +18,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.mixing import frozen_folder
 from audio_denoising.mixing.frozen_folder import choose
 from audio_denoising.mixing.frozen_options import MixOptions
-from audio_denoising.mixing.frozen_set import long_enough
+from audio_denoising.mixing.frozen_set import detailed_mix, long_enough, power
 
 TINY = Path(__file__).parent.parent / "data"
 SPEECH, NOISE = TINY / "LibriSpeech", TINY / "noise"
@@ -151,18 +153,6 @@ def test_nothing_but_silence_is_refused(write, tmp_path):
         choose(tmp_path / "speech", tmp_path / "noise", MixOptions(part="all", shortest=2))
 
 
-def test_long_noise_is_read_from_its_place(write, tmp_path):
-    long = np.zeros(70 * 16_000)
-    long[30 * 16_000 :] = 0.1 * np.random.default_rng(0).standard_normal(40 * 16_000)
-    write("noise/long.flac", samples=long)
-    write("speech/anna.wav", seconds=3)
-    write("speech/ben.wav", seconds=3)
-    choices = choose(
-        tmp_path / "speech", tmp_path / "noise", MixOptions(count=8, part="all", bits=16)
-    )
-    assert all(choice.offset > 27 * 16_000 for choice in choices)
-
-
 def test_recordings_that_are_too_short_are_refused_with_the_way_out(tiny_noise, tmp_path):
     with pytest.raises(UserError, match="no speech of 60 s or more in its test split"):
         choose(SPEECH, NOISE, MixOptions(shortest=60))
@@ -191,3 +181,45 @@ def test_senseless_options_are_refused(wrong, sentence):
 
 def test_negative_levels_are_levels():
     assert MixOptions(levels="-5, 0,2.5").snrs_db == (-5.0, 0.0, 2.5)
+
+
+# One mixture
+
+
+def snr(clean: np.ndarray, noisy: np.ndarray) -> float:
+    return 10 * math.log10(power(clean) / power(noisy.astype(np.float64) - clean))
+
+
+@settings(max_examples=40)
+@given(
+    st.floats(0, 15),
+    st.floats(0.002, 1.5),
+    st.floats(0.002, 1.5),
+    st.integers(0, 2**32 - 1),
+)
+def test_the_ratio_is_exact_and_nothing_clips(snr_db, speech_level, noise_level, seed):
+    rng = np.random.default_rng(seed)
+    speech = speech_level * rng.uniform(-1, 1, 4_000)
+    noise = noise_level * rng.standard_normal(4_000)
+    clean, noisy, *_ = detailed_mix(speech, noise, snr_db)
+    assert clean.dtype == noisy.dtype == np.float32
+    assert snr(clean, noisy) == pytest.approx(snr_db, abs=0.01)
+    assert max(np.abs(clean).max(), np.abs(noisy).max()) <= 1
+    scale = clean[0] / speech[0]  # one number for the whole stretch, 1 where there is room
+    np.testing.assert_allclose(clean, scale * speech, atol=1e-6)
+    assert scale <= 1 + 1e-6
+    if speech_level < 0.1 and snr_db > 5:
+        assert scale == pytest.approx(1, abs=1e-6)
+
+
+def test_silence():
+    sound, silence = np.full(8, 0.5), np.zeros(8)
+    for speech, noise in ((sound, silence), (silence, sound), (silence, silence)):
+        clean, noisy, *_ = detailed_mix(speech, noise, 5)
+        np.testing.assert_array_equal(clean, speech)
+        np.testing.assert_array_equal(noisy, speech + noise)
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="differ in length"):
+        detailed_mix(np.ones(3), np.ones(4), 0)

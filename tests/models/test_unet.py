@@ -39,13 +39,6 @@ def test_shapes_of_every_block(version: str, size: str) -> None:
     assert ours == theirs
 
 
-@pytest.mark.parametrize(
-    ("version", "size"), [("v2", "small"), ("v3", "large"), ("v4", "large"), ("torch", "large")]
-)
-def test_default_sizes(version: str, size: str) -> None:
-    assert models.VERSIONS[version].size == size
-
-
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("version", ["v2", "v4"])
 def test_output_and_gradients_of_the_whole_network(version: str, kernels: str) -> None:

@@ -94,17 +94,6 @@ def test_there_is_one_door_for_gradients() -> None:
         parameter.grad = torch.ones(2)  # type: ignore[misc]
 
 
-def test_a_state_is_a_copy_both_ways() -> None:
-    model, other = network(), network()
-    state = model.state_dict()
-    kept = {name: tensor.clone() for name, tensor in state.items()}
-    model.parameters()[0].data.zero_()
-    assert torch.equal(state[FIRST], kept[FIRST])
-    other.load_state_dict(state)
-    other.parameters()[0].data.zero_()
-    assert torch.equal(state[FIRST], kept[FIRST])
-
-
 @pytest.mark.parametrize(
     ("change", "error", "told"),
     [
