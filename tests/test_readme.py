@@ -69,7 +69,7 @@ def test_scripts_modules_and_inputs_of_the_commands_exist():
 
 
 def test_the_command_line_knows_every_command_and_option_named():
-    command_line = typer.main.get_command(cli.app)
+    command_line = typer.main.get_command(cli.commands())
     lines = [line.split("#")[0].split() for _, body in FENCES for line in body.splitlines()]
     calls = [line[line.index("denoise") + 1 :] for line in lines if "denoise" in line]
     calls = [" ".join(call).split(" | ")[0].split() for call in calls]  # not what reads its output

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from audio_denoising.errors import UserError
@@ -42,6 +43,27 @@ def check_device_name(name: object) -> None:
         raise UserError(f"there is no device {name} here: choose auto, cpu, cuda or mps")
 
 
+def refuse_absent(name: object) -> None:
+    """Refuses a device that there cannot be here, as far as that is known before torch is loaded.
+
+    Raises:
+        UserError: it is Apple's on another system, or a GPU for a torch that is built without.
+    """
+    kind = str(name).partition(":")[0]
+    if kind == "mps" and sys.platform != "darwin":
+        raise _absent(name, ["cpu"])
+    if kind in ("cuda", "xpu"):
+        from importlib.metadata import PackageNotFoundError, version
+
+        with suppress(PackageNotFoundError):  # of a torch that was put there by hand
+            if "+cpu" in version("torch"):  # what it calls such a build; others may lack a GPU too
+                raise _absent(name, ["cpu"])
+
+
+def _absent(name: object, here: list[str]) -> UserError:
+    return UserError(f"there is no device {name} here: choose {' or '.join(['auto', *here])}")
+
+
 def pick_device(name: str | torch.device = "auto") -> torch.device:
     """The torch device of a name; "auto" takes CUDA where there is one, then MPS, then the CPU.
 
@@ -61,9 +83,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # the only sure test that it is there and computes
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise UserError(
-            f"there is no device {name} here: choose {' or '.join(['auto', *here])}"
-        ) from error
+        raise _absent(name, here) from error
     return device
 
 

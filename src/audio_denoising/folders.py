@@ -42,6 +42,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(workshop, ignore_errors=True)
 
 
+def refuse_file(folder: Path, option: str) -> None:
+    """Raises UserError if what an option takes for a folder is a file."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file: {option} takes a folder")
+
+
 def require_writable(folder: Path) -> None:
     """Makes the folder where need be, so that work fails before it begins, not after hours.
 

@@ -19,7 +19,7 @@ from audio_denoising.cli import app as cli
 from audio_denoising.cli.app import main
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = typer.main.get_command(cli.app)
+PROGRAM = typer.main.get_command(cli.commands())
 
 
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

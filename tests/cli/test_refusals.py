@@ -42,6 +42,8 @@ def _train(*arguments: object) -> tuple[object, ...]:
     return ("train", "v4", *small, "--device", "cpu", *arguments)
 
 
+STREET, README = ROOT / "examples" / "noisy_street.wav", ROOT / "README.md"
+
 REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("train", "v9"), r"unknown version 'v9': choose one of v2, v3, v4, torch"),
     (("train", "v4", "--size", "huge"), r"unknown size 'huge'"),
@@ -52,7 +54,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (_train("--start-from", "nothing.pth"), r"no checkpoint at nothing.pth"),
     (_train("--resume"), r"no checkpoint at .*last.pth"),
     (_train("--speech", "nowhere"), r"nowhere does not exist.*--speech.*data download"),
-    (_train("--speech", ROOT / "README.md"), r"README.md is a file.*folder"),
+    (_train("--speech", README), r"README.md is a file.*folder"),
     (("clean", "nothing.wav"), r"nothing.wav does not exist"),
     (("clean", "*.wav"), r"no file fits \*.wav"),
     (("clean", "a.wav", "--jobs", "0"), r"--jobs must be above 0"),
@@ -69,7 +71,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", "a.wav", "--model", "a.pth"), r"no checkpoint at a.pth"),
     (("clean", "a.wav", "--device", "toaster"), r"no device toaster here"),
     (("clean", "x" * 300 + ".wav"), r"x.wav cannot be read .*name too long"),
-    (("clean", ROOT / "README.md", "-o", "a.xyz"), r"known audio format"),
+    (("clean", README, "-o", "a.xyz"), r"known audio format"),
     (("clean", "-", "-o", ROOT), r"is a folder"),
     (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
     (("export", "v4", "v4.bin"), r"v4.bin is no format of `denoise export`"),
@@ -88,19 +90,46 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("data", "shard", "--split", "dev"), r"unknown split 'dev'"),
     (("serve", "--model", "v9"), r"no version v9"),
     (("page", "site", "--model", "v9"), r"no version v9"),
+    (("page", README), r"README.md is a file"),
+    (("clean", "a.wav", "--device", "xpu" if sys.platform == "darwin" else "mps"), r"no device"),
+    (("evaluate", "--update"), r"--update belongs to a file of scores"),
+    (("export", "v4", ROOT / "examples"), r"examples holds other files"),
+    (_train("--speech", ROOT / "src"), r"No speech was found in .*src.*--speech"),
+    (_train("--rooms", "nowhere"), r"--rooms is for v5"),
+    (("train", "v5", *CORPORA, "--rooms", "nowhere"), r"nowhere does not exist.*--rooms"),
+    (_train("--cache", README), r"README.md is a file: --cache takes a folder"),
+    (_train("--out", README), r"README.md cannot be written"),
+    (_train("--epoch-size", 2, "--batch-size", 3), r"does not fill one batch of 3"),
+    (("data", "prepare", *CORPORA, "--cache", README), r"README.md is a file: --cache"),
+    (("data", "mix", *CORPORA, "--out", README), r"README.md is a file"),
+    (("data", "shard", *CORPORA, "--out", README), r"README.md cannot be written"),
 ]
 """Arguments and what is said of them before anything heavy is loaded."""
 
 REFUSED_WITHOUT_TORCH: list[tuple[tuple[object, ...], str]] = [
-    (("clean", ROOT / "README.md"), r"README.md is not an audio file"),
-    (("compare", ROOT / "README.md"), r"README.md is not an audio file"),
+    (("clean", README), r"README.md is not an audio file"),
+    (("clean", STREET, "-o", "a.wav", "--model", STREET), r"is not a readable checkpoint"),
+    (("compare", README), r"README.md is not an audio file"),
+    (("compare", STREET, "--model", STREET), r"is not a readable checkpoint"),
+    (("compare", STREET, "--clean", ROOT / "examples" / "noisy_rain.wav"), r"rain.wav (has|lasts)"),
+    (("compare", "--histories", "nothing"), r"no training history at nothing"),
+    (("compare", "--histories", "v5", "-o", "a.xyz"), r"must end in .png"),
+    (("evaluate", "--testset", "nowhere"), r"nowhere has no folder clean"),
+    (("evaluate", "--testset", "nowhere", "--model", STREET), r"is not a readable checkpoint"),
+    (("models", STREET), r"is not a readable checkpoint"),
+    (("export", STREET, "a.onnx"), r"is not a readable checkpoint"),
+    (("export", STREET, "a"), r"is not a readable checkpoint"),
+    (("export", "v4", "a.onnx", "--samples"), r"v4 hears images"),
+    (("serve", "--model", STREET), r"is not a readable checkpoint"),
+    (("page", "site", "--model", "v4"), r"a browser does not run v4"),
+    (_train("--start-from", STREET), r"is not a readable checkpoint"),
+    (_train("--start-from", "v5"), r"holds v5-base, not v4-small"),
 ]
 """The same, of what has to be opened: the libraries that read sound are loaded, torch is not."""
 
 REFUSED_LATER: list[tuple[tuple[object, ...], str]] = [
     (_train("--device", "cuda:99"), r"no device cuda:99 here: choose auto or cpu"),
-    (_train("--epoch-size", 2, "--batch-size", 3), r"does not fill one batch of 3"),
-    (_train("--speech", ROOT / "src"), r"No speech was found in .*src.*--speech"),
+    (_train("--batch-size", 1000), r"does not fill one batch of 1000"),
 ]
 
 
@@ -140,6 +169,7 @@ def test_nothing_heavy_is_loaded_to_help_to_list_or_to_refuse(tmp_path: Path) ->
     light += [[*path, "-h"] for path in (["clean"], ["train"], ["data", "mix"])]
     light += [list(map(str, arguments)) for arguments, _ in REFUSED_AT_ONCE]
     opened = [list(map(str, arguments)) for arguments, _ in REFUSED_WITHOUT_TORCH]
+    opened.append(["clean", str(README), str(ROOT / "pyproject.toml")])
     told = python("-c", WATCHED, json.dumps(light + opened), cwd=tmp_path).err
     loaded = [line for line in told.splitlines() if line.startswith("loaded by")]
     assert len(loaded) == len(light) + len(opened)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import runpy
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audio_denoising.cli.options import NOISE, SPEECH
-from audio_denoising.training import run as training_run
+from audio_denoising.training import trainer
 from tests.cli.command import ROOT, denoise
 
 
@@ -28,9 +29,10 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     for name in ("s", "t", "x", "n", "m", "o", SPEECH, NOISE):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "o" / "last.pth").touch()
+        (tmp_path / name / "sound.wav").touch()
+    zipfile.ZipFile(tmp_path / "o" / "last.pth", "w").close()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training_run, "Trainer", Stub)
+    monkeypatch.setattr(trainer, "Trainer", Stub)
     return found
 
 

@@ -12,16 +12,16 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from audio_denoising.cleaning.denoiser import Denoiser
-from audio_denoising.cli.app import app
+from audio_denoising.cli.app import commands
 from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.comparison import (
     Comparison,
     Take,
     compare,
-    read_pair,
 )
 from audio_denoising.evaluation.report import write_comparisons
+from audio_denoising.evaluation.testset import read_pair
 
 RATE = 16_000
 SECONDS = 2.3  # DNSMOS hears four times as much in one piece
@@ -131,7 +131,7 @@ def test_command_compares_shipped_versions(tmp_path: Path) -> None:
     for path, samples in zip((noisy, clean), sounds, strict=True):
         soundfile.write(path, samples, RATE)
     arguments = ["compare", str(noisy), "--clean", str(clean), "-o", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, [*arguments, "--model", "v4", "--model", "torch"])
+    result = CliRunner().invoke(commands(), [*arguments, "--model", "v4", "--model", "torch"])
     assert result.exit_code == 0, result.output
     lines = [line.split() for line in result.output.splitlines() if line.strip()]
     scores = {cells[0]: float(cells[1]) for cells in lines if cells[0] in ("noisy", "v4", "torch")}
@@ -140,7 +140,7 @@ def test_command_compares_shipped_versions(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "noisy_street" / "v4.wav").is_file()
     report = tmp_path / "out" / "report.html"
     before = report.read_bytes()
-    again = CliRunner().invoke(app, [*arguments, "--model", "v4"])
+    again = CliRunner().invoke(commands(), [*arguments, "--model", "v4"])
     assert isinstance(again.exception, UserError)
     assert "report.html exists already" in str(again.exception)
     assert report.read_bytes() == before
@@ -160,7 +160,7 @@ def test_command_says_what_is_wrong(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["compare", *arguments])
+    result = CliRunner().invoke(commands(), ["compare", *arguments])
     assert result.exit_code != 0
     assert said in str(result.exception)
     assert not list(tmp_path.iterdir())

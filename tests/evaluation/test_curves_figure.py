@@ -89,7 +89,7 @@ def test_bad_histories_are_named_with_the_way_out(tmp_path):
 def test_the_command_draws_all_versions_or_the_runs_given(run_folder, tmp_path):
     def run(*arguments):
         call = ["compare", "--histories", *map(str, arguments)]
-        return CliRunner().invoke(cli.app, call, catch_exceptions=False)
+        return CliRunner().invoke(cli.commands(), call, catch_exceptions=False)
 
     answer = run("-o", tmp_path / "all")
     assert answer.exit_code == 0 and answer.output.strip().endswith("curves.png")

@@ -13,7 +13,7 @@ from audio_denoising.evaluation.peers import PEERS, Peer
 
 def run(*arguments):
     return CliRunner(env={"COLUMNS": "100"}).invoke(
-        cli.app, ["evaluate", *map(str, arguments)], catch_exceptions=False
+        cli.commands(), ["evaluate", *map(str, arguments)], catch_exceptions=False
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from audio_denoising import nn
-from audio_denoising.cli.app import app
+from audio_denoising.cli.app import commands
 from audio_denoising.evaluation import verification
 from audio_denoising.evaluation.verification import Subject, subjects, verify
 
@@ -71,12 +71,12 @@ def test_the_command_prints_a_row_each_and_fails_where_one_is_wrong(
     small = [s for s in subjects() if s.shape[1] <= 8 and "whole" not in s.name]
     assert len(small) > 10
     monkeypatch.setattr(verification, "subjects", lambda: small)
-    result = CliRunner().invoke(app, ["verify"])
+    result = CliRunner().invoke(commands(), ["verify"])
     assert result.exit_code == 0, result.output
     assert result.output.count("OK") >= len(small)
     assert f"All {len(small)} agree" in result.output
     small[:] = [subject(lambda: Slipped("weight"))]
-    result = CliRunner().invoke(app, ["verify"])
+    result = CliRunner().invoke(commands(), ["verify"])
     assert result.exit_code != 0
     assert "WRONG" in result.output and "1 of 1 do not agree with their judges (it)" in str(
         result.exception

@@ -11,7 +11,7 @@ import soundfile
 import torch
 from typer.testing import CliRunner
 
-from audio_denoising.cli.app import app
+from audio_denoising.cli.app import commands
 from audio_denoising.corpora.corpus import index_noise, index_speech, read_segment
 from audio_denoising.errors import UserError
 from audio_denoising.mixing import kept_library as kept_module
@@ -130,7 +130,7 @@ def test_a_long_corpus_is_read_from_the_folder_not_into_memory(voices, tmp_path)
 
 def test_a_folder_that_cannot_be_used_is_one_sentence(voices, tmp_path, monkeypatch):
     recordings, folder = index_speech(voices), tmp_path / "decoded"
-    with pytest.raises(UserError, match=r"0\.wav is a file: .*--cache DIR"):
+    with pytest.raises(UserError, match=r"0\.wav is a file: --cache takes a folder"):
         KeptLibrary(recordings[0].path)
     KeptLibrary(folder).add(recordings)
     samples = (folder / "samples").read_bytes()
@@ -154,10 +154,10 @@ def test_the_command_decodes_once_and_says_so(write, tmp_path, monkeypatch):
     cut = write("noise/cut.flac", seconds=3)
     cut.write_bytes(cut.read_bytes()[:2000])
     line = ["data", "prepare", "--speech", "speech", "--noise", "noise"]
-    told = [" ".join(CliRunner().invoke(app, line).output.split()) for _ in range(2)]
+    told = [" ".join(CliRunner().invoke(commands(), line).output.split()) for _ in range(2)]
     assert all(text.startswith("data/decoded 3 recordings") for text in told)
     assert "3 decoded now, 0 there before" in told[0]
     assert "0 decoded now, 3 there before" in told[1]
     assert "1 recording that cannot be decoded" in told[1] and "cut.flac" in told[1]
-    other = CliRunner().invoke(app, [*line, "--cache", "other"]).output
+    other = CliRunner().invoke(commands(), [*line, "--cache", "other"]).output
     assert "denoise train … --cache other" in other

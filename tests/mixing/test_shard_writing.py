@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from audio_denoising.cli.app import app
+from audio_denoising.cli.app import commands
 from audio_denoising.corpora.corpus import index_noise, index_speech, read_segment
 from audio_denoising.corpora.splits import split
 from audio_denoising.errors import UserError
@@ -172,7 +172,7 @@ def test_nothing_to_write_is_said(voices, tmp_path):
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, ["data", "shard", *map(str, arguments)])
+    result = CliRunner().invoke(commands(), ["data", "shard", *map(str, arguments)])
     if isinstance(result.exception, UserError):
         raise result.exception
     assert result.exit_code == 0, result.output

@@ -19,13 +19,13 @@ from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.models import DECIBEL_IMAGE, build
 from audio_denoising.models.checkpoint import (
-    UnreadableCheckpoint,
     build_model,
     describe,
     export,
     load_checkpoint,
     save_checkpoint,
 )
+from audio_denoising.models.header import UnreadableCheckpoint
 from tests.training.runs import differences, quickly
 
 

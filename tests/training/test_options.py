@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from audio_denoising.cli.app import app
+from audio_denoising.cli.app import commands
 from audio_denoising.errors import UserError
 from audio_denoising.nn import optimisers
 from audio_denoising.training.options import (
@@ -71,7 +71,9 @@ def test_refusals(settings: dict[str, Any], sentence: str) -> None:
 
 def test_names_on_the_command_line() -> None:
     """Every attribute is an option of `denoise train`, but for version and weights of folders."""
-    known = {option for each in get_command(app).commands["train"].params for option in each.opts}
+    known = {
+        option for each in get_command(commands()).commands["train"].params for option in each.opts
+    }
     names = {each.name for kind in (TrainingOptions, RunPlace) for each in fields(kind)}
     unknown = {name for name in names if option_name(name) not in known}
     assert unknown == {"version", "speech_weights", "noise_weights"}

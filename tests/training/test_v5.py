@@ -133,9 +133,9 @@ def test_urban_sounds_make_the_weights_non_commercial(straight: Trained, tmp_pat
     assert told.licence == licence  # what was heard once
 
 
-def test_every_process_needs_a_share_of_a_batch() -> None:
+def test_every_process_needs_a_share_of_a_batch(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--batch-size 2 must be a multiple of 4"):
-        material(processes=Processes(0, 2))
+        RunPlace([SPEECH], [NOISE], tmp_path).check(options("v5"), 2)
 
 
 @pytest.mark.parametrize(

@@ -51,19 +51,23 @@ def clean_all(
 ) -> Iterator[Outcome]:
     """Cleans the recordings, ``workers`` at a time, under bars on the console; yields the outcomes
     as they come, first those of names that cannot be used."""
-    ready = []
+    from audio_denoising.media.reading import AudioReader
+
+    ready: list[Job] = []
     for job in jobs:  # before torch and the network are loaded
         try:
             require_file(job.input)
             job.check(settings)
+            if not ready:  # up to the first that is sound: for that one they are needed
+                AudioReader(job.input).close()
             ready.append(job)
         except UserError as error:
             yield Outcome.of_error(job, error)
     if not ready:
         return
+    denoiser = load()
     import torch
 
-    denoiser = load()
     workers = min(workers, len(ready))
     if workers > 1:  # or the files would fight for the cores
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))

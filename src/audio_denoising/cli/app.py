@@ -1,6 +1,7 @@
 """The `denoise` command: reads the arguments, calls the package, prints what happened.
 
-Heavy imports happen inside the commands, so that `denoise --help` answers at once.
+Of the commands only the one that is called is imported, and what is heavy only inside of it, so
+that an answer comes at once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import io
 import signal
 import sys
 import warnings
+from importlib import import_module
 from types import FrameType
 from typing import Annotated
 
@@ -16,40 +18,44 @@ import typer
 from rich.console import Console
 
 from audio_denoising import __version__
-from audio_denoising.cli.clean import clean
-from audio_denoising.cli.compare import compare
-from audio_denoising.cli.data import data_app
-from audio_denoising.cli.evaluate import evaluate
-from audio_denoising.cli.export import export
-from audio_denoising.cli.live import live
-from audio_denoising.cli.models import models
 from audio_denoising.cli.options import Command, Group
-from audio_denoising.cli.page import page, serve
-from audio_denoising.cli.train import train
-from audio_denoising.cli.verify import verify
 from audio_denoising.errors import UserNotice, told
 
-app = typer.Typer(
-    cls=Group,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
 console = Console(highlight=False, emoji=False)
 
+# By the panels of the help, command -> the file in this folder that has it, as a function.
+_PANELS = {
+    "Denoise": {
+        "clean": "clean", "live": "live", "serve": "page", "page": "page", "models": "models",
+    },
+    "Compare and measure": {"compare": "compare", "evaluate": "evaluate", "verify": "verify"},
+    "Train": {"train": "train", "export": "export"},
+}  # fmt: skip
 
-for _panel, _commands in {
-    "Denoise": (clean, live, serve, page, models),
-    "Compare and measure": (compare, evaluate, verify),
-    "Train": (train, export),
-}.items():
-    for _command in _commands:
-        app.command(cls=Command, rich_help_panel=_panel)(_command)
-app.add_typer(data_app, name="data", rich_help_panel="Data")
+
+def commands(called: str | None = None) -> typer.Typer:
+    """The program with all commands, or with the one that is called, if there is such a one."""
+    app = typer.Typer(
+        cls=Group,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    app.callback(invoke_without_command=True)(main_options)
+    known = {"data"}.union(*_PANELS.values())
+    for panel, files in _PANELS.items():
+        for name, file in files.items():
+            if called == name or called not in known:
+                module = import_module(f"audio_denoising.cli.{file}")
+                app.command(cls=Command, rich_help_panel=panel)(getattr(module, name))
+    if called == "data" or called not in known:
+        from audio_denoising.cli.data import data_app
+
+        app.add_typer(data_app, name="data", rich_help_panel="Data")
+    return app
 
 
-@app.callback(invoke_without_command=True)
 def main_options(
     context: typer.Context,
     debug: Annotated[
@@ -112,7 +118,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = _take("--debug", arguments)
     try:
-        app(args=arguments)
+        called = next((word for word in arguments if not word.startswith("-")), None)
+        commands(called)(args=arguments)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

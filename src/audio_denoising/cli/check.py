@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from audio_denoising.cli.options import NOISES, SPEECHES, Cache, HoldOut, Noises, Speeches
+from audio_denoising.folders import refuse_file
 
 if TYPE_CHECKING:
     from audio_denoising.corpora.corpus import Recording
@@ -44,10 +45,12 @@ def check(
     Example:
       denoise data check --speech my/voices --noise my/noise --hold-out anna
     """
-    from audio_denoising.corpora.sources import parse_sources, require_folders
+    from audio_denoising.corpora.sources import parse_sources, require_folder, require_folders
 
     voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
-    require_folders(voices, sounds)
+    require_folders(voices, sounds, require_folder)
+    if cache is not None:
+        refuse_file(cache, "--cache")
 
     from rich.progress import Progress
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress, track
 
 from audio_denoising.cleaning import folder
 from audio_denoising.cleaning.settings import Job, Settings, checked_rate
-from audio_denoising.cli.options import device_option
+from audio_denoising.cli.options import device_option, require_usable
+from audio_denoising.device import refuse_absent
 from audio_denoising.errors import UserError, as_typed, counted
 from audio_denoising.files import require_file
 from audio_denoising.models.versions import DEFAULT, locate
@@ -99,7 +98,7 @@ def clean(
             metavar="VERSION|FILE",
         ),
     ] = DEFAULT,
-    device: Annotated[str, device_option(_WORK)] = "auto",
+    device: Annotated[str, device_option(_WORK, elsewhere=True)] = "auto",
     jobs: Annotated[
         int | None,
         _work(
@@ -136,10 +135,13 @@ def clean(
     locate(model)
 
     def load() -> Denoiser:
+        require_usable(model)
         from audio_denoising.cleaning.denoiser import Denoiser
 
         return Denoiser(model, device=device)
 
+    if ray is None:
+        refuse_absent(device)
     if jobs is not None and jobs < 1:
         raise UserError("--jobs must be above 0")
     if in_place and skip_existing:
@@ -174,6 +176,9 @@ def clean(
     if not waiting:
         return
     if ray is not None:
+        from rich.progress import track
+
+        require_usable(model)
         network, quiet = cluster.loader(model, device), not console.is_terminal
         with (
             cluster.connected(ray),
@@ -207,6 +212,9 @@ def _clean_one(job: Job, settings: Settings, load: Load, screen: Console) -> Rep
 
     with AudioReader(job.input) as reader:  # and so is what is no sound
         checked_rate(reader.rate)
+    from rich.markup import escape
+    from rich.progress import Progress
+
     denoiser = load()
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bars:
         bar = bars.add_task(f"Cleaning {escape(Path(job.input).name)}", total=None)

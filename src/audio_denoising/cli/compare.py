@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from audio_denoising.cli.options import NOISE, SPEECH, device_option
+from audio_denoising.cli.options import NOISE, SPEECH, device_option, require_usable
 from audio_denoising.errors import UserError
 from audio_denoising.files import require_file, require_free
 
@@ -119,12 +119,14 @@ def compare(
 
     for path in given:  # before torch is loaded: what is no sound is told at once
         AudioReader(path).close()
+    for name in names:
+        require_usable(name)
+    recordings = list(_read(inputs, clean) if inputs else _from_test_list(speech, noise, snr))
 
     from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.evaluation.comparison import compare as run
     from audio_denoising.evaluation.report import write_comparisons
 
-    recordings = list(_read(inputs, clean) if inputs else _from_test_list(speech, noise, snr))
     # A checkpoint goes by its file and folder: many are called best.pth.
     titles = ["/".join(Path(name).parts[-2:]) for name in names]
     loaded = [Denoiser(name, device=device) for name in names]
@@ -161,7 +163,7 @@ Recorded = Iterator[tuple[str, "Samples", "Samples | None", int]]
 
 
 def _read(inputs: list[Path], clean: Path | None) -> Recorded:
-    from audio_denoising.evaluation.comparison import read_pair
+    from audio_denoising.evaluation.testset import read_pair
 
     for path in inputs:
         noisy, reference, rate = read_pair(path, clean)

@@ -128,18 +128,18 @@ def mix(
     Example:
       denoise data mix --count 40 --snr 0,5,10,15 --seed 7 --out data/test_set
     """
-    from audio_denoising.corpora.sources import require_folder
-    from audio_denoising.mixing.frozen_options import MixOptions
+    from audio_denoising.corpora.sources import require_recordings
+    from audio_denoising.mixing.frozen_options import MixOptions, require_free
 
     options = MixOptions(count, snr, seed, part, shortest, shortest_noise, longest, bits)
-    require_folder(speech, "speech")
-    require_folder(noise, "noise")
+    require_recordings(speech, "speech")
+    require_recordings(noise, "noise")
+    require_free(out, force=force)
 
     from rich.progress import Progress
 
-    from audio_denoising.mixing.frozen_folder import choose, require_free, write_frozen
+    from audio_denoising.mixing.frozen_folder import choose, write_frozen
 
-    require_free(out, force=force)
     with console.status("Drawing mixtures"):
         choices = choose(speech, noise, options, hold_out or ())
     with Progress(console=console, transient=True) as bar:

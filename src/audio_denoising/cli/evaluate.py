@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from audio_denoising.cli.options import NOISE, SPEECH
+from audio_denoising.cli.options import NOISE, SPEECH, require_usable
 from audio_denoising.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def evaluate(
       denoise evaluate --testset data/test_set --model v4 --json scores.json
       denoise evaluate --model v5 --json scores.json --update
     """
-    from audio_denoising.corpora.sources import require_folder
+    from audio_denoising.corpora.sources import require_recordings
     from audio_denoising.folders import require_writable
     from audio_denoising.models.versions import locate
 
@@ -91,33 +91,35 @@ def evaluate(
         raise UserError("--jobs must be above 0")
     for name in model or ():
         locate(name)
+    if update and json is None:
+        raise UserError("--update belongs to a file of scores: name it with --json")
     if testset is None:
-        require_folder(speech, "speech")
-        require_folder(noise, "noise")
+        require_recordings(speech, "speech")
+        require_recordings(noise, "noise")
     if json is not None:
         require_writable(json.resolve().parent)
-    elif update:
-        raise UserError("--update belongs to a file of scores: name it with --json")
-
-    from rich.progress import Progress
-
-    from audio_denoising.evaluation import judging, results
-    from audio_denoising.evaluation.result_tables import print_tables
-    from audio_denoising.evaluation.scores import missing
-
-    earlier = results.read(json) if json is not None and update else None
-    chosen = judging.candidates(model or judging.MODELS, peers=peers)
-    for each in chosen:  # a wrong name should fail at once
-        each.build()
-    jobs = jobs or judging.processors()
-    for package, metrics in missing().items():
-        console.print(
-            f"Without {', '.join(metrics)}: the package {package} is not installed; pip install "
-            f"{package} brings it.",
-            markup=False,
-        )
+    for name in model or ():
+        require_usable(name)
     with tempfile.TemporaryDirectory() as workshop:
         items = _items(testset, speech, noise, Path(workshop))
+
+        from rich.progress import Progress
+
+        from audio_denoising.evaluation import judging, results
+        from audio_denoising.evaluation.result_tables import print_tables
+        from audio_denoising.evaluation.scores import missing
+
+        earlier = results.read(json) if json is not None and update else None
+        chosen = judging.candidates(model or judging.MODELS, peers=peers)
+        for each in chosen:  # a package that is missing should fail at once
+            each.build()
+        jobs = jobs or judging.processors()
+        for package, metrics in missing().items():
+            console.print(
+                f"Without {', '.join(metrics)}: the package {package} is not installed; pip "
+                f"install {package} brings it.",
+                markup=False,
+            )
         if earlier is not None:
             earlier.require_names(items)
         with Progress(console=console, transient=True) as bar:

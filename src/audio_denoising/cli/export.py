@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from audio_denoising.cli.options import require_usable
 from audio_denoising.errors import UserError
 from audio_denoising.files import is_folder, require_free
+from audio_denoising.models.versions import locate, refuse_without_samples
 
 console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
 
@@ -48,8 +50,6 @@ def export(
       denoise export v5 v5.onnx
       denoise export v5 hub/v5
     """
-    from audio_denoising.models.versions import locate
-
     source, path = locate(weights), Path(output)
     as_folder = output.endswith(("/", os.sep)) or is_folder(path) or not path.suffix
     if samples and (as_folder or path.suffix != ".onnx"):
@@ -63,6 +63,9 @@ def export(
             f".onnx, or in / for a folder"
         )
     require_free(path, force=force)
+    header = require_usable(weights)
+    if samples and header:
+        refuse_without_samples(header["version"])
 
     from audio_denoising.models.checkpoint import export as write
     from audio_denoising.models.checkpoint import load_checkpoint
@@ -81,10 +84,13 @@ def export(
 
 
 def _to_folder(source: Path, folder: Path, force: bool) -> None:
-    from audio_denoising.models.checkpoint import load_checkpoint
     from audio_denoising.models.hub import require_free_folder, save_folder
 
     require_free_folder(folder, force=force)
+    require_usable(str(source))
+
+    from audio_denoising.models.checkpoint import load_checkpoint
+
     written = save_folder(load_checkpoint(source), folder)
     _tell(folder, written)
     console.print(f"  {', '.join(path.name for path in written)}")

@@ -8,6 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from audio_denoising.cli.options import require_usable
+from audio_denoising.models.versions import locate
+
 console = Console(highlight=False, emoji=False)
 
 
@@ -45,14 +48,12 @@ def models(
         console.print(_table())
         _print_uses()
         return
-    from audio_denoising.models.versions import locate
-
-    path = locate(name)
+    require_usable(name)
 
     from audio_denoising.models.checkpoint import load_checkpoint
     from audio_denoising.training.description import print_description
 
-    print_description(console, load_checkpoint(path))
+    print_description(console, load_checkpoint(locate(name)))
 
 
 def _table() -> Table:

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from audio_denoising.device import check_device_name
+from audio_denoising.device import check_device_name, refuse_absent
 from audio_denoising.errors import UserError
+from audio_denoising.models.versions import locate
 
 DATA = "Data"
 _data = partial(typer.Option, rich_help_panel=DATA)
@@ -64,11 +65,13 @@ def option(panel: str, help: str, metavar: str = "", default: str | bool = True)
     return typer.Option(help=help, metavar=metavar, show_default=default, rich_help_panel=panel)
 
 
-def device_option(panel: str) -> Any:
-    """`--device` of a command, in a group of its help."""
+def device_option(panel: str, *, elsewhere: bool = False) -> Any:
+    """`--device` of a command, in a group of its help; ``elsewhere``: maybe another machine's."""
 
     def known(name: str) -> str:
         check_device_name(name)
+        if not elsewhere:
+            refuse_absent(name)
         return name
 
     return typer.Option(
@@ -77,6 +80,18 @@ def device_option(panel: str) -> Any:
         callback=known,
         rich_help_panel=panel,
     )
+
+
+def require_usable(model: str) -> dict[str, Any] | None:
+    """Refuses weights that cannot be used, as far as that shows before torch is loaded.
+
+    Returns:
+        What they say of themselves, see `models.header.read_header`.
+    """
+    path = locate(model)
+    from audio_denoising.models.header import read_header  # and NumPy with it
+
+    return read_header(path)
 
 
 class _Readable:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from audio_denoising.cli.options import device_option
-from audio_denoising.models.versions import locate
+from audio_denoising.cli.options import device_option, require_usable
+from audio_denoising.files import require_free
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 
@@ -34,10 +34,12 @@ def page(
     Example:
       denoise page site
     """
-    locate(model)  # before anything heavy is loaded: a wrong name is told at once
+    from audio_denoising.web.page import page_files, refuse_large, write_page
 
-    from audio_denoising.web.page import write_page
-
+    for name in page_files():
+        require_free(folder / name, force=True)
+    if header := require_usable(model):
+        refuse_large(header["version"])
     written = write_page(folder, model)
     size = sum(path.stat().st_size for path in written)
     console.print(f"{folder}: {len(written)} files, {size / 1e3:.0f} kB")
@@ -66,7 +68,7 @@ def serve(
     """
     import webbrowser
 
-    locate(model)
+    require_usable(model)
 
     from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.web.server import Server

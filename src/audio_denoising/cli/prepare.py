@@ -6,6 +6,7 @@ from rich.console import Console
 
 from audio_denoising.cli.options import NOISES, SPEECHES, Cache, Noises, Speeches
 from audio_denoising.errors import counted
+from audio_denoising.folders import refuse_file
 
 console = Console(highlight=False, emoji=False)
 
@@ -29,6 +30,8 @@ def prepare(
 
     voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
     require_folders(voices, sounds)
+    if cache is not None:
+        refuse_file(cache, "--cache")
 
     from rich.progress import Progress
 

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from audio_denoising.cli.options import DATA, NOISE, SPEECH, HoldOut
 from audio_denoising.errors import UserError, counted
+from audio_denoising.folders import single_run
 
 if TYPE_CHECKING:
     from audio_denoising.mixing.shards import ShardIndex
@@ -60,7 +61,7 @@ def shard(
     Example:
       denoise data shard --speech LibriSpeech --noise UrbanSound8K --out shards
     """
-    from audio_denoising.corpora.sources import require_folder
+    from audio_denoising.corpora.sources import require_recordings
 
     chosen = list(dict.fromkeys(parts or _SPLITS[:2]))
     for name in chosen:
@@ -69,7 +70,9 @@ def shard(
     folders = {"speech": speech, "noise": noise}
     for what, given in folders.items():
         for folder in given:
-            require_folder(folder, what)
+            require_recordings(folder, what)
+    with single_run(out):
+        pass  # or it would be told only after all recordings were looked at
 
     from rich.progress import Progress
 

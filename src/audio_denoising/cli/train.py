@@ -183,9 +183,7 @@ def train(
       denoise train v5 --speech my/voices --noise my/noise --cache my/banks
     """
     from audio_denoising.corpora.sources import parse_sources, require_folders, weights_of
-    from audio_denoising.models.versions import locate
     from audio_denoising.training.options import RunPlace, TrainingOptions
-    from audio_denoising.training.run_folder import RunFolder
 
     spoken, noises = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
     chosen: dict[str, Any] = {  # None is what the version has
@@ -227,13 +225,7 @@ def train(
         rooms or (),
     )
     require_folders(spoken, noises)
-    if not RunFolder(place.out).resumes(resume) and start_from:
-        locate(start_from)
-
-    import torch  # from here on it takes its time
 
     from audio_denoising.training.run import run
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    run(options, place, console, tensorboard=tensorboard, profile=profile)
+    run(options, place, console, threads=threads, tensorboard=tensorboard, profile=profile)

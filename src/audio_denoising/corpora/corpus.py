@@ -18,7 +18,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -28,11 +28,9 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from audio_denoising.corpora.sources import require_folder
+from audio_denoising.corpora.sources import audio_files, nothing_found, require_folder
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
-
-EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
 
 _LIBRISPEECH_SUBSET = re.compile(r"(train|dev|test)-.+")
 _LIBRISPEECH_SPLIT = {"train": "train", "dev": "validation", "test": "test"}
@@ -156,7 +154,7 @@ def scan(place: str | os.PathLike[str], what: str) -> Scan:
     folder, describe = Path(place), _describe_speech if what == "speech" else _describe_noise
     require_folder(folder, what)
     root = folder.resolve()
-    paths = sorted(_audio_files(root))
+    paths = sorted(audio_files(root))
     # Reading a header is mostly waiting for the disk: threads hide that wait.
     with ThreadPoolExecutor(max_workers=8) as pool:
         headers = list(pool.map(_header, (root / path for path in paths)))
@@ -184,16 +182,8 @@ def recordings_of(scan: Scan, what: str) -> list[Recording]:
             *(len(scan.unreadable), count, scan.folder, first),
         )
     if not scan.recordings:
-        raise UserError(nothing_found(scan, what))
+        raise UserError(nothing_found(scan.folder, what, len(scan.unreadable)))
     return scan.recordings
-
-
-def nothing_found(scan: Scan, what: str) -> str:
-    """The sentence for a folder without a single recording in it."""
-    count = len(scan.unreadable)
-    why = f"none of its {count} audio files can be read" if count else "no audio files"
-    kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
-    return f"No {what} was found in {scan.folder} ({why}); point --{what} at a folder of {kinds}."
 
 
 def _header(path: Path) -> tuple[int, int] | str:
@@ -207,31 +197,6 @@ def _header(path: Path) -> tuple[int, int] | str:
         return getattr(error, "strerror", None) or "not readable as audio"
     audible = info.frames * SAMPLE_RATE >= info.samplerate  # at least one sample at 16 kHz
     return (info.frames, info.samplerate) if audible else "no samples in it"
-
-
-def _audio_files(root: Path) -> Iterator[Path]:
-    """Yields the audio files below ``root``, relative to it, following links but not in circles."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(
-            f"The folder {error.filename} cannot be read ({error.strerror}); "
-            "check its permissions or point at another folder."
-        )
-
-    seen = set()
-    for place, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        status = Path(place).stat()
-        identity = (status.st_dev, status.st_ino)
-        if identity in seen:
-            folders.clear()
-            continue
-        seen.add(identity)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        here = Path(place).relative_to(root)
-        for path in map(here.joinpath, files):
-            # "._x.wav" is what macOS leaves beside x.wav: no audio in it.
-            if not path.name.startswith(".") and path.suffix.lower() in EXTENSIONS:
-                yield path
 
 
 class DamagedRecording(Exception):

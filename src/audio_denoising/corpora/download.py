@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audio_denoising.corpora.catalogue import CORPORA, Archive, Corpus
+from audio_denoising.corpora.sources import EXTENSIONS
 from audio_denoising.corpora.transfer import Transfer, TransferDisplay
 from audio_denoising.errors import UserError
 from audio_denoising.folders import single_run
@@ -97,7 +98,6 @@ def is_complete(archive: Archive, root: Path) -> bool:
         return False
     if not folder.is_dir():
         raise UserError(f"{folder} should be a folder; move it away and run again.")
-    from audio_denoising.corpora.corpus import EXTENSIONS  # here: it loads what decodes audio
 
     found = sum(
         path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")

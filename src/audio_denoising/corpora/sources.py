@@ -1,14 +1,19 @@
-"""The places that a run takes speech or noise from, as the command line names and weights them."""
+"""The places that a run takes speech or noise from, as the command line names and weights them, and
+the recordings in them by their names alone: a wrong place is told before anything is loaded.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from audio_denoising.errors import UserError
+
+EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
 
 # "DIR=2", but not an address that ends in "?token=2".
 _WEIGHTED = re.compile(r"(?P<place>[^?]+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)", re.I)
@@ -65,12 +70,58 @@ def require_folder(folder: Path, what: str) -> None:
         raise UserError(f"{folder} is a file: --{what} takes a folder of recordings")
 
 
-def require_folders(speech: Sequence[Source], noise: Sequence[Source]) -> None:
-    """`require_folder` for all that are no tar shards."""
+def require_recordings(folder: Path, what: str) -> None:
+    """Raises UserError if a folder of ``what`` is not there, or no file in it is called like sound.
+
+    It is left at the first one: whether that can be read, who reads it will tell.
+    """
+    require_folder(folder, what)
+    if not any(True for _ in audio_files(folder.resolve())):
+        raise UserError(nothing_found(folder, what))
+
+
+def nothing_found(folder: Path, what: str, unreadable: int = 0) -> str:
+    """The sentence for a folder with so many audio files, none of which is a recording."""
+    why = f"none of its {unreadable} audio files can be read" if unreadable else "no audio files"
+    kinds = ", ".join(sorted(kind[1:] for kind in EXTENSIONS))
+    return f"No {what} was found in {folder} ({why}); point --{what} at a folder of {kinds}."
+
+
+def audio_files(root: Path) -> Iterator[Path]:
+    """Yields the audio files below ``root``, relative to it, following links but not in circles."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(
+            f"The folder {error.filename} cannot be read ({error.strerror}); "
+            "check its permissions or point at another folder."
+        )
+
+    seen = set()
+    for place, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        status = Path(place).stat()
+        identity = (status.st_dev, status.st_ino)
+        if identity in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(place).relative_to(root)
+        for path in map(here.joinpath, files):
+            # "._x.wav" is what macOS leaves beside x.wav: no audio in it.
+            if not path.name.startswith(".") and path.suffix.lower() in EXTENSIONS:
+                yield path
+
+
+def require_folders(
+    speech: Sequence[Source],
+    noise: Sequence[Source],
+    require: Callable[[Path, str], None] = require_recordings,
+) -> None:
+    """`require_recordings`, or what is given, for all that are no tar shards."""
     for sources, what in ((speech, "speech"), (noise, "noise")):
         for source in sources:
             if not is_shards(source.place):
-                require_folder(source.folder, what)
+                require(source.folder, what)
 
 
 def weights_of(sources: Sequence[Source]) -> list[float | None] | None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.evaluation.scores import METRICS, score
-from audio_denoising.evaluation.testset import at_16_khz, check_pair, fitted
-from audio_denoising.media.reading import read_audio
+from audio_denoising.evaluation.testset import at_16_khz
 from audio_denoising.samples import Samples
 
 NOISY, CLEAN = "noisy", "clean"
@@ -124,23 +122,6 @@ def compare(
     if clean is not None:
         takes.append(Take(CLEAN, clean, _scores(clean, None, rate)))
     return Comparison(title, rate, takes)
-
-
-def read_pair(noisy: Path, clean: Path | None) -> tuple[Samples, Samples | None, int]:
-    """Reads a recording and its reference, brought to one length.
-
-    Raises:
-        UserError: a file cannot be read, or the reference has another rate, or its length or its
-            delay differs by more than 50 ms.
-    """
-    samples, rate = read_audio(noisy)
-    if clean is None:
-        return samples, None, rate
-    reference, other = read_audio(clean)
-    check_pair(noisy, samples.shape[1], rate, clean, reference.shape[1], other)
-    if len(reference) != len(samples):
-        reference = np.broadcast_to(reference.mean(axis=0), samples.shape[:1] + reference.shape[1:])
-    return samples, fitted(reference, samples, rate), rate
 
 
 def _scores(estimate: Samples, clean: Samples | None, rate: int) -> dict[str, float | None]:

@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS
-from audio_denoising.models.checkpoint import load_checkpoint
+from audio_denoising.models.header import read_header
 from audio_denoising.models.versions import locate
+
+if TYPE_CHECKING:  # it takes its time, which a wrong name need not wait for
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _PANELS = (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)"))
 _AXES = (("steps", "optimiser steps"), ("hours", "hours of training"))
@@ -72,6 +73,8 @@ def curves_figure(runs: Sequence[Curves]) -> Figure:
     that went on from its weights. Losses are on a logarithmic scale: runs with different losses
     (named in the legend) do not compare there, their PSNR does.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 7), dpi=100, layout="constrained")
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
     for row, (key, label) in zip(panels, _PANELS, strict=True):
@@ -125,6 +128,9 @@ def _runs(source: str) -> tuple[list[dict[str, Any]], str]:
         file = path / "history.json" if path.is_dir() else path
         content, title = _json(file), file.parent.name if file.name == "history.json" else file.stem
     else:
+        read_header(locate(source))  # refuses what is none before torch is loaded
+        from audio_denoising.models.checkpoint import load_checkpoint
+
         checkpoint = load_checkpoint(locate(source))
         content = {"options": {}, "earlier": [], **checkpoint.content, "epochs": checkpoint.history}
         own = f"{checkpoint.version}-{checkpoint.size}"

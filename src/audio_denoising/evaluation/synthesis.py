@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.samples import Samples
 
 SECONDS = 12

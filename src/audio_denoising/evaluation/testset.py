@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import soxr
 
-from audio_denoising.corpora.corpus import EXTENSIONS, Recording, read_segment
-from audio_denoising.dsp.spectrum import SAMPLE_RATE
+from audio_denoising.corpora.corpus import Recording, read_segment
+from audio_denoising.corpora.sources import EXTENSIONS
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.synthesis import in_room
 from audio_denoising.media.reading import AudioReader, read_audio
@@ -208,3 +209,20 @@ def fitted(reference: Samples, samples: Samples, rate: int) -> Samples:
     lag = int(lags[np.argmax(np.fft.irfft(product, size)[lags])])
     moved = np.pad(reference, ((0, 0), (max(lag, 0), 0)))[:, max(-lag, 0) :][:, : ours.size]
     return np.pad(moved, ((0, 0), (0, ours.size - moved.shape[1])))
+
+
+def read_pair(noisy: Path, clean: Path | None) -> tuple[Samples, Samples | None, int]:
+    """Reads a recording and its reference, brought to one length.
+
+    Raises:
+        UserError: a file cannot be read, or the reference has another rate, or its length or its
+            delay differs by more than 50 ms.
+    """
+    samples, rate = read_audio(noisy)
+    if clean is None:
+        return samples, None, rate
+    reference, other = read_audio(clean)
+    check_pair(noisy, samples.shape[1], rate, clean, reference.shape[1], other)
+    if len(reference) != len(samples):
+        reference = np.broadcast_to(reference.mean(axis=0), samples.shape[:1] + reference.shape[1:])
+    return samples, fitted(reference, samples, rate), rate

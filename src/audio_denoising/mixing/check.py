@@ -18,11 +18,10 @@ from audio_denoising.corpora.corpus import (
     Recording,
     Scan,
     join,
-    nothing_found,
     read_segment,
     scan,
 )
-from audio_denoising.corpora.sources import Source, is_shards
+from audio_denoising.corpora.sources import Source, is_shards, nothing_found
 from audio_denoising.corpora.splits import Splits, split
 from audio_denoising.dsp.spectrum import FFT_SIZE, SEGMENT, image, stft
 from audio_denoising.errors import UserError
@@ -114,7 +113,7 @@ def check(
                 folder = Folder(what, source, found, missed)
                 report.folders.append(folder)
                 if not found.recordings:
-                    raise UserError(nothing_found(found, what))
+                    raise UserError(nothing_found(found.folder, what, len(found.unreadable)))
             except UserError as error:
                 report.problems.append(str(error))
                 continue

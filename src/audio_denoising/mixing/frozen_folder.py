@@ -19,14 +19,13 @@ from audio_denoising.corpora.splits import Split, split
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.folders import whole_folder
-from audio_denoising.mixing.frozen_options import SUBTYPES, MixOptions
+from audio_denoising.mixing.frozen_options import SUBTYPES, MixOptions, require_free
 from audio_denoising.mixing.frozen_set import Choice, draw, long_enough, render
 
 COLUMNS = (
     "id", "clean", "noisy", "split", "seed", "speaker", "speech_file", "samples",
     "noise_source", "noise_file", "noise_offset", "snr_db", "noise_gain", "scale",
 )  # fmt: skip
-_PARTS = {"clean", "noisy", "manifest.csv"}
 
 
 def choose(
@@ -58,27 +57,6 @@ def choose(
         )
     count, levels, longest = options.count, options.snrs_db, options.longest_samples
     return draw(voices, sources, count=count, snrs_db=levels, seed=options.seed, longest=longest)
-
-
-def require_free(folder: Path, *, force: bool) -> None:
-    """Refuses a folder that would be lost.
-
-    Raises:
-        UserError: it is a file, or not empty; with ``force``, it is not empty and something else
-            than an earlier frozen set.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file: give --out the name of a folder")
-    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if not found:
-        return
-    if found != _PARTS:
-        raise UserError(
-            f"{folder} holds something else than a set that this command wrote (see "
-            f"{min(found ^ _PARTS)}) and is never replaced: choose another --out"
-        )
-    if not force:
-        raise UserError(f"{folder} holds a set: choose another --out, or replace it by --force")
 
 
 def write_frozen(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from audio_denoising.dsp.constants import FFT_SIZE, SAMPLE_RATE
 from audio_denoising.errors import UserError
 
 # Not float: libsndfile stamps such files with the time of writing.
 SUBTYPES = {16: "PCM_16", 24: "PCM_24"}
+_CONTENTS = {"clean", "noisy", "manifest.csv"}
 PARTS = ("test", "validation", "train", "all")
 _LOUDEST_DB = 100.0
 
@@ -65,3 +67,24 @@ class MixOptions:
     def longest_samples(self) -> int:
         """``longest`` at 16 kHz."""
         return round(self.longest * SAMPLE_RATE)
+
+
+def require_free(folder: Path, *, force: bool) -> None:
+    """Refuses a folder that would be lost.
+
+    Raises:
+        UserError: it is a file, or not empty; with ``force``, it is not empty and something else
+            than an earlier frozen set.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give --out the name of a folder")
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if not found:
+        return
+    if found != _CONTENTS:
+        raise UserError(
+            f"{folder} holds something else than a set that this command wrote (see "
+            f"{min(found ^ _CONTENTS)}) and is never replaced: choose another --out"
+        )
+    if not force:
+        raise UserError(f"{folder} holds a set: choose another --out, or replace it by --force")

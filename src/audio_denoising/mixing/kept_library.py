@@ -23,7 +23,7 @@ import numpy as np
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
-from audio_denoising.folders import single_run
+from audio_denoising.folders import refuse_file, single_run
 from audio_denoising.mixing.bank import FRAME, Array, Tape
 from audio_denoising.mixing.library import Entry, Library
 
@@ -109,8 +109,7 @@ class KeptLibrary(Library):
 
     def _open_index(self) -> None:
         folder = self.folder
-        if folder.is_file():
-            raise UserError(f"{folder} is a file: decoded recordings lie in a folder, --cache DIR")
+        refuse_file(folder, "--cache")
         try:
             content = json.loads((folder / "index.json").read_text())
             if content["version"] != _VERSION:

@@ -27,7 +27,8 @@ import numpy as np
 import soundfile
 import torch
 
-from audio_denoising.corpora.corpus import EXTENSIONS, Recording
+from audio_denoising.corpora.corpus import Recording
+from audio_denoising.corpora.sources import EXTENSIONS
 from audio_denoising.corpora.transfer import Transfer, TransferDisplay
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole

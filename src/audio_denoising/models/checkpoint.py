@@ -2,23 +2,21 @@
 
 The state of a training is one dictionary of tensors and plain values in torch's own form (`.pth`).
 What is shared and shipped is the weights alone as safetensors, with the description and the history
-as JSON in the same file, in which there is nothing that could run. Its first bytes tell which one a
-file is.
+as JSON in the same file, in which there is nothing that could run. `header` reads what needs no
+torch.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
@@ -26,9 +24,16 @@ from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
+from audio_denoising.models.header import (
+    FORMAT,
+    check_description,
+    checksum,
+    foreign,
+    read_header,
+    unreadable,
+)
 from audio_denoising.models.versions import shipped
 
-FORMAT = 1
 # What something of another type leads to, in a place where this program writes something.
 _ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
@@ -50,10 +55,6 @@ class Checkpoint:
         """What the weights may be used for; empty where nobody has said so."""
         known = VERSIONS[self.version].licence if self.path == shipped(self.version) else ""
         return str(self.content.get("licence") or known)
-
-
-class UnreadableCheckpoint(UserError):
-    """A checkpoint that is missing or damaged; one that was written before it may be whole."""
 
 
 def describe(version: str, size: str) -> dict[str, Any]:
@@ -92,69 +93,27 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         UserError: made for another model or another signal.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UnreadableCheckpoint(f"no checkpoint at {path}: check the name, or train one first")
+    description = read_header(path)
     try:
-        with path.open("rb") as file:
-            is_zip = file.read(2) == b"PK"
-        content = _read_pth(path) if is_zip else _read_safetensors(path)
+        if description is None:  # `weights_only` runs nothing that the file may hold
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            content = {**description, "model": load_file(path)}
     except Exception as error:  # torch raises half a dozen types for a bad file
-        raise UnreadableCheckpoint(
-            f"{path} is not a readable checkpoint (damaged, or it holds code, which is never run): "
-            "use another copy or train again"
-        ) from error
+        raise unreadable(path) from error
     try:
         return _checked(path, content)
     except UserError:
         raise
     except _ODD as error:
-        raise _foreign(path) from error
-
-
-def _read_pth(path: Path) -> Any:
-    """What `torch.save` has written; `weights_only` runs nothing that the file may hold."""
-    with zipfile.ZipFile(path) as archive:
-        # It is stored as it is, so that a small file cannot become a large one; and torch does not
-        # look at the checksums.
-        if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
-            raise ValueError("compressed records")
-        if damaged := archive.testzip():
-            raise ValueError(f"{damaged} is damaged")
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _read_safetensors(path: Path) -> Any:
-    """What `export` has written."""
-    with safe_open(path, "pt") as file:
-        about = file.metadata()
-        model = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    if about["checksum"] != _checksum(model):
-        raise ValueError("its weights are damaged")
-    return {**json.loads(about["description"]), "model": model}
-
-
-def _checksum(model: dict[str, Tensor]) -> str:
-    total = 0
-    for name in sorted(model):
-        total = zlib.crc32(model[name].flatten().view(torch.uint8).numpy().data, total)
-    return f"{total:08x}"
+        raise foreign(path) from error
 
 
 def _checked(path: Path, content: Any) -> Checkpoint:
     """The content of a file that `load_checkpoint` has read, or a UserError."""
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise _foreign(path)
-    version: Any = content.get("version")
-    size: Any = content.get("size")
-    if not all(isinstance(name, str | None) for name in (version, size)):
-        raise _foreign(path)
-    row = VERSIONS.get(version)
-    if row is None or size not in row.sizes or content.get("widths") != row.widths(size):
-        known = ", ".join(f"{name} ({', '.join(found.sizes)})" for name, found in VERSIONS.items())
-        raise UserError(
-            f"{path} is for version {version!r:.20}, size {size!r:.20}, which this program does "
-            f"not know; it knows {known}"
-        )
+    check_description(path, content)
+    version, size = content["version"], content["size"]
+    row = VERSIONS[version]
     if content.get("signal") != SIGNALS[row.hears]:
         raise UserError(f"{path} was trained with other signal settings: train it again")
     model = content.get("model")
@@ -164,18 +123,12 @@ def _checked(path: Path, content: Any) -> Checkpoint:
             f"{path} does not hold the weights of {version}-{size}: use another copy or train again"
         )
     if not all(value.is_floating_point() for value in model.values()):
-        raise _foreign(path)
+        raise foreign(path)
     weights = {name: value.detach() for name, value in model.items()}
     history = [dict(row) for row in content.get("history", [])]
     runs = [run["epochs"] for run in content.get("earlier", []) if run["epochs"]]
     counts = [content.get("position", {}).get("step", 0), *(epochs[-1]["step"] for epochs in runs)]
     return Checkpoint(path, version, size, weights, history, sum(map(int, counts)), content)
-
-
-def _foreign(path: Path) -> UserError:
-    return UserError(
-        f"{path} is not a checkpoint of this program (format {FORMAT}): train one with it"
-    )
 
 
 def export(checkpoint: Checkpoint, path: Path) -> None:
@@ -200,7 +153,7 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
         }
         text = json.dumps(description)
     except _ODD as error:
-        raise _foreign(checkpoint.path) from error
+        raise foreign(checkpoint.path) from error
     # Running moments are few and may be tiny: in half precision a variance could round to nothing.
     network = blueprint(checkpoint.version, checkpoint.size)
     moments = {name for name, _ in network.named_buffers()}
@@ -211,7 +164,8 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
     if path.suffix == ".pth":
         save_checkpoint(path, {**description, "model": model})
         return
-    data = to_safetensors(model, {"description": text, "checksum": _checksum(model)})
+    arrays = {name: value.numpy() for name, value in model.items()}
+    data = to_safetensors(model, {"description": text, "checksum": checksum(arrays)})
     save_whole(path, lambda temporary: temporary.write_bytes(data))
 
 

@@ -11,14 +11,16 @@ import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.files import is_folder, refuse_address
 from audio_denoising.folders import whole_folder
 from audio_denoising.models import VERSIONS
-from audio_denoising.models.checkpoint import Checkpoint, describe, export
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, FREE, SHIPPED, WEIGHTS, shipped
+
+if TYPE_CHECKING:  # with torch behind it, which a wrong name of a folder need not wait for
+    from audio_denoising.models.checkpoint import Checkpoint
 
 CONFIG, CARD, ONNX, ONNX_SAMPLES = "config.json", "README.md", "model.onnx", "model_samples.onnx"
 
@@ -50,6 +52,8 @@ def require_free_folder(folder: Path, *, force: bool = False) -> None:
 
 def save_folder(checkpoint: Checkpoint, folder: Path) -> list[Path]:
     """Writes the folder, whole or not at all, in place of what was there, and names its files."""
+    from audio_denoising.models.checkpoint import describe, export
+
     try:
         with whole_folder(folder) as fresh:
             export(checkpoint, fresh / WEIGHTS)
@@ -115,6 +119,8 @@ def _causal(checkpoint: Checkpoint) -> bool:
 
 def _card(checkpoint: Checkpoint, files: list[str]) -> str:
     """`weights/card.md`, filled in: a head in YAML for hubs, then what people have to know."""
+    from audio_denoising.dsp.representation import SIGNALS
+
     licence = checkpoint.licence or "not recorded: ask whoever trained these weights"
     free, causal = licence == FREE, _causal(checkpoint)
     named = "non-commercial" if licence.startswith("non-commercial") else "see-below"

@@ -15,12 +15,11 @@ from audio_denoising import __version__, nn
 from audio_denoising.dsp import compressed_spectrum as spectrum
 from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.dsp.stft import HalfOverlap
-from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
 from audio_denoising.models.checkpoint import Checkpoint
 from audio_denoising.models.onnx_layers import OPSET, Graph, Shape, express
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM
+from audio_denoising.models.versions import COMPRESSED_SPECTRUM, refuse_without_samples
 
 IR_VERSION = 8  # of the file's own form, as old as `OPSET`
 
@@ -39,11 +38,8 @@ def onnx_model(checkpoint: Checkpoint, *, samples: bool = False) -> ModelProto:
     """What `save_onnx` writes."""
     row = VERSIONS[checkpoint.version]
     causal = row.hears == COMPRESSED_SPECTRUM
-    if samples and not causal:
-        raise UserError(
-            f"{checkpoint.version} hears images of 2.55 s and has no graph from samples to "
-            f"samples: leave --samples out, or choose v5"
-        )
+    if samples:
+        refuse_without_samples(checkpoint.version)
     # "torch" has the layers and the names of v4, so the same network of ours holds its weights.
     network = blueprint(checkpoint.version, checkpoint.size)
     network.load_state_dict({name: x.float() for name, x in checkpoint.model_state.items()})

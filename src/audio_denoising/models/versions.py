@@ -124,6 +124,19 @@ def blueprint(version: str, size: str | None = None) -> nn.Module:
         return build(version, size)
 
 
+def refuse_without_samples(version: str) -> None:
+    """Refuses networks that do not go from frame to frame, as an ONNX graph of samples has to.
+
+    Raises:
+        UserError: the version's is one.
+    """
+    if VERSIONS[version].hears != COMPRESSED_SPECTRUM:
+        raise UserError(
+            f"{version} hears images of 2.55 s and has no graph from samples to samples: leave "
+            f"--samples out, or choose v5"
+        )
+
+
 def shipped(version: str) -> Path:
     """Where the weights of a version lie that come with the package, if there are any."""
     return _all_shipped().get(version, SHIPPED / f"{version}.safetensors")

@@ -70,15 +70,8 @@ class Material:
     ) -> None:
         self.options, self.place, self.processes = options, place, processes
         rich = options.augmentation == RICH
-        if place.rooms and not rich:
-            raise UserError("--rooms is for v5; --augment varied makes rooms for other versions")
         self.blocks = round(options.clip_seconds * SAMPLE_RATE / compressed_spectrum.HOP)
         ends = rich and options.schedule == "linear-end"
-        if ends and options.batch_size % (2 * processes.count):
-            raise UserError(
-                f"--batch-size {options.batch_size} must be a multiple of {2 * processes.count}: "
-                "the last clips are twice as long and half as many"
-            )
         self.splits, unreadable = divided(options, place, _may_be_heard if rich else None)
         if rich:
             # The held-out list is the test: loose noise need not be held back twice.
@@ -199,21 +192,13 @@ def find_material(
     """Folders or tar shards, whatever the places of a run are.
 
     Raises:
-        UserError: they are some of both, or nothing that can be trained on.
+        UserError: there is nothing that can be trained on.
     """
-    kinds = {is_shards(str(each)) for each in (*place.speech, *place.noise)}
-    if kinds == {False}:
+    if not is_shards(str(place.speech[0])):
         return Material(options, place, processes, device)
-    if options.augmentation == RICH:
-        raise UserError(f"{options.version} trains from folders: give those of the shards")
-    if kinds == {True}:
-        from audio_denoising.training.shard_material import ShardMaterial
+    from audio_denoising.training.shard_material import ShardMaterial
 
-        return ShardMaterial(options, place, processes, device)
-    raise UserError(
-        "--speech and --noise name both folders and tar shards: write the folders as shards with "
-        "`denoise data shard`, or leave the shards out"
-    )
+    return ShardMaterial(options, place, processes, device)
 
 
 def divided(

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from audio_denoising.corpora.sources import is_shards
 from audio_denoising.errors import UserError
+from audio_denoising.folders import refuse_file
 from audio_denoising.mixing.recipe import PRESETS
 from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS
 
@@ -136,12 +138,57 @@ class RunPlace:
         if not self.save_seconds >= 0:
             raise UserError("--save-every must not be negative: 0 saves after every step")
 
+    def check(self, options: TrainingOptions, count: int = 1) -> None:
+        """Refuses what does not go together, here or among ``count`` processes.
+
+        Raises:
+            UserError: it does not; the sentence names the option.
+        """
+        rich, size = options.augmentation == RICH, options.batch_size
+        if self.rooms and not rich:
+            raise UserError("--rooms is for v5; --augment varied makes rooms for other versions")
+        if rich and options.schedule == "linear-end" and size % (2 * count):
+            raise UserError(
+                f"--batch-size {size} must be a multiple of {2 * count}: the last clips are twice "
+                "as long and half as many"
+            )
+        if options.epoch_size is not None:
+            require_batch(options.epoch_size, size)
+        kinds = {is_shards(str(each)) for each in (*self.speech, *self.noise)}
+        if len(kinds) > 1:
+            raise UserError(
+                "--speech and --noise name both folders and tar shards: write the folders as "
+                "shards with `denoise data shard`, or leave the shards out"
+            )
+        if rich and kinds == {True}:
+            raise UserError(f"{options.version} trains from folders: give those of the shards")
+        if self.cache is not None:
+            refuse_file(self.cache, "--cache")
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for whoever asks later how this run was made; `out` and `resume` aside."""
         plain = {**vars(self), "cache": str(self.cache) if self.cache else None}
         for name in ("speech", "noise", "rooms"):
             plain[name] = [str(place) for place in plain[name]]
         return {name: value for name, value in plain.items() if name not in ("out", "resume")}
+
+
+def require_batch(mixtures: int, batch_size: int) -> None:
+    """Raises UserError if an epoch of so many mixtures is less than a batch."""
+    if mixtures < batch_size:
+        raise UserError(
+            f"an epoch of {mixtures} mixtures does not fill one batch of {batch_size}: lower "
+            "--batch-size or raise --epoch-size"
+        )
+
+
+def require_weights(path: Path, version: str, size: str, options: TrainingOptions) -> None:
+    """Raises UserError if a checkpoint's weights are not for the network that is trained."""
+    if (version, size) != (options.version, options.size):
+        raise UserError(
+            f"{path} holds {version}-{size}, not {options.version}-{options.size}: start from "
+            "another checkpoint"
+        )
 
 
 @dataclass(frozen=True)

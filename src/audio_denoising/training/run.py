@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from pathlib import Path
 
 from rich.console import Console
 
+from audio_denoising.corpora.sources import require_recordings
 from audio_denoising.folders import single_run
-from audio_denoising.training.options import ALONE, RunPlace, TrainingOptions
+from audio_denoising.models.versions import locate
+from audio_denoising.training.options import (
+    ALONE,
+    RunPlace,
+    TrainingOptions,
+    require_weights,
+)
 from audio_denoising.training.progress import TrainingDisplay, Watcher
-from audio_denoising.training.trainer import Trainer
+from audio_denoising.training.run_folder import RunFolder
 
 
 def run(
@@ -18,6 +26,7 @@ def run(
     place: RunPlace,
     console: Console,
     *,
+    threads: int | None = None,
     tensorboard: bool = False,
     profile: bool = False,
 ) -> None:
@@ -31,16 +40,37 @@ def run(
     def tell(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
+    # What can be refused is refused before torch is loaded.
+    place.check(options, int(os.environ.get("WORLD_SIZE", "1")))
+    for room in place.rooms:
+        require_recordings(Path(room), "rooms")
+    folder = RunFolder(place.out)
+    if folder.resumes(place.resume):
+        folder.require_whole()
+    elif options.start_from is not None:
+        path = locate(options.start_from)
+        from audio_denoising.models.header import read_header  # and NumPy with it
+
+        if header := read_header(path):
+            require_weights(path, header["version"], header["size"], options)
     with ExitStack() as stack:
         processes = ALONE
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from audio_denoising.training.distributed import joined
 
             processes = stack.enter_context(joined())
+        if processes.leads:
+            stack.enter_context(single_run(place.out))
+
+        import torch
+
+        from audio_denoising.training.trainer import Trainer
+
+        if threads is not None:
+            torch.set_num_threads(threads)
         if not processes.leads:
             Trainer(options, place, processes=processes).run()
             return
-        stack.enter_context(single_run(place.out))
         watchers: list[Watcher] = []
         if tensorboard:
             from audio_denoising.training.tensorboard import TensorBoardLog

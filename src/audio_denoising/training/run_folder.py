@@ -65,6 +65,15 @@ class RunFolder:
             )
         return self.holds_a_run
 
+    def require_whole(self) -> None:
+        """Refuses a run of which no checkpoint is whole, as far as that shows without torch.
+
+        Raises:
+            UserError: it is one.
+        """
+        if not (_is_whole(self.last) or _is_whole(self.previous)):
+            raise self._lost()
+
     def prepare(self) -> None:
         """Makes the folder where need be.
 
@@ -124,7 +133,8 @@ class RunFolder:
         Raises:
             UserError: there is none, or it is not of this program.
         """
-        from audio_denoising.models.checkpoint import UnreadableCheckpoint, load_checkpoint
+        from audio_denoising.models.checkpoint import load_checkpoint
+        from audio_denoising.models.header import UnreadableCheckpoint
 
         try:
             return load_checkpoint(self.last)
@@ -133,9 +143,7 @@ class RunFolder:
         try:
             found = load_checkpoint(self.previous)
         except UnreadableCheckpoint as error:
-            raise UserError(
-                f"neither {self.last} nor {self.previous} can be read: {self._way_out()}"
-            ) from error
+            raise self._lost() from error
         self._last_is_damaged = True
         position = found.content.get("position", {})
         warnings.warn(
@@ -146,18 +154,24 @@ class RunFolder:
         )
         return found
 
-    def _way_out(self) -> str:
+    def _lost(self) -> UserError:
         """What is left to somebody who has lost both checkpoints."""
-        from audio_denoising.models.checkpoint import load_checkpoint
-
         kept = sorted(self.path.glob("epoch_*.pth"), reverse=True)
-        for path in (self.path / "best.pth", *kept):
-            try:
-                load_checkpoint(path)
-            except UserError:
-                continue
-            return f"begin another --out with the weights of an earlier epoch, --start-from {path}"
-        return "train again in another --out"
+        whole = next(filter(_is_whole, (self.path / "best.pth", *kept)), None)
+        todo = "train again in another --out"
+        if whole:
+            todo = f"begin another --out with the weights of an earlier epoch, --start-from {whole}"
+        return UserError(f"neither {self.last} nor {self.previous} can be read: {todo}")
+
+
+def _is_whole(path: Path) -> bool:
+    from audio_denoising.models.header import read_header
+
+    try:
+        read_header(path)
+    except UserError:
+        return False
+    return True
 
 
 def _draw(path: Path, rows: list[Row], key: str, label: str, title: str) -> None:

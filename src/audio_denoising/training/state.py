@@ -16,7 +16,7 @@ from audio_denoising.dsp.constants import SAMPLE_RATE, SEGMENT
 from audio_denoising.errors import UserError, UserNotice
 from audio_denoising.models.checkpoint import Checkpoint, describe
 from audio_denoising.training.material import NON_COMMERCIAL
-from audio_denoising.training.options import RICH, completed
+from audio_denoising.training.options import RICH, completed, require_weights
 
 if TYPE_CHECKING:
     from audio_denoising.training.trainer import Trainer
@@ -86,12 +86,7 @@ def start_from(trainer: Trainer, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: it is of another version or size.
     """
-    options = trainer.options
-    if (checkpoint.version, checkpoint.size) != (options.version, options.size):
-        raise UserError(
-            f"{checkpoint.path} holds {checkpoint.version}-{checkpoint.size}, not "
-            f"{options.version}-{options.size}: start from another checkpoint"
-        )
+    require_weights(checkpoint.path, checkpoint.version, checkpoint.size, trainer.options)
     trainer.learner.model.load_state_dict(
         {name: value.float() for name, value in checkpoint.model_state.items()}
     )

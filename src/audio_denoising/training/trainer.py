@@ -32,7 +32,13 @@ from audio_denoising.nn import MovingAverage, Schedule, take_statistics
 from audio_denoising.nn.memory import release
 from audio_denoising.training.learner import build_learner
 from audio_denoising.training.material import find_material
-from audio_denoising.training.options import ALONE, Processes, RunPlace, TrainingOptions
+from audio_denoising.training.options import (
+    ALONE,
+    Processes,
+    RunPlace,
+    TrainingOptions,
+    require_batch,
+)
 from audio_denoising.training.progress import Watcher
 from audio_denoising.training.run_folder import Row, RunFolder
 from audio_denoising.training.state import Tally, content_of, restore, start_from
@@ -65,7 +71,8 @@ class Trainer:
         self.place = place
         self.watchers = watchers
         self.processes = processes
-        processes.share(options.batch_size)  # or the run ends here
+        place.check(options, processes.count)  # or the run ends here
+        processes.share(options.batch_size)
         device = place.device
         if processes.count > 1:
             from audio_denoising.training.distributed import local_device
@@ -99,12 +106,8 @@ class Trainer:
             start_from(self, load_checkpoint(locate(options.start_from)))
         self.material = find_material(options, place, processes, self.device)
         self.licence = self.licence or self.material.licence
+        require_batch(len(self.material), options.batch_size)
         self.steps = len(self.material) // options.batch_size
-        if self.steps == 0:
-            raise UserError(
-                f"an epoch of {len(self.material)} mixtures does not fill one batch of "
-                f"{options.batch_size}: lower --batch-size or raise --epoch-size"
-            )
         self.schedule = Schedule(
             options.schedule, options.epochs * self.steps, options.warmup_steps
         )

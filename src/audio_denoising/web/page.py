@@ -11,17 +11,16 @@ import json
 from importlib.resources import files
 from operator import methodcaller
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
-from audio_denoising.models.checkpoint import build_model, load_checkpoint
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS, locate
-from audio_denoising.nn import Module
-from audio_denoising.nn.batch_norm import folded
-from audio_denoising.nn.module import Parameter
+
+if TYPE_CHECKING:
+    import torch
+
+    from audio_denoising.nn import Module
 
 WEIGHTS = "weights.bin"
 
@@ -32,17 +31,32 @@ def page_files() -> dict[str, bytes]:
     return {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
 
 
+def refuse_large(version: str) -> None:
+    """Refuses networks that a browser does not run.
+
+    Raises:
+        UserError: the version's is one.
+    """
+    if VERSIONS[version].hears != COMPRESSED_SPECTRUM:
+        raise UserError(
+            f"a browser does not run {version}, which is too large for it: choose v5, or a "
+            f"checkpoint of it"
+        )
+
+
 def weights_file(model: str | Path = "v5") -> bytes:
     """The weights of a version that ships, or of a checkpoint file, as the page reads them.
 
     UserError where there is no such model, or it is one that a browser does not run.
     """
+    import torch
+
+    from audio_denoising.models.checkpoint import build_model, load_checkpoint
+    from audio_denoising.nn import Module
+    from audio_denoising.nn.batch_norm import folded
+
     checkpoint = load_checkpoint(locate(model))
-    if VERSIONS[checkpoint.version].hears != COMPRESSED_SPECTRUM:
-        raise UserError(
-            f"a browser does not run {checkpoint.version}, which is too large for it: choose v5, "
-            f"or a checkpoint of it"
-        )
+    refuse_large(checkpoint.version)
     network = build_model(checkpoint, "cpu")
     assert isinstance(network, Module)
     weights: list[torch.Tensor] = []
@@ -59,6 +73,8 @@ def _tree(layer: Module, weights: list[torch.Tensor]) -> dict[str, Any]:
 
     The weights themselves are added to the list.
     """
+    from audio_denoising.nn.module import Module, Parameter
+
     tree: dict[str, Any] = {"kind": type(layer).__name__}
     for name, held in layer.members():
         if isinstance(held, Module):

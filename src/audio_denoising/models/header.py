@@ -1,0 +1,115 @@
+"""What a checkpoint says of itself, and whether it is whole: all that can be told without torch, so
+that a wrong file is told at once.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import safe_open
+
+from audio_denoising.errors import UserError
+from audio_denoising.models.versions import VERSIONS
+
+FORMAT = 1
+
+
+class UnreadableCheckpoint(UserError):
+    """A checkpoint that is missing or damaged; one that was written before it may be whole."""
+
+
+def read_header(path: Path) -> dict[str, Any] | None:
+    """Reads what weights are for and how they came to be, and nothing that could run.
+
+    Returns:
+        The description that `checkpoint.export` has written; None of a `.pth` file, which is whole,
+        but which only torch can read.
+
+    Raises:
+        UnreadableCheckpoint: missing, or damaged in so much as one bit.
+        UserError: made for another model.
+    """
+    if not path.is_file():
+        raise UnreadableCheckpoint(f"no checkpoint at {path}: check the name, or train one first")
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        if is_zip:
+            _check_archive(path)
+            return None
+        description = _description(path)
+    except Exception as error:  # whatever the readers of either format raise
+        raise unreadable(path) from error
+    check_description(path, description)
+    return description
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses what `torch.save` has not written, with any exception."""
+    with zipfile.ZipFile(path) as archive:
+        # It is stored as it is, so that a small file cannot become a large one; and torch does not
+        # look at the checksums.
+        if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
+            raise ValueError("compressed records")
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} is damaged")
+
+
+def _description(path: Path) -> dict[str, Any]:
+    with safe_open(path, "np") as file:
+        about = file.metadata()
+        model = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    if about["checksum"] != checksum(model):
+        raise ValueError("its weights are damaged")
+    return {**json.loads(about["description"])}
+
+
+def checksum(model: Mapping[str, npt.NDArray[Any]]) -> str:
+    """CRC-32 of all weights in the order of their names, as 8 hex digits."""
+    total = 0
+    for name in sorted(model):
+        total = zlib.crc32(np.ascontiguousarray(model[name]).data, total)
+    return f"{total:08x}"
+
+
+def check_description(path: Path, content: Any) -> None:
+    """Refuses what is not for a network of this program.
+
+    Raises:
+        UserError: it is for another one, or for none.
+    """
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise foreign(path)
+    version: Any = content.get("version")
+    size: Any = content.get("size")
+    if not all(isinstance(name, str | None) for name in (version, size)):
+        raise foreign(path)
+    row = VERSIONS.get(version)
+    if row is None or size not in row.sizes or content.get("widths") != row.widths(size):
+        known = ", ".join(f"{name} ({', '.join(found.sizes)})" for name, found in VERSIONS.items())
+        raise UserError(
+            f"{path} is for version {version!r:.20}, size {size!r:.20}, which this program does "
+            f"not know; it knows {known}"
+        )
+
+
+def unreadable(path: Path) -> UnreadableCheckpoint:
+    """The error for a file that cannot be read as a checkpoint."""
+    return UnreadableCheckpoint(
+        f"{path} is not a readable checkpoint (damaged, or it holds code, which is never run): "
+        "use another copy or train again"
+    )
+
+
+def foreign(path: Path) -> UserError:
+    """The error for a file that can be read, and is something else."""
+    return UserError(
+        f"{path} is not a checkpoint of this program (format {FORMAT}): train one with it"
+    )
