@@ -27,11 +27,11 @@ class Ring:
     """Samples on their way to an output: one thread writes, another reads, neither waits.
 
     Nothing is played before `low` samples are there, and what is missing later is silence, by which
-    all that follows is later. What was waiting all the time that `most` samples took is kept near
+    all that follows is later. What is waiting all the time that `most` samples take is kept near
     half of `low`: where a burst or a stall left more than `low`, or the output is slower than the
-    microphone, the reader goes over the rest; where an output that is quicker has left next to
-    nothing, it goes back and plays as much again. Both are faded. For an output that stops, `most`
-    samples are kept.
+    microphone, the reader goes over the rest; where an output that is quicker left less than a
+    quarter of it, it goes back and plays as much again. Both are faded. For an output that stops
+    `most` samples are kept.
 
     Attributes:
         asked: samples that the output wanted since it began.
@@ -64,18 +64,15 @@ class Ring:
         if self.waiting + len(block) > len(self._samples):
             if self.playing:
                 self.dropped += 1
-            else:
-                self.skipped += len(block)
-            return
+                return
+            self._skip(len(block))  # of what came while nobody listened
         self._samples[self._places(self._written, len(block))] = block
         self._written += len(block)
 
     def read(self, out: Samples) -> None:
         """Fills ``(n, channels)``, every channel alike; what is missing is silence."""
         self.asked += len(out)
-        if not self.playing and self.waiting >= self._low:
-            self.playing = True
-            self._skip(self.waiting - self._low)  # of what came while nobody listened
+        self.playing = self.playing or self.waiting >= self._low
         count = min(len(out), self.waiting) if self.playing else 0
         out[:count] = self._samples[self._places(self._read, count), None]
         out[count:] = 0
@@ -90,7 +87,7 @@ class Ring:
         self._least, self._period = min(self._least, self.waiting), self._period + len(out)
         if self._period < len(self._samples) and not self._short:
             return
-        if not self._short and not self._low // 8 <= self._least <= self._low:
+        if not self._short and not self._low // 4 <= self._least <= self._low:
             self._skip(self._least - self._low // 2)
             there = self._samples[self._places(self._read - len(out), len(out)), None]
             out += np.linspace(0, 1, len(out), dtype=np.float32)[:, None] * (there - out)
