@@ -61,7 +61,7 @@ class Recorder(Watcher):
         self.rows.append(row)
         self.best.append(is_best)
 
-    def finished(self, trainer: Trainer, reason: str) -> None:
+    def ended(self, trainer: Trainer, reason: str) -> None:
         self.reason = reason
 
 

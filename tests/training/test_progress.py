@@ -55,8 +55,8 @@ def summed_up(rows: list[dict[str, Any]], damaged: list[Path]) -> list[str]:
     trainer: Any = SimpleNamespace(
         history=rows, best=12.8269, step=1400, licence="", material=material, place=place
     )
-    TrainingDisplay(console).finished(trainer, "no epoch of the last 3 was better")
-    return screen.getvalue().splitlines()
+    TrainingDisplay(console).ended(trainer, "no epoch of the last 3 was better")
+    return screen.getvalue().strip("\n").splitlines()
 
 
 def test_the_summary_says_everything_a_fact_a_line() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from audio_denoising.evaluation.comparison import Comparison
     from audio_denoising.samples import Samples
 
-console = Console(highlight=False, emoji=False)
+console = Console(highlight=False, emoji=False, markup=False)
 
 
 _recordings = partial(typer.Option, rich_help_panel="Recordings")
@@ -143,7 +143,7 @@ def compare(
         report = write_comparisons(comparisons, output)
     for comparison in comparisons:
         console.print(_table(comparison))
-    console.print(str(report), style="bold", markup=False, soft_wrap=True)
+    console.print(str(report), style="bold", soft_wrap=True)
 
 
 def _draw_histories(sources: list[str], output: Path, *, force: bool) -> None:
@@ -156,7 +156,7 @@ def _draw_histories(sources: list[str], output: Path, *, force: bool) -> None:
     from audio_denoising.models.versions import has_weights
 
     write_curves(sources or list(filter(has_weights, VERSIONS)), path)
-    console.print(str(path), style="bold", markup=False, soft_wrap=True)
+    console.print(str(path), style="bold", soft_wrap=True)
 
 
 Recorded = Iterator[tuple[str, "Samples", "Samples | None", int]]

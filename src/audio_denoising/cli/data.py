@@ -35,7 +35,7 @@ data_app = typer.Typer(
       denoise data check --speech my/voices --noise my/noise
     """,
 )
-console = Console(highlight=False, emoji=False)
+console = Console(highlight=False, emoji=False, markup=False)
 
 _data = partial(typer.Option, rich_help_panel=DATA)
 _mixtures = partial(typer.Option, rich_help_panel="Mixtures")
@@ -72,8 +72,8 @@ def download(
 
     corpora, archives = choose(corpus, subset or ())
     for each in corpora:
-        console.print(each.title, style="bold", markup=False, soft_wrap=True)
-        console.print(f"  Licence: {each.licence}", markup=False, soft_wrap=True)
+        console.print(each.title, style="bold", soft_wrap=True)
+        console.print(f"  Licence: {each.licence}", soft_wrap=True)
     try:
         with TransferDisplay(console) as display:
             folders = fetch(archives, root, display)
@@ -81,7 +81,7 @@ def download(
         console.print("Stopped; the same command continues where it stopped.")
         raise
     for folder in folders:
-        console.print(str(folder), style="bold", markup=False, soft_wrap=True)
+        console.print(str(folder), style="bold", soft_wrap=True)
 
 
 data_app.command(cls=Command)(check)
@@ -153,13 +153,12 @@ def mix(
             force=force,
             progress=lambda done: bar.update(task, completed=done),
         )
-    console.print(str(out), style="bold", markup=False, soft_wrap=True)
+    console.print(str(out), style="bold", soft_wrap=True)
     speakers = counted(len({choice.speech.group for choice in choices}), "speaker")
     sources = counted(len({choice.noise.group for choice in choices}), "noise source")
     console.print(
         f"{counted(count, 'mixture')} of {speakers} and {sources} at {snr} dB; every choice "
         f"is in {out / 'manifest.csv'}",
-        markup=False,
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from audio_denoising.evaluation.results import Evaluation
     from audio_denoising.evaluation.testset import Item
 
-console = Console(highlight=False, emoji=False)
+console = Console(highlight=False, emoji=False, markup=False)
 
 _judged = partial(typer.Option, rich_help_panel="Who is judged")
 _test_set = partial(typer.Option, rich_help_panel="Test set")
@@ -118,7 +118,6 @@ def evaluate(
             console.print(
                 f"Without {', '.join(metrics)}: the package {package} is not installed; pip "
                 f"install {package} brings it.",
-                markup=False,
             )
         if earlier is not None:
             earlier.require_names(items)
@@ -143,10 +142,10 @@ def evaluate(
             "a little from these."
         )
     if undefined:
-        console.print(f"Not defined, and left out of the means: {undefined}.", markup=False)
+        console.print(f"Not defined, and left out of the means: {undefined}.")
     if json is not None:
         results.write(found, json)
-        console.print(str(json), style="bold", markup=False, soft_wrap=True)
+        console.print(str(json), style="bold", soft_wrap=True)
 
 
 def _items(testset: Path | None, speech: Path, noise: Path, workshop: Path) -> list[Item]:
@@ -161,7 +160,7 @@ def _items(testset: Path | None, speech: Path, noise: Path, workshop: Path) -> l
         found = index_speech(speech), index_noise(noise)
         items, lacking = items_of_all_lists(*found, workshop)
     for reason in lacking:
-        console.print(f"One of the two lists is left out: {reason}", markup=False)
+        console.print(f"One of the two lists is left out: {reason}")
     return items
 
 

@@ -18,7 +18,7 @@ from audio_denoising.folders import single_run
 if TYPE_CHECKING:
     from audio_denoising.mixing.shards import ShardIndex
 
-console = Console(highlight=False, emoji=False)
+console = Console(highlight=False, emoji=False, markup=False)
 
 _data = partial(typer.Option, rich_help_panel=DATA)
 _files = partial(typer.Option, rich_help_panel="Files")
@@ -112,10 +112,8 @@ def _report(written: list[ShardIndex], out: Path) -> None:
     if left_out:
         console.print(f"{counted(len(left_out), 'recording')} left out:", style="bold")
         for file, why in list(left_out.items())[:_NAMED]:
-            console.print(f"  {file} ({why})", markup=False, soft_wrap=True)
+            console.print(f"  {file} ({why})", soft_wrap=True)
     if any(index.split == "train" for index in written):
         speech, noise = (f"'{out}/{what}-train-*.tar'" for what in ("speech", "noise"))
         console.print("Train on them:", style="bold")
-        console.print(
-            f"  denoise train v4 --speech {speech} --noise {noise}", markup=False, soft_wrap=True
-        )
+        console.print(f"  denoise train v4 --speech {speech} --noise {noise}", soft_wrap=True)

@@ -63,7 +63,7 @@ class StepProfile(Watcher):
         self.done += 1
         ends_epoch = trainer.batch == trainer.steps
         if self.done == BEFORE + self.active or (ends_epoch and self.done > BEFORE):
-            self.close()
+            self.ended(trainer)
         elif not ends_epoch:
             self._running.step()
 
@@ -72,7 +72,7 @@ class StepProfile(Watcher):
         if self._running is not None:
             self._running.step()
 
-    def close(self) -> None:
+    def ended(self, trainer: Trainer, reason: str = "") -> None:
         """Switches the profiler off; writes and tells what it found, if it has not yet."""
         if self._running is None:
             return

@@ -36,11 +36,8 @@ class Watcher:
     def finished_epoch(self, trainer: Trainer, row: Row, is_best: bool) -> None:
         """After validation."""
 
-    def finished(self, trainer: Trainer, reason: str) -> None:
-        """After the last epoch; why it was the last."""
-
-    def close(self) -> None:
-        """However the run ended."""
+    def ended(self, trainer: Trainer, reason: str) -> None:
+        """However the run ended: why its last epoch was the last; "" if it was stopped before."""
 
 
 class TrainingDisplay(Watcher):
@@ -98,8 +95,11 @@ class TrainingDisplay(Watcher):
             f"{'  best' if is_best else ''}"
         )
 
-    def finished(self, trainer: Trainer, reason: str) -> None:
-        """Says how the run ended, what it reached, and how to use it."""
+    def ended(self, trainer: Trainer, reason: str) -> None:
+        """Takes the bar away; says how the run ended, what it reached, and how to use it."""
+        self.progress.stop()
+        if not reason:
+            return
         rows, damaged, out = trainer.history, trainer.material.damaged, trainer.place.out
         best = next((row for row in rows if row["validation_si_sdr"] == trainer.best), None)
         skipped = sum(row.get("skipped_steps", 0) for row in rows)
@@ -127,10 +127,6 @@ class TrainingDisplay(Watcher):
         if best:
             weights = shlex.quote(str(out / "best.pth"))
             self._print(f"denoise clean --model {weights} recording.wav", style="bold")
-
-    def close(self) -> None:
-        """Takes the bar away."""
-        self.progress.stop()
 
     def _print(self, text: str, style: str | None = None) -> None:
         self.console.print(text, style=style, markup=False, soft_wrap=True)

@@ -103,15 +103,13 @@ class TensorBoardLog(Watcher):
                     writer.add_audio(f"clip {number}/{name}", heard, step, SAMPLE_RATE)
             writer.flush()
 
-    def finished(self, trainer: Trainer, reason: str) -> None:
-        """Logs that the run came to its end."""
-        with self._explained():
-            self._writer.file_writer.add_summary(_session(trainer.options)[2], trainer.step)
-
-    def close(self) -> None:
-        """Writes what is still to be written."""
+    def ended(self, trainer: Trainer, reason: str) -> None:
+        """Writes what is still to be written, and whether the run came to its end."""
         if self._writer is not None:
             with self._explained():
+                if reason:
+                    end = _session(trainer.options)[2]
+                    self._writer.file_writer.add_summary(end, trainer.step)
                 self._writer.close()
 
     @contextmanager

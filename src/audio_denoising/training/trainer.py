@@ -114,6 +114,7 @@ class Trainer:
 
     def run(self) -> bool:
         """Trains until the last epoch is done, nothing gets better, or somebody stops it."""
+        reason = ""
         try:
             if self.processes.leads:
                 self.folder.prepare()
@@ -127,13 +128,11 @@ class Trainer:
                     if not (self._train_epoch(stopped) and self._finish_epoch(stopped)):
                         self._save()
                         return False
-            for watcher in self.watchers:
-                watcher.finished(self, reason)
             return True
         finally:
             release()  # the buffers that the layers kept from step to step
             for watcher in reversed(self.watchers):
-                watcher.close()
+                watcher.ended(self, reason)
 
     def _end(self) -> str:
         """Why the run is over, or nothing."""
