@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from audio_denoising.cli.config import from_file
 from audio_denoising.cli.options import (
     DATA,
     NOISES,
@@ -31,15 +32,6 @@ OWN = "the version's own"
 _data, _model = partial(option, DATA), partial(option, "Model")
 _steps, _cost = partial(option, "Optimisation"), partial(option, COST)
 _run, _watch = partial(option, RUN), partial(option, "Watching")
-
-
-def _config(context: typer.Context, path: Path | None) -> Path | None:
-    """Puts the options of the file where the defaults are."""
-    if path is None:
-        return None
-    from audio_denoising.cli.config import from_file
-
-    return from_file(context, path)
 
 
 def train(
@@ -149,7 +141,7 @@ def train(
             metavar="FILE",
             show_default=False,
             is_eager=True,
-            callback=_config,
+            callback=from_file,
             rich_help_panel=RUN,
         ),
     ] = None,
