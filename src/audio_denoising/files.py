@@ -118,16 +118,13 @@ def is_folder(path: Path) -> bool:
 def whole_file(path: Path, former: Path | None = None) -> Iterator[Path]:
     """A temporary file beside ``path``, with its ending, that goes there if the block ends well.
 
-    What an earlier attempt left behind that was killed is removed.
+    What an earlier attempt left behind that was killed is removed, folders that are missing on the
+    way are made, and a link stays a link: what it points to is replaced. OSError where the folder
+    cannot be made or written to, or the disk is full.
 
     Args:
-        path: its place; folders that are missing on the way are made. A link stays a link: what it
-            points to is replaced.
         former: where the file that was there goes, in the same folder. At every instant the place
             holds a whole file; on file systems without hard links it or `former` does.
-
-    Raises:
-        OSError: the folder cannot be made or written to, or the disk is full.
     """
     target = real(path)
     folder, stem, ending = target.parent, target.stem[:40], target.suffix[:20]

@@ -21,8 +21,7 @@ except ImportError:  # Windows
 def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of ``path`` when the block ends well.
 
-    Raises:
-        OSError: the folder cannot be written; what was there is still there.
+    OSError where it cannot be written; what was there is still there.
     """
     target = real(path)  # a link stays a link
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,11 +48,7 @@ def refuse_file(folder: Path, option: str) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Makes the folder where need be, so that work fails before it begins, not after hours.
-
-    Raises:
-        UserError: results could not be saved there.
-    """
+    """Makes the folder where need be, so that work fails (UserError) before it begins."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -23,7 +23,8 @@ def batch(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 @pytest.mark.parametrize("kind", [nn.BatchNorm, nn.BatchNormSiLU])
 def test_running_averages_and_evaluation_are_those_of_torch(kind: type[nn.BatchNorm]) -> None:
-    ours = kind(C, momentum=0.3, epsilon=1e-3)
+    ours = kind(C)
+    ours.momentum, ours.epsilon = 0.3, 1e-3
     theirs = torch.nn.BatchNorm1d(C, momentum=0.3, eps=1e-3).double()
     randomise(ours, torch.float64, seed=2)
     theirs.load_state_dict(ours.state_dict(), strict=False)  # theirs counts batches
@@ -45,7 +46,8 @@ def test_running_averages_and_evaluation_are_those_of_torch(kind: type[nn.BatchN
 def test_moments_far_from_zero_do_not_cancel(offset: float) -> None:
     """E[z^2] - E[z]^2 would lose every digit in float32."""
     x = random_tensor((40, 5, 700, 2), torch.float32, 1) + offset  # more than one block
-    layer = nn.BatchNorm(2, momentum=1.0)
+    layer = nn.BatchNorm(2)
+    layer.momentum = 1.0
     layer(x)
     rows = x.double().flatten(0, 2)
     assert relative_error(layer.running_mean.data, rows.mean(0)) < 1e-6

@@ -27,8 +27,7 @@ from audio_denoising.samples import Samples
 Model = Callable[[Tensor], Tensor]
 """Takes noisy images ``(N, 1, 256, 256)`` in [0, 1] and returns the predicted clean ones."""
 
-Advance = Callable[[float], None]
-"""Told how many more seconds of the signal are done."""
+Advance = Callable[[float], None]  # told how many more seconds of the signal are done
 
 # The shortest time that is a whole number of seconds (so that every sample rate cuts between
 # samples) and of half windows at 16 kHz (so that every chunk meets the same grid of windows).

@@ -27,21 +27,16 @@ _FLAC_GROWTH = 1.1
 
 @dataclass(frozen=True)
 class Archive:
-    """One file to fetch and what it becomes.
-
-    ``size`` and ``unpacked`` are in bytes, ``unpacked`` being a generous estimate. ``inside`` is
-    the folder in the archive that becomes ``folder`` below the data root; it then holds
-    ``recordings`` audio files.
-    """
+    """One file to fetch and what it becomes."""
 
     name: str
     urls: tuple[str, ...]
-    size: int
-    unpacked: int
+    size: int  # in bytes
+    unpacked: int  # likewise, generously estimated
     md5: str
-    inside: str
-    folder: str
-    recordings: int
+    inside: str  # the folder in it that becomes
+    folder: str  # this one below the data root
+    recordings: int  # audio files that it then holds
 
     @property
     def file_name(self) -> str:

@@ -50,20 +50,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Recording:
-    """One audio file.
-
-    ``group`` names what must not be divided between splits; ``frames`` and ``rate`` (Hz) are as
-    stored in the file; ``split_hint`` is what the layout says about the split: ``"train"``,
-    ``"validation"`` or ``"test"`` in a LibriSpeech tree, ``"fold7"`` in an UrbanSound8K tree,
-    otherwise None; ``source`` counts the folders that were given, from 0.
-    """
+    """One audio file; its frames and rate (Hz) are as stored."""
 
     path: Path
-    group: str
+    group: str  # what must not be divided between splits
     frames: int
     rate: int
+    # What the layout says about the split: "train", "validation" or "test" in a LibriSpeech tree,
+    # "fold7" in an UrbanSound8K tree.
     split_hint: str | None = None
-    source: int = 0
+    source: int = 0  # which of the folders that were given
 
     @property
     def samples(self) -> int:
@@ -78,16 +74,12 @@ class Recording:
 
 @dataclass(frozen=True)
 class Scan:
-    """All audio files below ``root``, sorted by path: those with sound in them and the others.
+    """All audio files below ``root``, sorted by path: those with sound in them and the others."""
 
-    ``folder`` is the root as it was given; ``unreadable`` says why a file is left out, in a few
-    words.
-    """
-
-    folder: Path
+    folder: Path  # the root as it was given
     root: Path
     recordings: list[Recording]
-    unreadable: dict[Path, str]
+    unreadable: dict[Path, str]  # why a file is left out, in a few words
 
 
 def index_speech(*folders: str | os.PathLike[str]) -> list[Recording]:

@@ -90,8 +90,7 @@ def download(
 def is_complete(archive: Archive, root: Path) -> bool:
     """Whether the folder of ``archive`` is there with all its recordings.
 
-    Raises:
-        UserError: it holds something else; nobody's files are overwritten.
+    UserError where it holds something else; nobody's files are overwritten.
     """
     folder = root / archive.folder
     if not folder.exists():

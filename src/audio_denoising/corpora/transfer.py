@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -79,31 +80,21 @@ class _Failed(Exception):
         self.wait = wait
 
 
+@dataclass
 class Transfer:
-    """One file, its addresses (the preferred one first), and how patiently to try.
+    """One file, its addresses (the preferred one first), and how patiently to try."""
 
-    Args:
-        target: the finished file; ``target.part`` while it grows.
-        size: its size in bytes; a server that offers another size is passed over.
-        attempts: failures in a row, without a megabyte of new bytes between, before giving up.
-        timeout: seconds without a byte after which the connection counts as broken.
-        sleep: how to wait: a second before the second attempt, then twice as long every time.
-    """
+    urls: Sequence[str]
+    target: Path  # the finished file; `part` while it grows
+    size: int  # in bytes; a server that offers another size is passed over
+    display: TransferDisplay
+    attempts: int = 6  # failures in a row, without a megabyte of new bytes, before giving up
+    timeout: float = 30.0  # seconds without a byte after which the connection counts as broken
+    # A second before the second attempt, then twice as long every time.
+    sleep: Callable[[float], None] = time.sleep
 
-    def __init__(
-        self,
-        urls: Sequence[str],
-        target: Path,
-        size: int,
-        display: TransferDisplay,
-        *,
-        attempts: int = 6,
-        timeout: float = 30.0,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self.urls, self.target, self.size, self.display = urls, target, size, display
-        self.attempts, self.timeout, self.sleep = attempts, timeout, sleep
-        self.part = target.with_name(f"{target.name}.part")
+    def __post_init__(self) -> None:
+        self.part = self.target.with_name(f"{self.target.name}.part")
 
     def run(self) -> None:
         """Fetches the file; on return ``target`` exists with the right size.

@@ -45,8 +45,7 @@ class Representation(Protocol):
     A loss is a scalar tensor; `gradient` is that of the last one at the prediction, by hand.
     """
 
-    margin: int
-    """Samples at both ends of a clip whose sound is not that of a longer recording."""
+    margin: int  # samples at both ends of a clip whose sound is not that of a longer recording
 
     def hear(self, noisy: Tensor) -> Any:
         """What is kept of noisy waveforms."""

@@ -12,13 +12,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import av
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from audio_denoising.media.ffmpeg_reading import ERRORS, open_media
+from audio_denoising.media.reading import ORDERS, Order
 
 # Entries that describe the old file, not the recording.
 _TECHNICAL = {
@@ -39,25 +40,17 @@ _NAME = re.compile(rb"[\w ()]{4}")
 _MOST_BYTES = 1 << 26  # in a chunk: more is no description
 _LIMIT = 1 << 32
 
-Order = Literal["little", "big"]
-_ORDERS: dict[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"FORM": "big"}
 Chunk = tuple[bytes, bytes]
 """Its name of four letters (of a list with what it is a list of, ``LIST adtl``), and its data."""
 
 
 @dataclass(frozen=True)
 class About:
-    """What a file tells beside its sound.
+    """What a file tells beside its sound."""
 
-    Attributes:
-        tags: title, artist, date, comment ... under FFmpeg's names.
-        chapters: where in seconds each begins, and its title.
-        covers: the number of cover pictures.
-    """
-
-    tags: dict[str, str] = field(default_factory=dict)
-    chapters: tuple[tuple[float, str], ...] = ()
-    covers: int = 0
+    tags: dict[str, str] = field(default_factory=dict)  # title, artist ... under FFmpeg's names
+    chapters: tuple[tuple[float, str], ...] = ()  # where in seconds each begins, and its title
+    covers: int = 0  # the number of cover pictures
 
 
 def read_about(path: Path) -> About:
@@ -165,11 +158,11 @@ def carry_chunks(source: Path, target: Path, chapters: list[tuple[int, str]]) ->
     source are copied. What the target cannot hold is returned, save what FFmpeg carries over.
     """
     with source.open("rb") as file:
-        order = _ORDERS.get(file.read(4))
+        order = ORDERS.get(file.read(4))
         chunks = list(_read_chunks(file, order)) if order else []
     with target.open("r+b") as file:
         kind = file.read(4)
-        own = _ORDERS.get(kind)
+        own = ORDERS.get(kind)
         copied = chunks if own == order else []
         if own == "little" and b"cue " not in dict(copied):
             copied = [*copied, *_cue(chapters)]

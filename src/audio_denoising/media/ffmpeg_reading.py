@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.container import InputContainer
 
-ERRORS = (av.FFmpegError, OSError, ValueError)
-"""What opening a file raises."""
+ERRORS = (av.FFmpegError, OSError, ValueError)  # what opening a file raises
 
 # FFmpeg's codecs in libsndfile's words, as far as an output may want to keep them.
 _SUBTYPES = {

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from audio_denoising.errors import UserError
 
-LIBSNDFILE = ""
-"""Stands for FFmpeg's encoder where libsndfile does the writing."""
+LIBSNDFILE = ""  # stands for FFmpeg's encoder where libsndfile does the writing
 
 
 class CannotHoldError(ValueError):
@@ -21,23 +20,14 @@ class CannotHoldError(ValueError):
 
 @dataclass(frozen=True)
 class Container:
-    """A container and the sample formats it keeps, from the first preferred to the last.
+    """A container and the sample formats it keeps, from the first preferred to the last."""
 
-    Attributes:
-        name: libsndfile's or FFmpeg's name for the container.
-        encoders: sample format in libsndfile's words -> FFmpeg's encoder, or ``LIBSNDFILE``.
-        video: it holds video, subtitles and further sound tracks beside the sound.
-        pictures: it holds cover pictures.
-        options: FFmpeg's options for the container.
-        lost_frames: codec frames that decoders lose at either end; silence is written for them.
-    """
-
-    name: str
-    encoders: dict[str, str]
-    video: bool = False
-    pictures: bool = False
-    options: dict[str, str] = field(default_factory=dict)
-    lost_frames: int = 0
+    name: str  # libsndfile's or FFmpeg's
+    encoders: dict[str, str]  # sample format in libsndfile's words -> FFmpeg's, or `LIBSNDFILE`
+    video: bool = False  # it holds video, subtitles and further sound tracks beside the sound
+    pictures: bool = False  # it holds cover pictures
+    options: dict[str, str] = field(default_factory=dict)  # FFmpeg's for the container
+    lost_frames: int = 0  # that decoders lose at either end; silence is written for them
 
 
 def _pcm(order: str) -> dict[str, str]:

@@ -29,8 +29,8 @@ _MOST_SAMPLES = 1 << 22
 SHORT = 0.25  # seconds: less may be a difference in counting
 _FFMPEG_ALONE = (".mp3", ".flac")  # libsndfile need not be tried
 _LOUDEST = 1e10  # samples that an integer's full scale of 2^31 was taken for 1 stay below it
-_RIFF: dict[bytes, Literal["little", "big"]]
-_RIFF = {b"RIFF": "little", b"RF64": "little", b"FORM": "big"}
+Order = Literal["little", "big"]
+ORDERS: dict[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"FORM": "big"}
 # How AU, CAF, TTA and ASF begin -> so many bytes are the same at the beginning of the next.
 _HEADS = {b".snd": 8, b"caff": 8, b"TTA1": 8, b"\x30\x26\xb2\x75": 16}
 _MP4_HEAD = 12  # bytes: the size of the first box, ftyp and the brand
@@ -39,28 +39,8 @@ _MP4_HEAD = 12  # bytes: the size of the first box, ftyp and the brand
 class AudioReader:
     """A sound or video file opened for reading from its start to its end; use it in ``with``.
 
-    Of several sound tracks it reads the default one.
-
-    Attributes:
-        path: the file.
-        rate: sample rate in Hz.
-        channels: number of channels.
-        frames: samples per channel as the header gives them, 0 where it leaves them open. For
-            compressed sound in a video an estimate.
-        subtype: sample format in libsndfile's words, such as ``PCM_24``, ``VORBIS`` or ``AAC``.
-        layout: FFmpeg's name for the order of the channels, such as ``5.1``; empty where not known.
-        bit_rate: bits in a second of the compressed sound, 0 where not known.
-        plain: there is nothing in the file but its sound: no tags, marks, picture.
-        start: time stamp in seconds of the first sample, for a sound track that starts later than
-            the picture.
-        track: number of the stream that is read, among all of a file that FFmpeg reads.
-        damage: after :meth:`blocks`, what was wrong with the file, in one sentence; else empty.
-        notices: after :meth:`blocks`, sentences on what need not be damage: an end before the one
-            that the header tells of, gaps.
-
-    Args:
-        path: the file.
-        salvage: read what can be decoded of a damaged file, and only say so in ``damage``.
+    Of several sound tracks it reads the default one. With ``salvage`` it reads what can be decoded
+    of a damaged file, and only says so in ``damage``.
 
     Raises:
         UserError: the file is missing, a folder, empty, unreadable, not audio, without samples, or
@@ -69,15 +49,21 @@ class AudioReader:
 
     def __init__(self, path: str | Path, *, salvage: bool = False) -> None:
         self.path = Path(path)
-        self.damage = ""
-        self.notices: tuple[str, ...] = ()
+        self.damage = ""  # after `blocks` what was wrong with the file, in one sentence
+        self.notices: tuple[str, ...] = ()  # then sentences on what need not be damage
         self._salvage = salvage
         require_file(path)
         decoder = self._decoder = _open(self.path)
-        self.rate, self.channels, self.frames = decoder.rate, decoder.channels, decoder.frames
-        self.subtype, self.layout = decoder.subtype, decoder.layout
-        self.bit_rate, self.plain = decoder.bit_rate, decoder.plain
-        self.start, self.track = decoder.start, decoder.track
+        self.rate, self.channels = decoder.rate, decoder.channels
+        # Samples per channel as the header gives them, 0 where it leaves them open. For compressed
+        # sound in a video an estimate.
+        self.frames = decoder.frames
+        self.subtype = decoder.subtype  # in libsndfile's words, such as PCM_24, VORBIS or AAC
+        self.layout = decoder.layout  # FFmpeg's name for the channels' order, such as 5.1, or ""
+        self.bit_rate = decoder.bit_rate  # of compressed sound, 0 where not known
+        self.plain = decoder.plain  # nothing in the file but its sound: no tags, marks, picture
+        self.start = decoder.start  # seconds by which its track starts later than the picture
+        self.track = decoder.track  # its number among all streams of a file that FFmpeg reads
         if self.channels > 1 and self.rate * self.channels > _MOST_SAMPLES:
             self.close()
             raise UserError(
@@ -209,10 +195,10 @@ def _is_followed(path: Path) -> bool:
     """
     with path.open("rb") as file:
         head = file.read(16)
-        if order := _RIFF.get(head[:4]):
+        if order := ORDERS.get(head[:4]):
             size = int.from_bytes(head[4:8], order)
             file.seek(8 + size + size % 2)
-            return file.read(4) in _RIFF
+            return file.read(4) in ORDERS
         mp4 = head[4:8] == b"ftyp"
         length = _MP4_HEAD if mp4 else _HEADS.get(head[:4], 0)
         if not length:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-BREAKS = 0x200
-"""FFmpeg's flag AVFMT_TS_DISCONT: the stamps of such a format may break off."""
+BREAKS = 0x200  # FFmpeg's flag AVFMT_TS_DISCONT: the stamps of such a format may break off
 _BACK = 0.1  # seconds: stamps of interleaved packets may go back by less
 # Seconds that stamps may go ahead. Where a format allows them to break off, ten is a break, as
 # FFmpeg has it; elsewhere a pause (a slide show, a screen recording) may last.
@@ -39,17 +38,11 @@ _WINDOW = 0.3  # seconds of frames that must agree on it: single stamps are wron
 
 @dataclass
 class _Track:
-    """What was last seen of a stream.
+    """What was last seen of a stream."""
 
-    Attributes:
-        segment: which offset holds for it.
-        due: when its next packet is to be decoded, in seconds of the continuous time.
-        before: the same, one packet ago.
-    """
-
-    segment: int
-    due: float
-    before: float
+    segment: int  # which offset holds for it
+    due: float  # when its next packet is to be decoded, in seconds of the continuous time
+    before: float  # the same, one packet ago
 
 
 class Timeline:

@@ -36,12 +36,6 @@ class AudioWriter:
         source: the recording whose tags, chapters, cover pictures and, where the output is a video,
             picture, subtitles and further sound tracks are carried over untouched.
 
-    Attributes:
-        subtype: the sample format that is written.
-        clips: samples beyond full scale do not survive; only the floating-point formats keep them.
-        left_out: a sentence for all that goes with the source's sound and that the output cannot
-            hold, once the file is complete.
-
     Raises:
         UserError: the file exists and ``force`` is not given, the folder cannot be written to, the
             extension is unknown, the format cannot hold this rate or this many channels, or the
@@ -61,6 +55,8 @@ class AudioWriter:
     ) -> None:
         self.path = Path(path)
         self._force, self._source, self._rate = force, source, rate
+        # Once the file is complete, a sentence for all that goes with the source's sound and that
+        # the output cannot hold.
         self.left_out: tuple[str, ...] = ()
         require_free(self.path, force=force)
         container, chosen = choose_format(self.path, subtype, frames * channels)
@@ -82,7 +78,8 @@ class AudioWriter:
                     f"{chosen}: choose a .wav name instead"
                 ) from error
             raise
-        self.subtype = self._encoder.subtype
+        self.subtype = self._encoder.subtype  # that is written
+        # Samples beyond full scale do not survive; only the floating-point formats keep them.
         self.clips = self.subtype not in ("FLOAT", "DOUBLE")
 
     def write(self, samples: Samples) -> None:

@@ -87,24 +87,15 @@ class Tape:
 
 @dataclass(frozen=True)
 class SoundBank:
-    """Recordings at 16 kHz on one tape.
+    """R recordings at 16 kHz on one tape; the tables of R numbers are int64 and float64."""
 
-    Attributes:
-        samples: int16 ``(L,)``, each recording brought to the same peak.
-        active: int32 ``(L / FRAME + 1,)``, how many of the frames before this one are active.
-        starts, lengths: int64 ``(R,)``, in samples; starts are multiples of `FRAME`.
-        groups: int64 ``(R,)``, the speaker or noise source of each recording as a number.
-        chances: float64 ``(R,)``, how often each recording is drawn; they add up to 1.
-        gains: float64 ``(R,)``, what brings each back to the level that it was recorded at.
-    """
-
-    samples: Tensor
-    active: Array
-    starts: Array
+    samples: Tensor  # int16 (L,), each recording brought to the same peak
+    active: Array  # int32 (L / FRAME + 1,), how many of the frames before this one are active
+    starts: Array  # in samples, multiples of `FRAME`
     lengths: Array
-    groups: Array
-    chances: Array
-    gains: Array
+    groups: Array  # the speaker or noise source of each recording as a number
+    chances: Array  # how often each recording is drawn; they add up to 1
+    gains: Array  # what brings each back to the level that it was recorded at
 
     @classmethod
     def of(cls, sounds: Sequence[Array]) -> SoundBank:

@@ -62,18 +62,13 @@ class Folder:
 
 @dataclass
 class Check:
-    """The whole report. Training could run if there are no ``problems``.
+    """The whole report. Training could run if there are no ``problems``."""
 
-    ``decoded`` is False if only headers were read; ``splits`` and ``rate`` (mixtures and their
-    images per second, once decoded) are None where there was nothing to divide or to measure;
-    ``cache`` says how much of it training finds decoded.
-    """
-
-    decoded: bool
+    decoded: bool  # not only headers were read
     folders: list[Folder] = field(default_factory=list)
-    splits: Splits | None = None
-    rate: float | None = None
-    cache: str = ""
+    splits: Splits | None = None  # None where there was nothing to divide
+    rate: float | None = None  # mixtures and their images per second; None where not measured
+    cache: str = ""  # how much of it training finds decoded
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -20,42 +20,27 @@ RECORDED, BABBLE, COLOURED = 0, 1, 2
 
 @dataclass(frozen=True)
 class Choices:
-    """One row for each mixture. What a row does not use is drawn all the same.
-
-    Attributes:
-        speech, noise, second, coloured: crops ``(N,)``, the last ones of the made noise.
-        babble: crops of other voices ``(N, V)``; ``voices`` ``(N, V)`` their gains, 0 if absent.
-        kind: which noise it is, `RECORDED`, `BABBLE` or `COLOURED`.
-        second_gain: of the added noise over the first; 0 where none is added.
-        snr, level: dB.
-        gain: what brings the speech back to the level that it was recorded at.
-        heard: ``(N, 2)``, whether speech and noise are in the mixture at all.
-        biquads: ``(N, 2, 4)``, coefficients for speech and noise.
-        cutoff: Hz, infinite where nothing is cut.
-        clip: part of the peak, 1 where nothing is clipped.
-        room: -2 for none, -1 for a made one, otherwise the number of a measured one.
-        t60, direct, tail: of a made room; ``tail`` is where its noise begins.
-    """
+    """One row for each of N mixtures. What a row does not use is drawn all the same."""
 
     speech: Crops
     noise: Crops
     second: Crops
-    coloured: Crops
-    babble: Crops
-    voices: Array
-    kind: Array
-    second_gain: Array
-    snr: Array
+    coloured: Crops  # of the made noise
+    babble: Crops  # of other voices (N, V)
+    voices: Array  # (N, V), their gains, 0 if absent
+    kind: Array  # which noise it is, `RECORDED`, `BABBLE` or `COLOURED`
+    second_gain: Array  # of the added noise over the first; 0 where none is added
+    snr: Array  # dB, as the level
     level: Array
-    gain: Array
-    heard: Array
-    biquads: Array
-    cutoff: Array
-    clip: Array
-    room: Array
-    t60: Array
+    gain: Array  # what brings the speech back to the level that it was recorded at
+    heard: Array  # (N, 2), whether speech and noise are in the mixture at all
+    biquads: Array  # (N, 2, 4), coefficients for speech and noise
+    cutoff: Array  # Hz, infinite where nothing is cut
+    clip: Array  # part of the peak, 1 where nothing is clipped
+    room: Array  # -2 for none, -1 for a made one, otherwise the number of a measured one
+    t60: Array  # of a made room, as what follows
     direct: Array
-    tail: Crops
+    tail: Crops  # where its noise begins
 
     def take(self, rows: slice) -> Choices:
         """Some of the rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -34,15 +35,10 @@ def low_pass(cutoff: Tensor, size: int) -> Tensor:
     return 0.5 - 0.5 * (math.pi * edge).cos()
 
 
+@cache
 def fast_size(least: int) -> int:
     """The smallest even product of 2, 3 and 5 that is not below ``least``: fast to transform."""
-    best = 1 << max(1, (least - 1).bit_length())
-    five = 2
-    while five < best:
-        three = five
-        while three < best:
-            size = three << max(0, (-(-least // three) - 1).bit_length())
-            best = min(best, size)
-            three *= 3
-        five *= 5
-    return best
+    size = max(2, least + least % 2)
+    while pow(30, size.bit_length(), size):  # it divides a power of 30 if it has no other factors
+        size += 2
+    return size

@@ -34,11 +34,7 @@ def choose(
     options: MixOptions,
     hold_out: Sequence[str] = (),
 ) -> list[Choice]:
-    """Draws the mixtures from two folders, split as training splits them.
-
-    Raises:
-        UserError: the folders hold nothing that can be drawn.
-    """
+    """Draws the mixtures from two folders, split as training does; UserError if there are none."""
     spoken, noises = index_speech(speech), index_noise(noise)
     splits = split(spoken, noises, hold_out=hold_out)
     chosen = Split(spoken, noises) if options.part == "all" else getattr(splits, options.part)

@@ -18,26 +18,16 @@ _LOUDEST_DB = 100.0
 
 @dataclass(frozen=True)
 class MixOptions:
-    """Settings of a frozen set; durations in seconds.
+    """Settings of a frozen set; durations in seconds. UserError where one makes no sense."""
 
-    Attributes:
-        count: mixtures. levels: signal-to-noise ratios in dB, separated by commas.
-        seed: decides every choice. part: a split, or "all" recordings.
-        shortest, shortest_noise: what a recording must last to be drawn.
-        longest: what is used of an utterance. bits: of a sample in the files, 16 or 24.
-
-    Raises:
-        UserError: one of them makes no sense.
-    """
-
-    count: int = 40
-    levels: str = "0,5,10,15"
-    seed: int = 7
-    part: str = "test"
-    shortest: float = 3.0
-    shortest_noise: float = 2.0
-    longest: float = 8.0
-    bits: int = 16
+    count: int = 40  # mixtures
+    levels: str = "0,5,10,15"  # signal-to-noise ratios in dB
+    seed: int = 7  # decides every choice
+    part: str = "test"  # a split, or "all" recordings
+    shortest: float = 3.0  # what a recording of speech must last to be drawn
+    shortest_noise: float = 2.0  # likewise
+    longest: float = 8.0  # what is used of an utterance
+    bits: int = 16  # of a sample in the files, or 24
 
     def __post_init__(self) -> None:
         if self.part not in PARTS:

@@ -32,14 +32,11 @@ Groups = Mapping[str, Sequence[Recording]]
 
 @dataclass(frozen=True)
 class Choice:
-    """What one mixture is made of.
-
-    The noise starts ``offset`` samples (16 kHz) into its recording and goes round where it ends.
-    """
+    """What one mixture is made of."""
 
     speech: Recording
     noise: Recording
-    offset: int
+    offset: int  # samples (16 kHz) into the noise, which goes round where it ends
     snr_db: float
 
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from audio_denoising.corpora.corpus import Recording, read_segment
 from audio_denoising.dsp.constants import SAMPLE_RATE
 
-LENGTH = 8000
-"""Samples (0.5 s) that a response has at most."""
+LENGTH = 8000  # samples (0.5 s) that a response has at most
 
 _LONGEST = 1.0  # seconds of reverberation time (T60)
 _GAP = 40  # samples (2.5 ms) between the direct sound and the first reflection of a made room

@@ -45,21 +45,16 @@ class Graph:
 
     def add(self, operator: str, *inputs: Input, name: str = "", **attributes: Any) -> str:
         """Adds a node with one output, and returns the name of that: `name`, or one of its own."""
-        made = name or self._name(operator)
-        self._add(operator, inputs, [made], attributes)
-        return made
+        return self.add_many(1, operator, *inputs, name=name, **attributes)[0]
 
-    def add_many(self, count: int, operator: str, *inputs: Input, **attributes: Any) -> list[str]:
-        """The same with several outputs."""
-        made = [self._name(operator) for _ in range(count)]
-        self._add(operator, inputs, made, attributes)
-        return made
-
-    def _add(
-        self, operator: str, inputs: Sequence[Input], made: list[str], attributes: dict[str, Any]
-    ) -> None:
+    def add_many(
+        self, count: int, operator: str, *inputs: Input, name: str = "", **attributes: Any
+    ) -> list[str]:
+        """The same with several outputs, or one."""
+        made = [name] if name else [self._name(operator) for _ in range(count)]
         names = [x if isinstance(x, str) else self._constant(x) for x in inputs]
         self.nodes.append(helper.make_node(operator, names, made, made[0], **attributes))
+        return made
 
     def _name(self, what: str) -> str:
         self._count += 1

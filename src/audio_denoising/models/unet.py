@@ -21,17 +21,11 @@ SLOPE = 0.2  # of LeakyReLU for negative inputs
 
 @dataclass(frozen=True)
 class Plan:
-    """What the U-Nets of two versions may differ in.
+    """What the U-Nets of two versions may differ in."""
 
-    Attributes:
-        down: "max-pool 2x2" or "strided conv 3x3".
-        activation: "ReLU" or "LeakyReLU".
-        up: "transposed conv 3x3" or "transposed conv 2x2", both of stride 2.
-    """
-
-    down: str
-    activation: str
-    up: str
+    down: str  # "max-pool 2x2" or "strided conv 3x3"
+    activation: str  # "ReLU" or "LeakyReLU"
+    up: str  # "transposed conv 3x3" or "transposed conv 2x2", both of stride 2
 
 
 def assemble(layers: Any, plan: Plan, widths: tuple[int, ...]) -> Any:

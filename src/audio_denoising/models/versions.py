@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 WIDTHS = unet.WIDTHS
 
-DEFAULT = "v4"
-"""The version that cleans where nobody asks for another."""
+DEFAULT = "v4"  # the version that cleans where nobody asks for another
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 
@@ -34,27 +33,20 @@ DECIBEL_IMAGE, COMPRESSED_SPECTRUM = "decibel image", "compressed spectrum"
 class Version:
     """One row of the table: what sets a version apart, and how it is trained unless told otherwise.
 
-    Attributes:
-        hears: `DECIBEL_IMAGE` or `COMPRESSED_SPECTRUM`, see `dsp.representation`.
-        plan: of a U-Net its blocks; None is the causal network.
-        size: the default one, a key of `sizes`.
-        optimiser: "SGD", "Adam" or "AdamW", whose decay shrinks matrices alone.
-        licence: what the weights that ship may be used for.
-        engine: "from scratch" or "torch.nn".
-
-    The others are defaults of `training.options.TrainingOptions` and explained there.
+    What is not explained here is a default of `training.options.TrainingOptions`, and is there.
     """
 
     name: str
-    hears: str
-    plan: unet.Plan | None
-    size: str
-    loss: str
-    optimiser: str
+    hears: str  # `DECIBEL_IMAGE` or `COMPRESSED_SPECTRUM`, see `dsp.representation`
+    plan: unet.Plan | None  # of a U-Net its blocks; None is the causal network
+    size: str  # the default one, a key of `sizes`
+    loss: str  # "MSE", "L1" or "compressed spectrum"
+    optimiser: str  # "SGD", "Adam" or "AdamW", whose decay shrinks matrices alone
     learning_rate: float
     epochs: int
+    # What the weights that ship may be used for.
     licence: str = "non-commercial use (trained on UrbanSound8K, CC BY-NC 3.0)"
-    engine: str = "from scratch"
+    engine: str = "from scratch"  # or "torch.nn"
     batch_size: int = 16
     epoch_size: int | None = None
     schedule: str = "constant"

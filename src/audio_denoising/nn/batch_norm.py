@@ -28,23 +28,19 @@ BLOCK = 1 << 16  # values: on a CPU a block stays in the second-level cache from
 class BatchNorm(Module):
     """(..., C) -> (..., C); weight (gain) and bias (offset) (C), running_mean and running_var (C).
 
-    Args:
-        bias: False where another normalisation follows, which would take the offset out again.
-        momentum: share of the newest batch in the running averages, of which the variance is the
-            unbiased one, as in torch.nn.
+    The bias is left out where another normalisation follows, which would take it out again. The
+    running variance is the unbiased one, as in torch.nn.
     """
 
     fresh_output = True
+    epsilon = 1e-5  # added to the variance
+    momentum = 0.1  # share of the newest batch in the running averages
 
-    def __init__(
-        self, channels: int, bias: bool = True, epsilon: float = 1e-5, momentum: float = 0.1
-    ) -> None:
+    def __init__(self, channels: int, bias: bool = True) -> None:
         self.weight = Parameter(torch.ones(channels))
         self.bias = Parameter(torch.zeros(channels)) if bias else None
         self.running_mean = Buffer(torch.zeros(channels))
         self.running_var = Buffer(torch.ones(channels))
-        self.epsilon = epsilon
-        self.momentum = momentum
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> the same shape; ValueError for other channels, or too few rows to train."""

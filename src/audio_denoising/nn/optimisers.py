@@ -186,16 +186,13 @@ def clip_gradient_norm(parameters: Sequence[Parameter], maximum: float) -> Tenso
 class Schedule:
     """A linear warm-up, then a constant rate, one that ends, or half a cosine down to 0.
 
-    Attributes:
-        kind: "constant"; "linear-end", constant and in the last quarter straight down to 0; or
-            "cosine" (Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, no restart).
-        total_steps: the step at which the rate has come down.
-        warmup_steps: steps over which the factor rises linearly from near 0 to 1.
+    The kinds are "constant"; "linear-end", constant and in the last quarter straight down to 0; and
+    "cosine" (Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, no restart).
     """
 
     kind: str = "constant"
-    total_steps: int = 1
-    warmup_steps: int = 0
+    total_steps: int = 1  # the step at which the rate has come down
+    warmup_steps: int = 0  # steps over which the factor rises linearly from near 0 to 1
 
     def __post_init__(self) -> None:
         if self.kind not in SCHEDULES:

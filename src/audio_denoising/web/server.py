@@ -64,11 +64,7 @@ class _Cancelled(Exception):
 
 
 class _Refused(Exception):
-    """A request that is answered with a status and a sentence."""
-
-    def __init__(self, status: HTTPStatus, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
+    """A request that is answered with a status and a sentence: its arguments."""
 
 
 class _Job:
@@ -216,9 +212,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             method(*self._path())
         except _Refused as error:
+            status, sentence = error.args
             self.close_connection = True  # what follows may be the rest of a body
             with suppress(OSError):
-                self._send_json(error.status, {"error": str(error)})
+                self._send_json(status, {"error": sentence})
                 self._drop_the_rest()
         except OSError:  # the browser hung up
             self.close_connection = True
