@@ -88,20 +88,19 @@ def training_table(histories: Mapping[str, Mapping[str, Any]]) -> str:
 
 def learning_table(history: Mapping[str, Any]) -> str:
     """What the shipped weights had heard, and how well they did, from validation to validation."""
-    columns = ["hours of audio heard", "optimiser steps", "train loss", "validation loss"]
-    columns += ["validation SI-SDR, dB", "gain, dB"]
+    columns = {
+        "hours of audio heard": ("hours", 1),
+        "optimiser steps": ("step", 0),
+        "train loss": ("train_loss", 2),
+        "validation loss": ("validation_loss", 2),
+        "validation SI-SDR, dB": ("validation_si_sdr", 2),
+        "gain, dB": ("validation_si_sdr_gain", 2),
+    }
     rows = [
-        [
-            f"{row['hours']:.1f}",
-            f"{row['step']}",
-            f"{row['train_loss']:.2f}",
-            f"{row['validation_loss']:.2f}",
-            f"{row['validation_si_sdr']:.2f}",
-            f"{row['validation_si_sdr_gain']:.2f}",
-        ]
+        [f"{row[name]:.{digits}f}" for name, digits in columns.values()]
         for row in history["epochs"]
     ]
-    return markdown_table(columns, rows)
+    return markdown_table(list(columns), rows)
 
 
 def _one(table: Callable[..., str]) -> Callable[[list[Path]], str]:

@@ -111,15 +111,6 @@ def test_frames_of_two_signals_at_once_and_one_by_one(size: str) -> None:
     assert np.abs(state - last).max() < 1e-5 < np.abs(state).max()
 
 
-def test_the_signals_of_one_graph_do_not_hear_each_other(minute: Any) -> None:
-    opened = session(onnx_model(weights("v5"), samples=True))
-    pair = np.stack((minute[: 20 * HOP], minute[50_000 : 50_000 + 20 * HOP]))
-    both, *_ = opened.run(None, {"samples": pair, **blank_states(opened, 2)})
-    for one, sound in zip(both, pair, strict=True):
-        alone, *_ = opened.run(None, {"samples": sound[None], **blank_states(opened, 1)})
-        assert np.abs(one - alone[0]).max() < 1e-6
-
-
 def test_a_file_says_what_it_is_for(tmp_path: Path) -> None:
     save_onnx(weights("v5"), tmp_path / "v5.onnx")
     about = session(onnx.load(tmp_path / "v5.onnx")).get_modelmeta().custom_metadata_map
