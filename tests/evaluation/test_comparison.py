@@ -104,22 +104,29 @@ def test_mono_reference_serves_every_channel(tmp_path: Path) -> None:
     assert clean.shape == noisy.shape == (2, int(SECONDS * RATE))
 
 
-def test_folder_holds_sound_picture_and_table(result: Comparison, tmp_path: Path) -> None:
-    report = write_comparisons([result, result], tmp_path / "out")
-    assert report.is_file()
-    places = sorted(p for p in (tmp_path / "out").iterdir() if p.is_dir())
-    assert len(places) == 2  # recordings of one name do not overwrite each other
-    for place in places:
-        names = {p.name for p in place.iterdir()}
-        takes = {"noisy.wav", "same.wav", "quieter.wav", "clean.wav"}
-        assert names == takes | {"spectrograms.png", "metrics.csv"}
-        for take in result.takes:
-            heard, rate = soundfile.read(place / f"{take.name}.wav")
-            assert rate == RATE
-            np.testing.assert_allclose(heard, take.samples[0], atol=1e-4)
-        rows = list(csv.DictReader((place / "metrics.csv").open()))
-        assert [row["version"] for row in rows] == ["noisy", "same", "quieter", "clean"]
-        assert float(rows[1]["SI-SDR dB"]) == pytest.approx(12.04, abs=0.4)
+def test_folders_hold_sound_picture_and_table(result: Comparison, tmp_path: Path) -> None:
+    odd = [Take(name, voice(0.1)) for name in ("../we ird", "a/best.pth", "a best.pth")]
+    # Recordings of one name do not overwrite each other, nor do takes.
+    compared = [Comparison("..", RATE, odd), result, Comparison("..", RATE, odd[:1])]
+    assert write_comparisons(compared, tmp_path / "out").is_file()
+    held = {
+        place.name: {path.name for path in place.iterdir()}
+        for place in (tmp_path / "out").iterdir()
+        if place.is_dir()
+    }
+    both = {"spectrograms.png", "metrics.csv"}
+    assert held == {
+        "recording": both | {"we_ird.wav", "a_best.pth.wav", "a_best.pth_2.wav"},
+        "b": both | {"noisy.wav", "same.wav", "quieter.wav", "clean.wav"},
+        "recording_2": both | {"we_ird.wav"},
+    }
+    for take in result.takes:
+        heard, rate = soundfile.read(tmp_path / "out" / "b" / f"{take.name}.wav")
+        assert rate == RATE
+        np.testing.assert_allclose(heard, take.samples[0], atol=1e-4)
+    rows = list(csv.DictReader((tmp_path / "out" / "b" / "metrics.csv").open()))
+    assert [row["version"] for row in rows] == ["noisy", "same", "quieter", "clean"]
+    assert float(rows[1]["SI-SDR dB"]) == pytest.approx(12.04, abs=0.4)
 
 
 def test_command_compares_shipped_versions(tmp_path: Path) -> None:
@@ -164,10 +171,3 @@ def test_command_says_what_is_wrong(
     assert result.exit_code != 0
     assert said in str(result.exception)
     assert not list(tmp_path.iterdir())
-
-
-def test_take_names_become_file_names(tmp_path: Path) -> None:
-    takes = [Take(name, voice(0.1)) for name in ("../we ird", "a/best.pth", "a best.pth")]
-    write_comparisons([Comparison("..", RATE, takes)], tmp_path)
-    written = {path.name for path in (tmp_path / "recording").glob("*.wav")}
-    assert written == {"we_ird.wav", "a_best.pth.wav", "a_best.pth_2.wav"}

@@ -44,7 +44,7 @@ def losses(learner: Learner, version: str, rate: float, first: int = 0) -> list[
     found, hearing = [], learner.representation
     for step, (noisy, clean) in list(enumerate(real_mixtures()))[first:]:
         if version == "v5":
-            noisy, clean = (waves[:, 8000 : 8000 + 48 * 256] for waves in (noisy, clean))
+            noisy, clean = (waves[:, 8000 : 8000 + 24 * 256] for waves in (noisy, clean))
         heard, target = hearing.hear(noisy), hearing.target(clean)
         if version != "v5":
             heard, target = heard[..., FRAMES], target[..., FRAMES]
