@@ -153,7 +153,7 @@ def test_a_refusal_is_one_sentence_and_leaves_nothing(
 WATCHED = """
 import json, sys
 from audio_denoising.cli.app import main
-heavy = {"torch", "numpy", "matplotlib", "soundfile", "soxr", "av"}
+heavy = {"torch", "numpy", "matplotlib", "soundfile", "soxr", "av", "pydantic"}
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["denoise", *arguments]
     try:
