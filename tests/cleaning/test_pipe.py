@@ -272,6 +272,9 @@ def test_nothing_comes(piped, raw: str | None, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="standard input holds no samples"):
             piped(content, raw, output)
     assert not list(tmp_path.iterdir())
+    if raw is not None:  # to a model that waits for the end
+        with pytest.raises(UserError, match="^standard input holds no samples"):
+            spool(io.BytesIO(b""), tmp_path, Raw(RATE, 1))
 
 
 @pytest.mark.parametrize("raw", [None, Raw(RATE, 1)])

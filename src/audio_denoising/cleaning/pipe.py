@@ -148,12 +148,15 @@ def _spool_bare(stream: BinaryIO, path: Path, raw: Raw) -> Path:
     from audio_denoising.media.piped import PipedSound
     from audio_denoising.media.writing import AudioWriter
 
-    sound = PipedSound(stream, raw)
+    sound, done = PipedSound(stream, raw), 0
     with AudioWriter(path, raw.rate, raw.channels, subtype=raw.subtype) as writer:
         for block in sound.blocks():
             writer.write(block)
+            done += block.shape[1]
         if sound.damage:
             raise UserError(sound.damage)
+        if not done:
+            raise UserError("standard input holds no samples: record or export it again")
     return path
 
 
