@@ -24,11 +24,6 @@ settings.register_profile("ci", settings.get_profile("project"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "project")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: devices, browsers and other programs are waited for."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(autouse=True)
 def keep_denormals() -> Iterator[None]:
     """Training flushes denormal numbers in its process; hypothesis, which draws them, must not."""
