@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_denoising import nn
+from audio_denoising.models.causal import POSITIONS
+from audio_denoising.nn.activations import SMALLEST
 
 Array: TypeAlias = NDArray[np.float32]
-_ONE, _HALF, _TINY = np.array([[1.0], [0.5], [1e-6]], np.float32)
+_ONE, _HALF, _SMALLEST = np.array([[1.0], [0.5], [SMALLEST]], np.float32)
 
 
 class FrameNetwork:
@@ -202,7 +204,7 @@ class FrameNetwork:
     def _radial_tanh(self) -> None:
         before, self.modulus, share = np.empty((3, len(self.mask)), np.float32)
         self._do(np.abs, self.mask, before)
-        self._do(partial(np.maximum, before, _TINY, out=before))
+        self._do(partial(np.maximum, before, _SMALLEST, out=before))
         self._do(np.tanh, before, self.modulus)
         self._do(np.divide, self.modulus, before, share)
         self._do(np.multiply, self.mask, share, self.mask)
@@ -217,7 +219,7 @@ def _encoder(level: nn.UNetLevel) -> nn.FrequencyConv:
 
 def _padded(layer: nn.FrequencyConv) -> Array:
     """Zeros (64 + 2, C): what a convolution sees, with a place beyond either end."""
-    return np.zeros((64 + 2, layer.weight.data.shape[1]), np.float32)
+    return np.zeros((POSITIONS + 2, layer.weight.data.shape[1]), np.float32)
 
 
 def _weight(layer: nn.Linear | nn.FrequencyConv | nn.BandMatrix | nn.ChannelBandMatrix) -> Array:
