@@ -168,8 +168,11 @@ def k_weighted(samples: NDArray[np.float64]) -> NDArray[np.float64]:
 def test_everything_goes_without_a_mouse(page: Any, street: Path, tmp_path: Path) -> None:
     # Asked for ahead of the keys: the browser takes its time to hand the dialogue over.
     page.on("filechooser", lambda chooser: chooser.set_files(street))
-    for key in ("Tab", "Tab", "Enter"):
+    page.evaluate("document.hasFocus()")  # its answer comes after that has been asked for
+    for key in ("Tab", "Tab"):
         page.keyboard.press(key)
+    wait(page, "document.activeElement.id === 'files'")
+    page.keyboard.press("Enter")
     wait(page, "recordings[0]?.state === 'ready'")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("ArrowRight")
