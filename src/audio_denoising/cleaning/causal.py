@@ -21,9 +21,8 @@ import torch
 
 from audio_denoising import nn
 from audio_denoising.cleaning.windows import Advance
-from audio_denoising.dsp import compressed_spectrum as spectrum
+from audio_denoising.dsp import frames
 from audio_denoising.dsp.level import ActiveLevel
-from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
 from audio_denoising.models.causal_frames import FrameNetwork
 from audio_denoising.samples import Samples
@@ -53,9 +52,8 @@ class CausalStream:
                 f"{rate}: convert the recording, for example to 16000 Hz"
             )
         self.rate, self.channels, self._network = rate, channels, network
-        transform = HalfOverlap.at(rate)
-        self._hop = transform.hop
-        self._cleaners = [_Channel(FrameNetwork(network), transform) for _ in range(channels)]
+        self._hop = frames.hop_at(rate)
+        self._cleaners = [_Channel(FrameNetwork(network), self._hop) for _ in range(channels)]
         self.reset()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,11 +132,10 @@ class _Channel:
         states: what it remembers; zeros at the beginning of a signal.
     """
 
-    def __init__(self, network: FrameNetwork, transform: HalfOverlap) -> None:
-        hop = transform.hop
-        band = min(spectrum.BINS, hop)
+    def __init__(self, network: FrameNetwork, hop: int) -> None:
+        band = min(frames.BINS, hop)
         self.network = network
-        self.window, self.dual = transform.window.numpy(), transform.dual.numpy()
+        self.window, self.dual = (each.astype(np.float32) for each in frames.windows(hop))
         self.frame = np.zeros(2 * hop, np.float32)
         self.past, self.new = np.split(self.frame, 2)
         self.tail = np.zeros(hop, np.float32)  # the half-finished hop of output
@@ -151,7 +148,7 @@ class _Channel:
         shown = network.features.reshape(-1, 3)[:band]
         self.real, self.imaginary, self.heard_modulus = shown.T
         self.mask, self.mask_modulus = network.mask[:band], network.modulus[:band]
-        self.top = self.modulus[-spectrum.TOP :]
+        self.top = self.modulus[-frames.TOP :]
         self.mean = np.full(len(self.top), 1 / len(self.top), np.float32)
 
     def __call__(self, samples: Samples, out: Samples) -> None:
@@ -162,16 +159,16 @@ class _Channel:
         np.copyto(self.new, samples)
         np.multiply(self.frame, self.window, self.windowed)
         np.fft.rfft(self.windowed, out=self.spectrum)  # type: ignore[arg-type]
-        # What the network hears: spectrum.compress and spectrum.features.
+        # What the network hears: `compressed_spectrum.compress` and `features`.
         np.abs(self.inside, modulus)
-        np.maximum(modulus, spectrum.FLOOR, out=share)
-        np.power(share, spectrum.POWER - 1, share)
+        np.maximum(modulus, frames.FLOOR, out=share)
+        np.power(share, frames.POWER - 1, share)
         np.multiply(self.inside.real, share, self.real)
         np.multiply(self.inside.imag, share, self.imaginary)
         np.multiply(modulus, share, self.heard_modulus)
         self.network.answer()
         # Compressed spectra were masked in training; |M Xc|^(1/0.3) = |M|^(7/3) |M| |X|.
-        np.power(self.mask_modulus, spectrum.DECOMPRESSION, share)
+        np.power(self.mask_modulus, frames.DECOMPRESSION, share)
         np.multiply(self.mask_modulus, share, modulus)
         np.multiply(self.inside, self.mask, self.inside)
         np.multiply(self.inside, share, self.inside)

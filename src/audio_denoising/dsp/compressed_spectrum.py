@@ -20,18 +20,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from audio_denoising.dsp.frames import (
+    BINS,
+    DECOMPRESSION,
+    FEATURES,
+    FLOOR,
+    OUTPUTS,
+    POSITIONS,
+    POWER,
+)
 from audio_denoising.dsp.stft import HalfOverlap
-
-HOP = 256  # samples at 16 kHz
-BINS = 256
-TOP = 16  # bins at the top of the band (500 Hz) whose mean gain the bins above get
-POSITIONS = 64  # of four bins each
-FEATURES = 12  # (Re, Im, modulus) of four bins
-OUTPUTS = 8  # (Re, Im) of four bins
-
-POWER = 0.3
-FLOOR = 1e-5  # modulus below which compression is linear: rounding noise of 16 bit lies above it
-DECOMPRESSION = (1 - POWER) / POWER  # 7/3: |S| = |Sc| |Sc|^(7/3)
 
 
 def compress(spectrum: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising.dsp import compressed_spectrum as compressed
-from audio_denoising.dsp import spectrum
+from audio_denoising.dsp import frames, spectrum
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, Heard
 from audio_denoising.dsp.measures import psnr
 from audio_denoising.dsp.stft import HalfOverlap
@@ -27,14 +27,7 @@ SIGNALS: dict[str, dict[str, float]] = {
         "frames": spectrum.FRAMES,
         "floor_db": spectrum.FLOOR_DB,
     },
-    "compressed spectrum": {
-        "sample_rate": spectrum.SAMPLE_RATE,
-        "fft_size": 2 * compressed.HOP,
-        "hop": compressed.HOP,
-        "bins": compressed.BINS,
-        "power": compressed.POWER,
-        "floor": compressed.FLOOR,
-    },
+    "compressed spectrum": frames.SIGNAL,
 }
 """Every number that input and output of a network depend on; a checkpoint carries them."""
 

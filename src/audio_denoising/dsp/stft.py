@@ -5,10 +5,9 @@ A frame is two neighbouring blocks of `hop` samples under a periodic Hann window
     X_t = rfft(w [x_t, x_(t+1)])        x_t the t-th block
     y_t = second half of v irfft(X_(t-1)) + first half of v irfft(X_t),   v = w / (w^2 + w'^2)
 
-with w' the window of the other frame that covers a sample (Griffin and Lim, 1984). So T frames need
-T + 1 blocks and a stream carries one block of input and one of output from call to call; a file is
-the same with a block of zeros in front and behind. A hop of 16 ms puts the bins 31.25 Hz apart at
-every sample rate.
+with w' the window of the other frame that covers a sample (Griffin and Lim, 1984), both from
+`frames.windows`. So T frames need T + 1 blocks and a stream carries one block of input and one of
+output from call to call; a file is the same with a block of zeros in front and behind.
 
 The adjoint of a linear map A is what carries gradients back through it: <A x, g> = <x, A* g>.
 Complex gradients are G = dL/dRe + i dL/dIm.
@@ -19,37 +18,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-HOP_SECONDS = 0.016
+from audio_denoising.dsp import frames
 
 
 class HalfOverlap:
-    """The transform for one hop, the samples by which windows of 2 hop samples move on.
-
-    Attributes:
-        scale: 512 / window length, contained in both windows: spectra have the size of those at
-            16 kHz.
-    """
+    """The transform for one hop, the samples by which windows of 2 hop samples move on."""
 
     def __init__(
         self, hop: int = 256, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> None:
         self.hop = hop
         self.size = 2 * hop
-        self.scale = 512 / self.size
-        window = torch.hann_window(self.size, dtype=torch.float64)
-        squares = window.square()
-        dual = window / (squares + squares.roll(hop))
-        self.window = (window * self.scale).to(device=device, dtype=dtype)
-        self.dual = (dual / self.scale).to(device=device, dtype=dtype)
+        self.window, self.dual = (
+            torch.from_numpy(window).to(device=device, dtype=dtype)
+            for window in frames.windows(hop)
+        )
         # Each bin but the first and last stands for two conjugate ones.
         weights = torch.full((hop + 1,), 2.0 / self.size, dtype=torch.float64)
         weights[0] = weights[-1] = 1.0 / self.size
         self._conjugates = weights.to(device=device, dtype=dtype)
-
-    @classmethod
-    def at(cls, rate: int) -> HalfOverlap:
-        """The transform whose hop is 16 ms at a sample rate in Hz, to the nearest sample."""
-        return cls(round(rate * HOP_SECONDS))
 
     def analyse(self, waveform: Tensor) -> Tensor:
         """Waveforms (N, (T + 1) hop) -> spectra (T, N, hop + 1); ValueError for other lengths."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from audio_denoising.dsp.frames import FEATURES, OUTPUTS, POSITIONS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from audio_denoising import nn
-
-POSITIONS, FEATURES, OUTPUTS = 64, 12, 8  # as in dsp.compressed_spectrum
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,16 @@ import torch
 from onnx import ModelProto, helper
 
 from audio_denoising import __version__, nn
-from audio_denoising.dsp import compressed_spectrum as spectrum
+from audio_denoising.dsp.frames import (
+    BINS,
+    DECOMPRESSION,
+    FEATURES,
+    FLOOR,
+    OUTPUTS,
+    POSITIONS,
+    POWER,
+    TOP,
+)
 from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.files import save_whole
@@ -78,8 +87,8 @@ Shapes = tuple[dict[str, Shape], dict[str, Shape]]  # of inputs and outputs, by 
 def _frames(graph: Graph, network: nn.Module) -> Shapes:
     """Features and states in, masks and states out: any number of frames, so also one."""
     first, last = _network(graph, network)
-    features: Shape = ("frames", "signals", spectrum.POSITIONS, spectrum.FEATURES)
-    mask: Shape = ("frames", "signals", spectrum.POSITIONS, spectrum.OUTPUTS)
+    features: Shape = ("frames", "signals", POSITIONS, FEATURES)
+    mask: Shape = ("frames", "signals", POSITIONS, OUTPUTS)
     return {"features": features, **first}, {"mask": mask, **last}
 
 
@@ -117,7 +126,7 @@ def _samples(graph: Graph, network: nn.Module) -> Shapes:
     blocks = add("Concat", before, hops, axis=0)
     frames = add("Concat", _all_but_last(graph, blocks), hops, axis=2)
     real, imaginary = (add("MatMul", frames, part) for part in (analysis.real, analysis.imag))
-    _compress(graph, *(add("Slice", x, [0], [spectrum.BINS], [2]) for x in (real, imaginary)))
+    _compress(graph, *(add("Slice", x, [0], [BINS], [2]) for x in (real, imaginary)))
     first, last = _network(graph, network)
     gain_real, gain_imaginary = _gains(graph)
     # (a + ib)(c + id) = (ac - bd) + i(ad + bc)
@@ -149,20 +158,20 @@ def _compress(graph: Graph, real: str, imaginary: str) -> None:
     """`compressed_spectrum.compress` and `features`: spectra (T, N, 256) -> (T, N, 64, 12)."""
     add = graph.add
     modulus = _modulus(graph, real, imaginary)
-    share = add("Pow", add("Clip", modulus, spectrum.FLOOR), spectrum.POWER - 1)
+    share = add("Pow", add("Clip", modulus, FLOOR), POWER - 1)
     parts = (add("Mul", x, share) for x in (real, imaginary, modulus))
     columns = add("Concat", *(add("Unsqueeze", x, [3]) for x in parts), axis=3)
-    add("Reshape", columns, [0, 0, spectrum.POSITIONS, spectrum.FEATURES], name="features")
+    add("Reshape", columns, [0, 0, POSITIONS, FEATURES], name="features")
 
 
 def _gains(graph: Graph) -> tuple[str, str]:
     """The mask (T, N, 64, 8) -> gains (T, N, 257); the last bin has the mean of those below."""
     add = graph.add
-    pairs = add("Reshape", "mask", [0, 0, spectrum.BINS, 2])
+    pairs = add("Reshape", "mask", [0, 0, BINS, 2])
     real, imaginary = (add("Gather", pairs, part, axis=3) for part in (0, 1))
     modulus = _modulus(graph, real, imaginary)
-    grown = add("Pow", modulus, spectrum.DECOMPRESSION)
-    top = add("Slice", add("Mul", modulus, grown), [-spectrum.TOP], [_END], [2])
+    grown = add("Pow", modulus, DECOMPRESSION)
+    top = add("Slice", add("Mul", modulus, grown), [-TOP], [_END], [2])
     above = add("ReduceMean", top, axes=[2])
     real = add("Concat", add("Mul", real, grown), above, axis=2)
     return real, add("Pad", add("Mul", imaginary, grown), [0, 0, 0, 0, 0, 1])

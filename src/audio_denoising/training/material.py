@@ -26,7 +26,7 @@ from audio_denoising.corpora.corpus import (
 from audio_denoising.corpora.held_out import is_held_out
 from audio_denoising.corpora.sources import is_shards
 from audio_denoising.corpora.splits import TEST_FOLD, Split, Splits, split
-from audio_denoising.dsp import compressed_spectrum
+from audio_denoising.dsp import frames
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError, counted
 from audio_denoising.mixing.bank import fair_chances
@@ -70,7 +70,7 @@ class Material:
     ) -> None:
         self.options, self.place, self.processes = options, place, processes
         rich = options.augmentation == RICH
-        self.blocks = round(options.clip_seconds * SAMPLE_RATE / compressed_spectrum.HOP)
+        self.blocks = round(options.clip_seconds * SAMPLE_RATE / frames.HOP)
         ends = rich and options.schedule == "linear-end"
         self.splits, unreadable = divided(options, place, _may_be_heard if rich else None)
         if rich:
@@ -179,7 +179,7 @@ class Material:
     def _samples(self, length: int = 1) -> int:
         """Of a mixture, or of one ``length`` times as long."""
         if self.options.augmentation == RICH:
-            return (length * self.blocks + 1) * compressed_spectrum.HOP
+            return (length * self.blocks + 1) * frames.HOP
         return round(length * self.options.clip_seconds * SAMPLE_RATE)
 
 
