@@ -11,7 +11,7 @@ from audio_denoising.cli import app as cli
 from audio_denoising.evaluation.frozen_lists import FIRST, SECOND
 from audio_denoising.evaluation.judging import Candidate
 from audio_denoising.evaluation.results import NOISY
-from audio_denoising.models.versions import shipped
+from audio_denoising.models.versions import DEFAULT, shipped
 from benchmarks import readme
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,8 +91,8 @@ def test_the_command_line_knows_every_command_and_option_named():
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_python_snippets_run(snippet, tmp_path, monkeypatch):
-    if "denoise(" in snippet and not shipped("v4").exists():
-        pytest.skip("the weights of v4 are not in this tree")
+    if "denoise(" in snippet and not shipped(DEFAULT).exists():
+        pytest.skip(f"the weights of {DEFAULT} are not in this tree")
     (tmp_path / "examples").symlink_to(ROOT / "examples", target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})

@@ -33,7 +33,7 @@ class Running:
 
     def __init__(self, stdin: int = subprocess.PIPE, stdout: int = subprocess.PIPE) -> None:
         self.process = subprocess.Popen(
-            [*DENOISE, "clean", "-", "--model", "v5", "--device", "cpu", "--raw", f"{RATE},1"],
+            [*DENOISE, "clean", "-", "--device", "cpu", "--raw", f"{RATE},1"],
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -105,7 +105,7 @@ def test_a_sender_that_is_killed() -> None:
         sender.kill()
     code, rest, told = running.end()
     samples = np.frombuffer(SPEECH, "<i2")
-    wanted = Denoiser("v5", device="cpu")(samples, RATE)
+    wanted = Denoiser(device="cpu")(samples, RATE)
     assert code == 0
     assert np.abs(np.frombuffer(found + rest, "<i2").astype(int) - wanted).max() <= 1
     assert re.fullmatch(r"1\.0 s of audio in .*, model v5-base, device cpu\n", told)
@@ -145,7 +145,7 @@ def test_the_line_of_the_readme(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     decoded = [*quiet, "-i", tmp_path / "in.mp4", "-ac", "1", "-ar", "48000"]
     subprocess.run([*decoded, tmp_path / "noisy.wav"], check=True)
-    Denoiser("v5", device="cpu").denoise_file(tmp_path / "noisy.wav", tmp_path / "clean.wav")
+    Denoiser(device="cpu").denoise_file(tmp_path / "noisy.wav", tmp_path / "clean.wav")
     found, wanted = (
         soundfile.read(tmp_path / name, dtype="int16")[0].astype(int)
         for name in ("out.wav", "clean.wav")

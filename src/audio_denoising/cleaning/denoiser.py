@@ -42,7 +42,7 @@ class Denoiser:
     """Removes noise from speech with one network. It can be pickled, and shared by threads.
 
     Args:
-        model: a version whose weights ship with the package (``v4``), a checkpoint file (a name
+        model: a version whose weights ship with the package (``v5``), a checkpoint file (a name
             that ends in ``.safetensors`` or ``.pth``, or has a folder), or a network of your own,
             which takes noisy images ``(N, 1, 256, 256)`` and returns predicted clean ones. Of a
             module a copy is used, in evaluation mode and on the device; yours stays as it is.
@@ -82,7 +82,7 @@ class Denoiser:
             elif not callable(model):
                 raise UserError(
                     f"a {type(model).__name__} is no model: give the name of a version, such as "
-                    f"v4, a checkpoint file, or a network"
+                    f"v5, a checkpoint file, or a network"
                 )
         self._cleaner = WindowedCleaner(model, name or "model", chosen, batch_size)
 

@@ -121,8 +121,8 @@ def clean(
 ) -> None:
     """Denoise recordings of any length, sample rate and channel count.
 
-    With --model v5 a WAV or --raw samples that come through a pipe are cleaned as they come; all
-    else waits for its end.
+    A WAV or --raw samples that come through a pipe are cleaned as they come; all else waits for its
+    end, and so does every --model but v5 and its like.
 
     Examples:
       denoise clean examples/noisy_street.wav

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WIDTHS = unet.WIDTHS
 
-DEFAULT = "v4"  # the version that cleans where nobody asks for another
+DEFAULT = "v5"  # the version that cleans where nobody asks for another
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
 
@@ -142,7 +142,7 @@ def has_weights(version: str) -> bool:
 def locate(name_or_path: str | Path) -> Path:
     """The checkpoint file behind what a user gives for a model.
 
-    That is a version whose weights ship (``v4``), or a checkpoint file: anything that ends in
+    That is a version whose weights ship (``v5``), or a checkpoint file: anything that ends in
     ``.safetensors`` or ``.pth``, or has a folder in its name; or such a folder with
     ``model.safetensors`` in it. UserError where there is none.
     """
