@@ -102,7 +102,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (_train("--epoch-size", 2, "--batch-size", 3), r"does not fill one batch of 3"),
     (("data", "prepare", *CORPORA, "--cache", README), r"README.md is a file: --cache"),
     (("data", "mix", *CORPORA, "--out", README), r"README.md is a file"),
-    (("data", "shard", *CORPORA, "--out", README), r"README.md cannot be written"),
+    (("data", "shard", *CORPORA, "--out", README), r"README.md is a file: give --out"),
 ]
 """Arguments and what is said of them before anything heavy is loaded."""
 

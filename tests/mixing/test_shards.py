@@ -1,4 +1,4 @@
-"""Training from shards: which are meant, what is visited, and what happens to bad ones."""
+"""Shards: whole sets of the same bytes, what is visited, and what happens to bad ones."""
 
 from __future__ import annotations
 
@@ -9,46 +9,173 @@ import shutil
 import sys
 import tarfile
 from collections import Counter
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
-from audio_denoising.corpora.corpus import index_noise, index_speech
+from audio_denoising.cli.app import commands
+from audio_denoising.corpora.corpus import index_noise, index_speech, read_segment
+from audio_denoising.corpora.splits import split
+from audio_denoising.corpora.transfer import Transfer
 from audio_denoising.errors import UserError
-from audio_denoising.mixing import shards as shards_module
 from audio_denoising.mixing.bank import SoundBank
-from audio_denoising.mixing.shard_writing import write_shards
-from audio_denoising.mixing.shards import ShardSet, find_shards
+from audio_denoising.mixing.shards import write_shards
+from audio_denoising.training import shard_material
+from audio_denoising.training.shard_material import ShardSet
 from tests.misbehaving_server import Page
-from tests.mixing.conftest import members, rewrite
 
 pytest.importorskip("webdataset")
 
+TINY = Path(__file__).parent.parent / "data"
 PIECES = 12
 
 
+def members(shard: Path) -> dict[str, bytes]:
+    """Its files by their names."""
+    with tarfile.open(shard) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}
+
+
+def rewrite(shard: Path, members: dict[str, bytes], mode: str = "w") -> None:
+    """Makes it of other files."""
+    with tarfile.open(shard, mode) as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 @pytest.fixture
-def shards(write, tmp_path):
-    """Speech whose peak names its recording, 3 or 4 to a shard, and noise."""
+def voices(write, tmp_path):
+    """Twelve recordings of three speakers, whose peaks name them."""
     rng = np.random.default_rng(0)
     for number in range(PIECES):
         samples = (number + 1) / 100 * rng.choice([-1.0, 1.0], 50_000)
         write(f"speech/s{number % 3}/{number}.wav", samples=samples, subtype="FLOAT")
-    for number in range(3):
-        write(f"noise/{number}.wav", seconds=3 + number)
-    for what, index in (("speech", index_speech), ("noise", index_noise)):
-        root = tmp_path / what
-        write_shards(
-            index(root), [root], tmp_path / "shards", what=what, split="train", megabytes=0.42
-        )
+    return index_speech(tmp_path / "speech")
+
+
+@pytest.fixture
+def shards(voices, tmp_path):
+    """They, a few to a shard."""
+    write_shards(voices, [tmp_path / "speech"], tmp_path / "shards", what="speech", split="train",
+                 megabytes=0.2)  # fmt: skip
     return tmp_path / "shards"
 
 
+# Writing
+
+
+def test_a_shard_holds_flac_and_what_it_is(write, tmp_path):
+    names = ("김/녹음.1.wav", "김/녹음.2.wav", "x" * 200 + "/" + "y" * 200 + ".flac", "a b/'*'.wav")
+    for name in names:
+        write(f"speech/{name}", seconds=1)
+    write("speech/d/silent.wav", samples=np.zeros(50_000))
+    damaged = write("speech/d/damaged.flac", seconds=3)
+    damaged.write_bytes(damaged.read_bytes()[:9000])
+    root = tmp_path / "speech"
+    voices = {recording.path: recording for recording in index_speech(root)}
+    index = write_shards(list(voices.values()), [root], tmp_path, what="speech", split="train")
+    found = members(tmp_path / "speech-train-000000.tar")
+    assert all(name.isascii() and name.count(".") == 1 for name in found)
+    abouts = {name: json.loads(v) for name, v in found.items() if name.endswith(".json")}
+    assert {about["file"] for about in abouts.values()} == set(names)
+    for name, about in abouts.items():
+        recording = voices[root / about["file"]]
+        assert (about["split"], about["group"]) == ("train", recording.group)
+        audio, rate = soundfile.read(io.BytesIO(found[f"{name[:-5]}.flac"]), dtype="float32")
+        expected = read_segment(recording, 0, recording.samples)
+        np.testing.assert_allclose(audio, expected, atol=2**-15)
+        assert rate == 16_000
+    assert index["groups"] == sorted({about["group"] for about in abouts.values()})
+    assert [shard["pieces"] for shard in index["shards"]] == [4]
+    assert set(index["left_out"]) == {"d/silent.wav", "d/damaged.flac"}
+    with pytest.raises(UserError, match="no speech for the validation split that can be used"):
+        write_shards([], [root], tmp_path / "nothing", what="speech", split="validation")
+
+
+def test_the_same_recordings_give_the_same_bytes(voices, tmp_path):
+    for name in ("one", "two"):
+        write_shards(voices, [tmp_path / "speech"], tmp_path / name, what="speech", split="train",
+                     megabytes=0.2)  # fmt: skip
+    assert len(contents(tmp_path / "one")) > 3
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
+def test_folders_with_the_same_names_in_them_stay_apart(write, tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in ("one", "two"):
+        write(f"{folder}/anna/1.wav", seconds=1)
+    voices = index_speech(*folders)
+    index = write_shards(voices, folders, tmp_path / "out", what="speech", split="train")
+    assert [shard["pieces"] for shard in index["shards"]] == [2]
+
+
+def command(out: Path, *arguments: object) -> str:
+    folders = ("--speech", TINY / "LibriSpeech", "--noise", TINY / "noise", "--out", out)
+    line = ["data", "shard", *map(str, (*folders, *arguments))]
+    result = CliRunner().invoke(commands(), line)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_command_keeps_every_split_by_itself(tmp_path):
+    out = tmp_path / "shards"
+    splits = ("--split", "train", "--split", "validation", "--split", "test")
+    assert f"denoise train v4 --speech '{out}/speech-train-*.tar'" in command(out, *splits)
+    expected = split(index_speech(TINY / "LibriSpeech"), index_noise(TINY / "noise"))
+    for what in ("speech", "noise"):
+        for name in ("train", "validation", "test"):
+            groups = {r.group for r in getattr(getattr(expected, name), what)}
+            assert ShardSet.of([out / f"{what}-{name}-*.tar"], what).groups == groups
+            for path in out.glob(f"{what}-{name}-*.tar"):
+                about = [json.loads(v) for k, v in members(path).items() if k.endswith(".json")]
+                assert {each["split"] for each in about} == {name}
+                assert {each["group"] for each in about} <= groups
+        ShardSet.of([out / f"{what}-train-*.tar"], what).validation()
+
+
+def test_a_folder_of_shards_appears_whole_and_is_replaced_only_on_request(tmp_path, monkeypatch):
+    out = tmp_path / "shards"
+    command(out, "--split", "test")
+    before = contents(out)
+    with pytest.raises(UserError, match="holds a set.*--force"):
+        command(out)
+    (out / "notes.txt").touch()
+    with pytest.raises(UserError, match=r"see notes.txt.*never replaced"):
+        command(out, "--force")
+    (out / "notes.txt").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(UserError, match="cannot be written.*free some space"):
+            command(out, "--force")
+    assert contents(out) == before and list(tmp_path.iterdir()) == [out]
+    command(out, "--force")
+    assert {name.split("-")[1] for name in contents(out)} == {
+        *("train", "validation", "train.json", "validation.json")
+    }
+
+
+# Finding
+
+
 def speech_of(folder: object) -> ShardSet:
-    return find_shards([f"{folder}/speech-train-*.tar"], "speech")
+    return ShardSet.of([f"{folder}/speech-train-*.tar"], "speech")
 
 
 def lap(shards: ShardSet, seed: int = 0, split: str = "train") -> list[SoundBank]:
@@ -62,22 +189,6 @@ def heard(shards: ShardSet, **options: int) -> list[int]:
     return [round(gain * 30_000 / 32_768 * 100) - 1 for gain in gains]
 
 
-@pytest.mark.parametrize("spec", ["pipe:touch {}; cat x.tar", "-", "s3://b/x.tar"])
-def test_nothing_is_run_or_opened_but_paths_and_web_addresses(spec, tmp_path):
-    with pytest.raises(UserError, match="is not opened.*--speech takes paths and http"):
-        find_shards([spec.format(tmp_path / "touched")], "speech")
-    assert not (tmp_path / "touched").exists()
-
-
-def test_an_index_cannot_name_other_places(shards):
-    index = shards / "speech-train.json"
-    text = index.read_text()
-    for name in ("pipe:touch x-0.tar", "../x-0.tar", "/etc/x-0.tar"):
-        index.write_text(text.replace("speech-train-000000.tar", name))
-        with pytest.raises(UserError, match="is no index of shards"):
-            find_shards([f"{shards}/speech-train-000001.tar"], "speech")
-
-
 def test_braces_stars_lists_and_single_files(shards):
     names = sorted(path.name for path in shards.glob("speech-*.tar"))
     last = names[-1].removesuffix(".tar")[-6:]
@@ -85,29 +196,77 @@ def test_braces_stars_lists_and_single_files(shards):
     for spec in (
         [f"{shards}/speech-train-{{000000..{last}}}.tar"],
         [f"{shards}/speech-train-*.tar"],
-        [str(shards / name) for name in names],
+        [shards / name for name in names],
     ):
-        found = find_shards(spec, "speech")
+        found = ShardSet.of(spec, "speech")
         assert [Path(url).name for url in found.urls] == names
         assert found.pieces == PIECES
         assert found.groups == {"speaker/s0", "speaker/s1", "speaker/s2"}
-    assert 0 < find_shards([str(shards / names[0])], "speech").pieces < PIECES
+    assert 0 < ShardSet.of([shards / names[0]], "speech").pieces < PIECES
 
 
-def test_what_is_not_there_is_said(shards, tmp_path):
-    with pytest.raises(UserError, match=r"train-00000\d\.tar does not exist \(\d of 8 shards"):
-        find_shards([f"{shards}/speech-train-{{000000..000007}}.tar"], "speech")
-    with pytest.raises(UserError, match="does not exist"):
-        find_shards([f"{tmp_path}/*.tar"], "speech")
-    with pytest.raises(UserError, match="give these shards to --speech"):
-        find_shards([f"{shards}/speech-train-*.tar"], "noise")
-    with pytest.raises(UserError, match="no .*speech-validation.json: write it with.*validation"):
-        speech_of(shards).validation()
-    (shards / "speech-train.json").write_text("{")
-    with pytest.raises(UserError, match="is no index of shards, or it is damaged"):
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("{shards}/speech-train-{{000000..000077}}.tar", r"train-0000\d\d\.tar does not exist"),
+        ("{shards}/nothing-*.tar", "does not exist: check the name"),
+        ("pipe:touch {shards}/touched; cat x.tar", "does not exist"),
+        ("s3://b/x.tar", "does not exist"),
+        ("{shards}/{{a,b.tar", "braces that do not match"),
+    ],
+)
+def test_nothing_is_run_or_opened_but_shards_that_are_there(spec, sentence, shards):
+    with pytest.raises(UserError, match=sentence):
+        ShardSet.of([spec.format(shards=shards)], "speech")
+    assert not (shards / "touched").exists()
+
+
+def test_an_index_is_read_refused_or_missed(shards):
+    index = shards / "speech-train.json"
+    content = json.loads(index.read_text())
+    # One of an earlier day says more and less, and its shards begin with a member of their own.
+    for shard in content["shards"]:
+        shard["sha256"] = 64 * "0"
+        rewrite(
+            shards / shard["name"],
+            {"__plan__/shard.json": b"{}", **members(shards / shard["name"])},
+        )
+    known = {name: content[name] for name in ("what", "split", "groups", "shards")}
+    index.write_text(json.dumps({**known, "plan": "", "finished": True}))
+    speech = speech_of(shards)
+    assert sorted(heard(speech)) == list(range(PIECES)) and speech.damaged == {}
+    for text in ("{", "[]", '{"what": "cats"}'):
+        index.write_text(text)
+        with pytest.raises(UserError, match="is no index of shards, or it is damaged"):
+            speech_of(shards)
+    index.unlink()
+    assert speech_of(shards).pieces is None and len(heard(speech_of(shards))) == PIECES
+
+
+def test_a_missing_library_is_named(shards, monkeypatch):
+    monkeypatch.setitem(sys.modules, "braceexpand", None)
+    with pytest.raises(UserError, match="pip install webdataset"):
         speech_of(shards)
-    (shards / "speech-train.json").unlink()
-    assert speech_of(shards).pieces is None
+
+
+def test_no_speaker_is_in_both_splits(shards):
+    with pytest.raises(UserError, match="no .*speech-validation.json: .*data shard. writes it"):
+        speech_of(shards).validation()
+    text = (shards / "speech-train.json").read_text().replace("train", "validation")
+    for path in list(shards.glob("speech-train-*.tar")):
+        shutil.copy(path, shards / path.name.replace("train", "validation"))
+    held_out = shards / "speech-validation.json"
+    held_out.write_text(text.replace("speaker/s", "speaker/v"))
+    assert speech_of(shards).validation().pieces == PIECES
+    held_out.write_text(text)
+    with pytest.raises(UserError, match=r"speaker/s0 is in the speech shards of both splits"):
+        speech_of(shards).validation()
+    # Renamed, and without an index, every piece still tells.
+    with pytest.raises(UserError, match="recordings of the train split: give shards of the test"):
+        lap(ShardSet.of([f"{shards}/speech-validation-*.tar"], "speech"), split="test")
+
+
+# Reading
 
 
 def test_a_lap_visits_every_piece_once_and_the_next_in_another_order(shards):
@@ -120,114 +279,52 @@ def test_a_lap_visits_every_piece_once_and_the_next_in_another_order(shards):
     assert sum(len(bank.starts) for bank in banks) == 3 * PIECES
 
 
-def test_no_speaker_is_in_both_splits_and_no_set_is_used_before_it_is_whole(shards):
-    text = (shards / "speech-train.json").read_text()
-    for path in list(shards.glob("speech-train-*.tar")):
-        shutil.copy(path, shards / path.name.replace("train", "validation"))
-    held_out = shards / "speech-validation.json"
-    held_out.write_text(text.replace("train", "validation").replace("speaker/s", "speaker/v"))
-    assert speech_of(shards).validation().pieces == PIECES
-    held_out.write_text(text.replace("train", "validation"))
-    with pytest.raises(UserError, match=r"speaker/s0 and 2 more speech groups .* both splits"):
-        speech_of(shards).validation()
-    held_out.write_text(json.dumps({**json.loads(held_out.read_text()), "finished": False}))
-    with pytest.raises(UserError, match="of a run that was stopped: finish it"):
-        speech_of(shards).validation()
-
-
-def test_sets_of_an_earlier_day_serve(shards):
-    """They say less of the set, more of a shard, and begin with a member of their own."""
-    place = shards / "speech-train.json"
-    index = json.loads(place.read_text())
-    for shard in index["shards"]:
-        shard["sha256"] = 64 * "0"
-        path = shards / shard["name"]
-        rewrite(path, {"__plan__/shard.json": b"{}", **members(path)})
-    known = "what", "split", "groups", "shards"
-    place.write_text(json.dumps({name: index[name] for name in known}))
-    speech = speech_of(shards)
-    assert sorted(heard(speech)) == list(range(PIECES)) and speech.damaged == {}
-
-
 def test_a_long_recording_counts_for_a_minute_at_most(write, tmp_path):
     write("noise/long.wav", seconds=150, rate=8_000)
     write("noise/short.wav", seconds=3)
     root = tmp_path / "noise"
     write_shards(index_noise(root), [root], tmp_path / "out", what="noise", split="train")
-    (bank,) = lap(find_shards([f"{tmp_path}/out/noise-*.tar"], "noise"))
+    (bank,) = lap(ShardSet.of([f"{tmp_path}/out/noise-*.tar"], "noise"))
     assert sorted(np.round(63 * bank.chances)) == [3, 20, 20, 20]
 
 
-def test_a_member_that_cannot_be_decoded_is_skipped_and_named(shards):
-    path = sorted(shards.glob("speech-*.tar"))[1]
-    found = members(path)
+def test_what_is_damaged_is_passed_over_and_named(shards):
+    one, two, three = sorted(shards.glob("speech-*.tar"))[:3]
+    found = members(one)
     keys = [name.removesuffix(".flac") for name in found if name.endswith(".flac")]
     assert len(keys) > 2
     found[f"{keys[0]}.flac"] = b"fLaC"
     found[f"{keys[1]}.flac"] = found[f"{keys[1]}.flac"][:500]  # the header is fine
     found[f"{keys[2]}.json"] = b"{"
-    rewrite(path, found)
-    speech = speech_of(shards)
-    assert len(set(heard(speech))) == PIECES - 3
-    assert set(speech.damaged) == {f"{path}: {key}" for key in keys[:3]}
-
-
-def test_a_truncated_shard_gives_what_it_has(shards):
-    path = sorted(shards.glob("speech-*.tar"))[0]
-    with tarfile.open(path) as tar:
+    rewrite(one, found)
+    with tarfile.open(two) as tar:  # is cut within a member, the other between two of them
         third = [member for member in tar if member.name.endswith(".flac")][2]
-        count = len(tar.getnames()) // 2
-    path.write_bytes(path.read_bytes()[: third.offset_data + 100])
+    cut = len(members(two)) // 2 - 2
+    two.write_bytes(two.read_bytes()[: third.offset_data + 100])
+    whole = members(three)
+    rewrite(three, dict(list(whole.items())[:-2]))
     speech = speech_of(shards)
-    assert len(set(heard(speech))) == PIECES - count + 1
-    assert list(speech.damaged) == [f"{path} (damaged, 1 of its pieces read)"]
+    assert len(set(heard(speech))) == PIECES - 3 - cut - 1
+    assert set(speech.damaged) == {
+        *(f"{one}: {key}" for key in keys[:3]),
+        f"{two} (damaged, 2 of its pieces read)",
+        f"{three} (damaged, {len(whole) // 2 - 1} of its pieces read)",
+    }
 
 
-def test_a_shard_that_ends_between_two_members_is_noticed(shards):
-    path = sorted(shards.glob("speech-*.tar"))[0]
-    found = members(path)
-    count = len(found) // 2
-    rewrite(path, dict(list(found.items())[:-2]))
+def test_when_nothing_can_be_decoded_or_unpacked_the_sentence_is_clean(shards, monkeypatch):
     speech = speech_of(shards)
-    assert len(set(heard(speech))) == PIECES - 1
-    assert list(speech.damaged) == [f"{path} (damaged, {count - 1} of its pieces read)"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(UserError, match="cannot be unpacked in .*free some space"):
+            lap(speech)
+    for url in speech.urls:
+        Path(url).write_bytes(b"<html>not found</html>" * 100)
+    with pytest.raises(UserError, match=r"^Nothing in the \d shards of speech can be decoded"):
+        next(speech.banks("train", [0]))
 
 
-def test_when_nothing_can_be_decoded_the_sentence_is_clean(shards):
-    for path in shards.glob("noise-*.tar"):
-        path.write_bytes(b"<html>not found</html>" * 100)
-    noise = find_shards([f"{shards}/noise-*.tar"], "noise")
-    with pytest.raises(
-        UserError, match=r"^Nothing in the \d shards of noise can be decoded \(.*tar"
-    ):
-        next(noise.banks("train", [0]))
-
-
-def test_no_room_for_a_shard_is_no_damage(shards, monkeypatch):
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match="No space left on device.*free some space"):
-        lap(speech_of(shards))
-
-
-@pytest.mark.parametrize("split", ["test", "validation"])
-def test_no_other_split_is_trained_on(shards, split, write, tmp_path):
-    write("held/x/1.wav", seconds=3)
-    root = tmp_path / "held"
-    write_shards(index_speech(root), [root], tmp_path / "out", what="speech", split=split)
-    speech = find_shards([f"{tmp_path}/out/*.tar"], "speech")
-    with pytest.raises(UserError, match=f"hold the {split} split: give those of the train split"):
-        speech.validation()
-    # Renamed, and without an index, every piece still tells.
-    hidden = shutil.copy(speech.urls[0], shards / "speech-train-000099.tar")
-    with pytest.raises(UserError, match=f"recordings of the {split} split"):
-        lap(find_shards([str(hidden)], "speech"))
-    assert len(lap(speech, split=split)[0].starts) == 1
-
-
-def test_shards_of_others_serve_and_pickles_stay_closed(shards, tmp_path):
+def test_shards_of_others_serve_and_pickles_stay_closed(tmp_path):
     class Trap:
         def __reduce__(self):
             return Path.touch, (tmp_path / "touched",)
@@ -239,7 +336,7 @@ def test_shards_of_others_serve_and_pickles_stay_closed(shards, tmp_path):
     trap = pickle.dumps(Trap())
     theirs = {"a/1.wav": sound.getvalue(), "a/1.pyd": trap, "a/1.pickle": trap, "a/2.txt": b"-"}
     rewrite(path, theirs, "w:gz")
-    theirs = find_shards([str(path)], "speech")
+    theirs = ShardSet.of([path], "speech")
     (bank,) = lap(theirs)
     assert bank.lengths == pytest.approx(64_000, abs=100)
     sound = bank.samples[bank.starts[0] :][:48_000].numpy()
@@ -249,16 +346,10 @@ def test_shards_of_others_serve_and_pickles_stay_closed(shards, tmp_path):
     assert not (tmp_path / "touched").exists()
 
 
-def test_a_missing_library_is_named(shards, monkeypatch):
-    monkeypatch.setitem(sys.modules, "braceexpand", None)
-    with pytest.raises(UserError, match="pip install webdataset"):
-        speech_of(shards)
-
-
 @pytest.fixture
 def address(shards, server, monkeypatch):
     """The shards on a server; what it sends is decided in the tests."""
-    monkeypatch.setattr(shards_module, "_sleep", lambda seconds: None)
+    monkeypatch.setattr(shard_material, "Transfer", partial(Transfer, sleep=lambda seconds: None))
     for path in shards.iterdir():
         server.add(f"/{path.name}", Page(path.read_bytes()))
     host = f"http://127.0.0.1:{server.server_address[1]}"
@@ -266,23 +357,23 @@ def address(shards, server, monkeypatch):
     return f"{host}/speech-train-{{000000..{last}}}.tar"
 
 
-def test_shards_come_from_a_server_however_the_connection_breaks(address, server, shards):
+def test_shards_come_from_a_server_however_the_connection_breaks(address, server):
     for name, page in server.pages.items():
         if name.endswith(".tar"):
-            page.cut_at[:] = [50_000, 120_000]
-    found = find_shards([address], "speech")
+            page.cut_at[:] = [5_000, 12_000]
+    found = ShardSet.of([address], "speech")
     assert sorted(heard(found)) == list(range(PIECES)) and found.damaged == {}
-    assert any(request.range == "bytes=50000-" for request in server.requests)
+    assert any(request.range == "bytes=5000-" for request in server.requests)
     del server.pages["/speech-train.json"]
-    unknown = find_shards([address], "speech")
+    unknown = ShardSet.of([address], "speech")
     assert unknown.pieces is None and len(heard(unknown)) == PIECES
 
 
 def test_what_a_server_refuses_is_one_sentence(address, server):
-    found = find_shards([address], "speech")
+    found = ShardSet.of([address], "speech")
     del server.pages["/speech-train-000000.tar"]
     with pytest.raises(UserError, match=r"speech-train-000000\.tar could not be fetched .*404"):
         lap(found)
-    server.add("/speech-train.json", Page(json.dumps({"what": "cats"}).encode()))
-    with pytest.raises(UserError, match="speech-train.json is no index of shards"):
-        find_shards([address], "speech")
+    server.pages["/speech-train.json"].status = [403]
+    with pytest.raises(UserError, match="train.json cannot be read .*403.*check the address"):
+        ShardSet.of([address], "speech")

@@ -19,7 +19,7 @@ from tests.training.runs import NOISE, SPEECH, Recorder, content, differences, o
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny corpus as a set of shards, train and validation."""
     pytest.importorskip("webdataset")
-    from audio_denoising.mixing.shard_writing import write_shards
+    from audio_denoising.mixing.shards import write_shards
 
     folder = tmp_path_factory.mktemp("shards")
     splits = split(index_speech(SPEECH), index_noise(NOISE))
@@ -53,11 +53,10 @@ def test_an_epoch_of_shards_is_every_piece_and_goes_on_where_it_stopped(
 def test_what_shards_cannot_do(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="both folders and tar shards"):
         train(tmp_path, speech=[SPEECH], noise=places(shards)["noise"])
-    with pytest.raises(UserError, match="--hold-out is for folders"):
-        train(tmp_path, hold_out=["26"], **places(shards))
-    with pytest.raises(UserError, match="--speech: weights are for folders"):
-        train(tmp_path, speech_weights=[2.0], **places(shards))
-    with pytest.raises(UserError, match="does not exist|No file matches"):
+    for own in ({"hold_out": ["26"]}, {"speech_weights": [2.0]}):
+        with pytest.raises(UserError, match="--hold-out and weights are for folders"):
+            train(tmp_path, **own, **places(shards))
+    with pytest.raises(UserError, match="does not exist"):
         train(tmp_path, speech=[str(shards / "speech-train-7.tar")], noise=places(shards)["noise"])
     assert list(tmp_path.iterdir()) == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,10 +13,6 @@ from rich.table import Column, Table
 
 from audio_denoising.cli.options import DATA, NOISE, SPEECH, HoldOut
 from audio_denoising.errors import UserError, counted
-from audio_denoising.folders import single_run
-
-if TYPE_CHECKING:
-    from audio_denoising.mixing.shards import ShardIndex
 
 console = Console(highlight=False, emoji=False, markup=False)
 
@@ -50,18 +46,19 @@ def shard(
     ),
     megabytes: Annotated[
         float,
-        _files("--shard-size", help="What a shard holds at most.", min=1, metavar="MEGABYTES"),
+        _files("--shard-size", help="Where the next one begins.", min=1, metavar="MEGABYTES"),
     ] = 256.0,
     force: Annotated[bool, _files("--force", help="Replace an earlier set.")] = False,
 ) -> None:
     """Write speech and noise as WebDataset tar shards of 16 kHz FLAC, every split by itself.
 
-    Run it again after an interruption: whole shards are kept. `denoise train` reads the result.
+    The folder appears when all is in it. `denoise train` reads the result.
 
     Example:
       denoise data shard --speech LibriSpeech --noise UrbanSound8K --out shards
     """
     from audio_denoising.corpora.sources import require_recordings
+    from audio_denoising.mixing.frozen_options import require_free
 
     chosen = list(dict.fromkeys(parts or _SPLITS[:2]))
     for name in chosen:
@@ -71,49 +68,48 @@ def shard(
     for what, given in folders.items():
         for folder in given:
             require_recordings(folder, what)
-    with single_run(out):
-        pass  # or it would be told only after all recordings were looked at
+    kinds = ("*-*[0-9].tar", "*-*.json")
+    require_free(out, force=force, ours={path.name for kind in kinds for path in out.glob(kind)})
 
     from rich.progress import Progress
 
     from audio_denoising.corpora.corpus import index_noise, index_speech
     from audio_denoising.corpora.splits import split
-    from audio_denoising.mixing.shard_writing import write_shards
+    from audio_denoising.mixing.frozen_folder import whole_set
+    from audio_denoising.mixing.shards import write_shards
 
     splits = split(index_speech(*speech), index_noise(*noise), hold_out=hold_out or ())
     written = []
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console, transient=True) as bar, whole_set(out) as fresh:
         for name, what in product(chosen, folders):
             recordings = getattr(getattr(splits, name), what)
-            task = bar.add_task(f"{what}, {name}", total=None)
-            tell = partial(bar.update, task)
-            options: dict[str, Any] = {"megabytes": megabytes, "force": force, "progress": tell}
-            index = write_shards(recordings, folders[what], out, what=what, split=name, **options)
-            written.append(index)
+            tell = partial(bar.update, bar.add_task(f"{what}, {name}", total=None))
+            options: dict[str, Any] = {"what": what, "split": name, "megabytes": megabytes}
+            written.append(write_shards(recordings, folders[what], fresh, progress=tell, **options))
     _report(written, out)
 
 
-def _report(written: list[ShardIndex], out: Path) -> None:
+def _report(written: list[dict[str, Any]], out: Path) -> None:
     """What is in the shards, what is not, and how to train on them."""
     columns = [Column(name, justify="right") for name in _COLUMNS]
     table = Table("", *columns, box=None, header_style="bold")
     for index in written:
-        shards = index.shards
+        shards = index["shards"]
         table.add_row(
-            f"{index.what}, {index.split}",
+            f"{index['what']}, {index['split']}",
             f"{len(shards)}",
-            f"{sum(each.pieces for each in shards):,}",
-            f"{len(index.groups):,}",
-            f"{sum(each.seconds for each in shards) / 3600:.2f}",
-            f"{sum(each.bytes for each in shards) / 1e6:.1f}",
+            f"{sum(each['pieces'] for each in shards):,}",
+            f"{len(index['groups']):,}",
+            f"{index['seconds'] / 3600:.2f}",
+            f"{sum(each['bytes'] for each in shards) / 1e6:.1f}",
         )
     console.print(table)
-    left_out = {file: why for index in written for file, why in index.left_out.items()}
+    left_out = {file: why for index in written for file, why in index["left_out"].items()}
     if left_out:
         console.print(f"{counted(len(left_out), 'recording')} left out:", style="bold")
         for file, why in list(left_out.items())[:_NAMED]:
             console.print(f"  {file} ({why})", soft_wrap=True)
-    if any(index.split == "train" for index in written):
+    if any(index["split"] == "train" for index in written):
         speech, noise = (f"'{out}/{what}-train-*.tar'" for what in ("speech", "noise"))
         console.print("Train on them:", style="bold")
         console.print(f"  denoise train v4 --speech {speech} --noise {noise}", soft_wrap=True)

@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -86,8 +86,8 @@ class Transfer:
 
     urls: Sequence[str]
     target: Path  # the finished file; `part` while it grows
-    size: int  # in bytes; a server that offers another size is passed over
-    display: TransferDisplay
+    size: int  # in bytes; a server that offers another size is passed over; -1: any will do
+    display: TransferDisplay = field(default_factory=TransferDisplay)
     attempts: int = 6  # failures in a row, without a megabyte of new bytes, before giving up
     timeout: float = 30.0  # seconds without a byte after which the connection counts as broken
     # A second before the second attempt, then twice as long every time.
@@ -189,6 +189,8 @@ class Transfer:
                 self._restart(part)  # the next request asks for everything
                 raise _Failed("the server sends another range than asked for")
             total = span[2]
+        if self.size < 0 and total != "*":
+            self.size = int(total)
         if total not in ("*", str(self.size)):
             raise _Failed(f"the server offers {total} bytes instead of {self.size}", final=True)
         if answer.status != 206:

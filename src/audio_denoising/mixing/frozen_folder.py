@@ -79,7 +79,7 @@ def write_frozen(
     require_free(folder, force=force)
     digits = max(4, len(str(len(choices))))
     rows: list[tuple[object, ...]] = []
-    with _whole(folder) as place:
+    with whole_set(folder) as place:
         for part in ("clean", "noisy"):
             (place / part).mkdir()
         for number, choice in enumerate(choices, 1):
@@ -107,8 +107,11 @@ def _relative(path: Path, root: Path) -> str:
 
 
 @contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of ``folder`` when the block ends well."""
+def whole_set(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of ``folder`` when the block ends well.
+
+    UserError where it cannot be written; what was there is still there.
+    """
     try:
         with whole_folder(folder) as fresh:
             yield fresh

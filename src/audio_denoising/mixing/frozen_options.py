@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from audio_denoising.errors import UserError
 
 # Not float: libsndfile stamps such files with the time of writing.
 SUBTYPES = {16: "PCM_16", 24: "PCM_24"}
-_CONTENTS = {"clean", "noisy", "manifest.csv"}
+_CONTENTS = frozenset({"clean", "noisy", "manifest.csv"})
 PARTS = ("test", "validation", "train", "all")
 _LOUDEST_DB = 100.0
 
@@ -59,22 +60,22 @@ class MixOptions:
         return round(self.longest * SAMPLE_RATE)
 
 
-def require_free(folder: Path, *, force: bool) -> None:
+def require_free(folder: Path, *, force: bool, ours: Set[str] = _CONTENTS) -> None:
     """Refuses a folder that would be lost.
 
     Raises:
         UserError: it is a file, or not empty; with ``force``, it is not empty and something else
-            than an earlier frozen set.
+            than ``ours``, the names in a frozen set, is in it.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give --out the name of a folder")
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not found:
         return
-    if found != _CONTENTS:
+    if found != ours:
         raise UserError(
             f"{folder} holds something else than a set that this command wrote (see "
-            f"{min(found ^ _CONTENTS)}) and is never replaced: choose another --out"
+            f"{min(found ^ ours)}) and is never replaced: choose another --out"
         )
     if not force:
         raise UserError(f"{folder} holds a set: choose another --out, or replace it by --force")

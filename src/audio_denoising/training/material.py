@@ -99,12 +99,13 @@ class Material:
         judged = recipe if rich else PRESETS["original"]
         judged = replace(judged, clean_only=0.0, noise_only=0.0)
         self.judged = Mixer(voices, sounds, judged, VALIDATION_SEED, rooms, device, not rich)
-        self.steps = len(self) // options.batch_size
+        self.size = options.epoch_size or len(train.speech)
+        self.steps = self.size // options.batch_size
         self.long_from = int(LONG_FROM * options.epochs * self.steps) if ends else None
 
     def __len__(self) -> int:
         """Mixtures in an epoch, those of all processes."""
-        return self.options.epoch_size or len(self.splits.train.speech)
+        return self.size
 
     def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
         """This process's share of the mixtures of an epoch, from ``start_batch`` on, a batch each,

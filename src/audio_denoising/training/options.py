@@ -162,6 +162,9 @@ class RunPlace:
             )
         if rich and kinds == {True}:
             raise UserError(f"{options.version} trains from folders: give those of the shards")
+        weights = [*(options.speech_weights or ()), *(options.noise_weights or ())]
+        if kinds == {True} and (options.hold_out or any(weights)):
+            raise UserError("--hold-out and weights are for folders: shards are read as they come")
         if self.cache is not None:
             refuse_file(self.cache, "--cache")
 
