@@ -111,13 +111,6 @@ def _row_lowering(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
         "tile by tile", title, "the whole batch at once", ours, _patched(ours, _batched)
     )
     yield Experiment("buffers used again", title, "fresh tensors", ours, _patched(ours, _fresh))
-    yield Experiment(
-        "one lowering, two gradients",
-        f"{title}, backward",
-        "each gradient lowers for itself",
-        lambda: row_lowering.gradients(x, g, w, ONE, SAME),
-        lambda: _gradients_apart(x, g, w),
-    )
 
 
 def _strided(shallow: tuple[int, int], deep: tuple[int, int], batch: int) -> Iterator[Experiment]:
@@ -193,11 +186,6 @@ def _denormals() -> Experiment:
         lambda: product(True),
         lambda: product(False),
     )
-
-
-def _gradients_apart(x: Tensor, g: Tensor, w: Tensor) -> None:
-    row_lowering.input_gradient(g, w, (x.shape[2], x.shape[3]), ONE, SAME)
-    row_lowering.weight_gradient(x, g, (3, 3), ONE, SAME)
 
 
 def _tensors(

@@ -7,14 +7,31 @@ input lets them overwrite it, so that they cost no memory of their own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-from audio_denoising.nn.memory import blocks, empty_like, scratch
+from audio_denoising.nn.memory import empty_like, scratch
 from audio_denoising.nn.module import Module
 
 BLOCK = 1 << 16  # values: a block and its temporaries stay in the second-level cache
 SMALLEST = 1e-6  # modulus below which tanh(r) / r is 1 in float32
+
+
+def _blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Flat stretches of tensors that lie alike in memory, so that several passes cost one.
+
+    Tensors that do not lie alike, or not densely, and tensors on a GPU come whole.
+    """
+    first = tensors[0]
+    extent = 1 + sum((n - 1) * step for n, step in zip(first.shape, first.stride(), strict=True))
+    alike = all(t.stride() == first.stride() for t in tensors)
+    if not (extent == first.numel() and alike and first.device.type == "cpu"):
+        yield tensors
+        return
+    flat = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]
+    yield from zip(*(t.split(BLOCK) for t in flat), strict=True)
 
 
 class LeakyReLU(Module):
@@ -37,7 +54,7 @@ class LeakyReLU(Module):
         return self._activate(x, x)
 
     def _activate(self, x: Tensor, y: Tensor) -> Tensor:
-        for part, out in blocks(BLOCK, x, y):
+        for part, out in _blocks(x, y):
             leaked = torch.mul(part, self.slope, out=scratch(tuple(part.shape), part, "activation"))
             torch.maximum(part, leaked, out=out)
         self.keep(y)
@@ -56,7 +73,7 @@ class LeakyReLU(Module):
     def _differentiate(self, grad_output: Tensor, grad_input: Tensor) -> Tensor:
         (output,) = self.take()
         steep = torch.finfo(grad_output.dtype).max
-        for y, grad, out in blocks(BLOCK, output, grad_output, grad_input):
+        for y, grad, out in _blocks(output, grad_output, grad_input):
             slopes = torch.mul(y, steep, out=scratch(tuple(y.shape), y, "activation"))
             torch.mul(grad, slopes.clamp_(self.slope, 1.0), out=out)
         return grad_input
@@ -100,7 +117,7 @@ class SiLU(Module):
         """`forward`, in evaluation mode in place."""
         if self.training:
             return self.forward(x)
-        for (part,) in blocks(BLOCK, x):
+        for (part,) in _blocks(x):
             part.mul_(torch.sigmoid(part))
         return x
 

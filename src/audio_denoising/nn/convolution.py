@@ -24,7 +24,7 @@ from audio_denoising.nn.fast import rows, winograd
 from audio_denoising.nn.module import Module, Pair, Parameter, output_size, pair, require_image
 
 KERNELS = ("fast", "reference")
-FEWEST_CHANNELS = 64  # below, Winograd's transforms cost too much
+FEWEST_CHANNELS = 32  # below, Winograd's transforms cost too much
 FEWEST_TILES = 32  # below, transforming the kernels costs more than it saves
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -88,18 +87,3 @@ def scratch(shape: tuple[int, ...], like: Tensor, use: str = "rows") -> Tensor:
 def channels_last(x: Tensor) -> Tensor:
     """(N, C, F, T) -> a contiguous (N, F, T, C) view, copied only if x lies otherwise."""
     return x.permute(0, 2, 3, 1).contiguous()
-
-
-def blocks(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Flat stretches of tensors that lie alike in memory, so that several passes cost one.
-
-    Tensors that do not lie alike, or not densely, and tensors on a GPU come whole.
-    """
-    first = tensors[0]
-    extent = 1 + sum((n - 1) * step for n, step in zip(first.shape, first.stride(), strict=True))
-    alike = all(t.stride() == first.stride() for t in tensors)
-    if not (extent == first.numel() and alike and first.device.type == "cpu"):
-        yield tensors
-        return
-    flat = [t.as_strided((t.numel(),), (1,), t.storage_offset()) for t in tensors]
-    yield from zip(*(t.split(size) for t in flat), strict=True)

@@ -1,8 +1,7 @@
 """Optimisers: how a parameter moves along its gradient.
 
 They know nothing of layers: they get a list of parameters, each a tensor with its gradient, and
-their settings are plain attributes that a schedule may change between steps. The multi-tensor
-operators (`torch._foreach_*`) do the same arithmetic on a whole list of tensors in one call.
+their settings are plain attributes that a schedule may change between steps.
 """
 
 from __future__ import annotations
@@ -16,27 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audio_denoising.nn.memory import blocks
 from audio_denoising.nn.module import Parameter
 
 SCHEDULES = ("constant", "linear-end", "cosine")
 _END = 0.25  # of all steps
-GROUP = 1 << 18  # values that are updated together: with all their state they fit the caches
-
-
-def _groups(*lists: Sequence[Tensor]) -> Iterator[list[list[Tensor]]]:
-    """Tensors of several parallel lists, cut into stretches and packed into groups of `GROUP`."""
-    group: list[tuple[Tensor, ...]] = []
-    count = 0
-    for tensors in zip(*lists, strict=True):
-        for stretches in blocks(GROUP, *tensors):
-            group.append(stretches)
-            count += stretches[0].numel()
-            if count >= GROUP:
-                yield [list(column) for column in zip(*group, strict=True)]
-                group, count = [], 0
-    if group:
-        yield [list(column) for column in zip(*group, strict=True)]
 
 
 class Optimiser:
@@ -82,13 +64,11 @@ class SGD(Optimiser):
 
     def step(self) -> None:
         """One step of the formula above."""
-        weights = [p.data for p in self.parameters]
-        gradients = [p.grad for p in self.parameters]
-        if self.momentum:
-            torch._foreach_mul_(self.velocity, self.momentum)
-            torch._foreach_add_(self.velocity, gradients)
-            gradients = self.velocity
-        torch._foreach_add_(weights, gradients, alpha=-self.learning_rate)
+        for i, parameter in enumerate(self.parameters):
+            change = parameter.grad
+            if self.momentum:
+                change = self.velocity[i].mul_(self.momentum).add_(change)
+            parameter.data.sub_(change, alpha=self.learning_rate)
 
     def state_dict(self) -> dict[str, Any]:
         """Learning rate and velocities."""
@@ -138,19 +118,16 @@ class Adam(Optimiser):
         self.steps += 1
         beta1, beta2 = self.betas
         step_size = self.learning_rate / (1 - beta1**self.steps)
-        if self.weight_decay and self.decayed:
-            shrunk = [p.data for p in self.decayed]
-            torch._foreach_mul_(shrunk, 1 - self.learning_rate * self.weight_decay)
-        data, slopes = [p.data for p in self.parameters], [p.grad for p in self.parameters]
-        for weights, gradients, mean, square in _groups(data, slopes, self.mean, self.square):
-            torch._foreach_lerp_(mean, gradients, 1 - beta1)
-            torch._foreach_mul_(square, beta2)
-            torch._foreach_addcmul_(square, gradients, gradients, value=1 - beta2)
+        if self.weight_decay:
+            for parameter in self.decayed:
+                parameter.data.mul_(1 - self.learning_rate * self.weight_decay)
+        for parameter, mean, square in zip(self.parameters, self.mean, self.square, strict=True):
+            gradient = parameter.grad
+            mean.lerp_(gradient, 1 - beta1)
+            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
             # sqrt(v / (1 - b2^t)) = sqrt(v) / sqrt(1 - b2^t)
-            deviation = torch._foreach_sqrt(square)
-            torch._foreach_div_(deviation, (1 - beta2**self.steps) ** 0.5)
-            torch._foreach_add_(deviation, self.epsilon)
-            torch._foreach_addcdiv_(weights, mean, deviation, value=-step_size)
+            deviation = square.sqrt().div_((1 - beta2**self.steps) ** 0.5).add_(self.epsilon)
+            parameter.data.addcdiv_(mean, deviation, value=-step_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Learning rate, step count and both moments."""
@@ -168,7 +145,7 @@ class Adam(Optimiser):
 
 def gradient_norm(parameters: Sequence[Parameter]) -> Tensor:
     """The joint L2 norm of all gradients; not a number where one of them is not."""
-    return torch.stack(torch._foreach_norm([p.grad for p in parameters])).square().sum().sqrt()
+    return torch.stack([p.grad.norm() for p in parameters]).norm()
 
 
 def clip_gradient_norm(parameters: Sequence[Parameter], maximum: float) -> Tensor:
@@ -178,7 +155,9 @@ def clip_gradient_norm(parameters: Sequence[Parameter], maximum: float) -> Tenso
     ICML 2013, algorithm 1.
     """
     norm = gradient_norm(parameters)
-    torch._foreach_mul_([p.grad for p in parameters], (maximum / (norm + 1e-6)).clamp(max=1.0))
+    scale = (maximum / (norm + 1e-6)).clamp(max=1.0)
+    for parameter in parameters:
+        parameter.grad.mul_(scale)
     return norm
 
 
@@ -230,7 +209,8 @@ class MovingAverage:
         """One step of the formula above."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(self.means, self.weights, 1 - decay)
+        for mean, weight in zip(self.means, self.weights, strict=True):
+            mean.lerp_(weight, 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

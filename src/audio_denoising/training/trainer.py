@@ -202,8 +202,9 @@ class Trainer:
         with self.averaged():
             # Only what is validated and kept needs them: training has moments of its own.
             heard = map(hearing.hear, takewhile(lambda _: not stopped, self.material.statistics()))
-            with torch.inference_mode():
-                take_statistics(self.learner.model, map(hearing.features, heard))
+            if list(self.learner.model.buffers()):  # the running moments of normalisations
+                with torch.inference_mode():
+                    take_statistics(self.learner.model, map(hearing.features, heard))
             judged = self.validation.run(self.learner, stopped)
         if judged is None:
             return False
