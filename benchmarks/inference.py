@@ -45,6 +45,7 @@ from audio_denoising.evaluation.judging import MODELS
 from audio_denoising.evaluation.peers import PEERS
 from audio_denoising.files import save_whole
 from audio_denoising.media.reading import read_audio
+from audio_denoising.models.versions import DEFAULT, VERSIONS
 from benchmarks.measuring import MIB, describe_machine, in_fresh_process, markdown_table, report
 from benchmarks.measuring import resident as memory
 
@@ -192,11 +193,15 @@ def _runs(peer: str) -> bool:
 def plan(
     models: Sequence[str], seconds: Sequence[int], threads: Sequence[int], gating: Sequence[str]
 ) -> Iterator[list[Point]]:
-    """The points of each length, to be measured in turns."""
+    """The points of each length, to be measured in turns; the causal network knows one thread."""
     for length in sorted(seconds):
         many, others = (threads[:1], ()) if length > SHARED else (threads, gating)
         yield [
-            *(Point(name, count, LONG_RATE, length) for name in models for count in many),
+            *(
+                Point(name, n, LONG_RATE, length)
+                for name in models
+                for n in (many if name not in VERSIONS or VERSIONS[name].plan else threads[:1])
+            ),
             *(Point(name, 1, LONG_RATE, length) for name in others),  # it knows no threads
         ]
 
@@ -233,7 +238,7 @@ def merged(path: Path | None, trials: list[Trial], machine: dict[str, Any]) -> d
         trials += [trial for trial in earlier["trials"] if point_of(trial) not in anew]
         machines = earlier["machines"] | machines
     used = {trial["machine"] for trial in trials}
-    order = list(dict.fromkeys(MODELS + GATING + tuple(PEERS)))
+    order = list(dict.fromkeys((DEFAULT, *MODELS, *GATING, *PEERS)))
     trials.sort(key=lambda t: (t["rate"], [*order, t["who"]].index(t["who"]), *point_of(t)[1:]))
     return {"machines": {k: v for k, v in machines.items() if k in used}, "trials": trials}
 

@@ -15,6 +15,9 @@ _WORDS = {
     "training step, ours ÷ torch.nn": "학습 스텝, 이 엔진 ÷ torch.nn",
     "ours, s of audio per core-second": "이 엔진, 코어 초당 오디오(초)",
     "part": "목록",
+    "held-out": "첫 번째 목록",
+    "unseen noise": "처음 듣는 잡음",
+    "clean speech": "깨끗한 음성",
     "other domain": "다른 영역",
     "in a room": "방 안",
     "quiet": "작은 소리",
@@ -60,6 +63,12 @@ _PATTERNS = (  # inside a cell, or in the sentences below a table
         r"of full scale at most\.",
         r"잡음 섞인 16 kHz 모노 음성 \1초를 Chromium이 프로세서 시간 \2초에 처리하며(실시간 "
         r"비율 \3, Python \4), 결과는 Python의 결과와 최대 진폭의 \5까지만 다릅니다.",
+    ),
+    (
+        r"v5-base, (\d+) clips of (\d+) frames of (\d+) ms\. Peak memory, ours ÷ torch\.nn: "
+        r"(\S+) \((\d+) and (\d+) MiB\)\.",
+        r"v5-base, \3 ms 프레임 \2개 길이의 클립 \1개. 최대 메모리, 이 엔진 ÷ torch.nn: \4 "
+        r"(\5 MiB와 \6 MiB).",
     ),
     (
         r"noisereduce holds all of a recording; it was tried up to (\d+) min\.",

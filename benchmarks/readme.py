@@ -27,12 +27,14 @@ from benchmarks.korean import in_korean
 from benchmarks.measuring import markdown_table
 from benchmarks.page import page_sentence
 from benchmarks.quality_tables import (
+    beside_v4_table,
     clean_table,
     levels_table,
     noise_table,
     quality_table,
     second_table,
     unseen_table,
+    voices_table,
 )
 from benchmarks.scaling import scaling_table
 from benchmarks.thrift import thrift_table
@@ -112,7 +114,8 @@ def _all(table: Callable[[list[dict[str, Any]]], str]) -> Callable[[list[Path]],
 
 
 def _histories(files: list[Path]) -> str:
-    return training_table({path.name.split(".")[0]: json.loads(path.read_text()) for path in files})
+    newest_first = reversed(files)
+    return training_table({path.stem: json.loads(path.read_text()) for path in newest_first})
 
 
 def _verbatim(files: list[Path]) -> str:
@@ -125,6 +128,11 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "quality-noise": (RESULTS / "quality.json", _one(noise_table)),
     "quality-unseen": (RESULTS / "quality.json", _one(unseen_table)),
     "quality-v5": (RESULTS / "quality_v5.json", _one(quality_table)),
+    "quality-levels-v5": (RESULTS / "quality_v5.json", _one(levels_table)),
+    "quality-noise-v5": (RESULTS / "quality_v5.json", _one(noise_table)),
+    "quality-unseen-v5": (RESULTS / "quality_v5.json", _one(unseen_table)),
+    "quality-voices": (RESULTS / "quality_v5.json", _one(voices_table)),
+    "beside-v4": (RESULTS / "quality_v5.json", _one(beside_v4_table)),
     "clean-speech-v5": (RESULTS / "quality_v5.json", _one(clean_table)),
     "quality-second": (RESULTS / "quality_v5.json", _one(second_table)),
     "clean-speech": (RESULTS / "quality.json", _one(clean_table)),

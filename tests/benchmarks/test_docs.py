@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from audio_denoising import nn
+from audio_denoising.evaluation.scores import METRICS
+from benchmarks.quality_tables import beside_v4_table, quality_table
 from benchmarks.readme import HISTORIES, RESULTS, fill
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -77,3 +79,14 @@ def test_a_block_without_results_says_so_and_an_unknown_one_is_refused(tmp_path)
         assert "*Not measured yet.*" in fill(f"<!-- measured: {name} -->\n<!-- end -->", tmp_path)
     with pytest.raises(KeyError):
         fill("<!-- measured: luck -->\n<!-- end -->", tmp_path)
+
+
+def test_the_default_stands_first_and_bold_and_of_two_the_better_is_bold():
+    scores = {"noisy input": 1.0, "v4": 2.0, "v5": 1.9, "other": 2.5}
+    means = {name: {key: [of, of, of] for key in METRICS} for name, of in scores.items()}
+    parts = ("held-out", "unseen noise", "other domain", "in a room", "quiet", "clean speech")
+    results = {"summary": {part: {"all": means} for part in parts}, "real_time_factor": {}}
+    rows = quality_table(results).splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["noisy input", "**v5**", "v4", "other"]
+    assert "| **v5** | **1.90** |" in rows[1]
+    assert beside_v4_table(results).splitlines()[2].startswith("| held-out | **2.00** | 1.90 |")

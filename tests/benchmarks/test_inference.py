@@ -46,7 +46,7 @@ def test_the_recording_is_stereo_of_its_length_and_goes_on_where_it_repeats(tmp_
 
 def test_the_longest_recordings_are_for_networks_on_the_first_number_of_threads():
     sets = list(plan(["v4", "v5"], [3600, 10], [1, 2], GATING))
-    networks = {("v4", 1), ("v4", 2), ("v5", 1), ("v5", 2)}
+    networks = {("v4", 1), ("v4", 2), ("v5", 1)}  # v5 computes on one
     assert {point[:2] for point in sets[0]} == networks | {(name, 1) for name in GATING}
     assert {point[:2] for point in sets[1]} == {("v4", 1), ("v5", 1)}
 
@@ -61,7 +61,7 @@ def test_points_measured_earlier_stay_with_their_machine_unless_measured_anew(tm
     assert len([trial for trial in results["trials"] if trial["who"] == "v4"]) == 3
     assert rows[-1].split("; ") == [
         "v4 (1 h), v4 (10 s), noisereduce, stationary (10 s): there, 4 processors",
-        "v4 (10 s), v5 (10 s): here, 2 processors.",
+        "v5 (10 s), v4 (10 s): here, 2 processors.",
     ]
 
 

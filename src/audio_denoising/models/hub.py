@@ -156,5 +156,5 @@ def _figures(checkpoint: Checkpoint) -> str:
     tables = (SHIPPED / "figures.md").read_text(encoding="utf-8")
     _, _, table = tables.partition(f"<!-- measured: {block} -->")
     rows = table.partition("<!-- end -->")[0].strip().splitlines()
-    kept = "\n".join(row for row in rows if row.split("|")[1].strip() in wanted)
+    kept = "\n".join(row for row in rows if row.split("|")[1].strip(" *") in wanted)
     return f"{text}\n\nOn 160 mixtures that no training has heard, 0 to 15 dB:\n\n{kept}"
