@@ -12,9 +12,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from audio_denoising.cleaning.settings import Job
 from audio_denoising.cleaning.storage import (
     TransferError,
-    fetch,
     found,
     is_address,
+    opened,
     pending,
     plan,
     publish,
@@ -55,7 +55,7 @@ def test_what_is_an_address() -> None:
 
 
 def test_paths_are_planned_as_without_a_cluster(tree: Path) -> None:
-    assert lines(plan(["talks"])[0], tree) == [
+    assert lines(plan(["talks"], None)[0], tree) == [
         "talks/a.wav > talks/a_denoised.wav",
         "talks/b.ape > talks/b_denoised.wav",
     ]
@@ -98,7 +98,7 @@ def test_results_and_repetitions_are_not_cleaned(tree: Path, memory: MemoryFileS
     ("inputs", "output", "sentence"),
     [
         (["memory://talks"], None, "memory://talks needs a folder for the results"),
-        (["memory://talks"], "memory://out.wav", "looks like a file"),
+        (["memory://talks"], "memory://out.wav", "out.wav needs a folder for the results"),
         (["memory://other", "memory://talks"], "out", "other/a.wav and .* both lead to"),
         (["memory://talks"], "memory://talks", "nothing to clean"),
     ],
@@ -125,8 +125,6 @@ def test_what_is_there_is_left_out(tree: Path, memory: MemoryFileSystem) -> None
     [
         ("memory://talks", False, {"a.wav", "b.MP3"}),
         ("memory://talks/", True, {"a.wav", "b.MP3", "deep/c.flac"}),
-        ("memory://talks/**/*.flac", False, {"deep/c.flac"}),
-        ("memory://talks/d*/*", False, {"deep/c.flac"}),
         ("memory://talks/missing.wav", False, {"missing.wav"}),
     ],
 )
@@ -143,16 +141,14 @@ def test_nothing_is_found(memory: MemoryFileSystem) -> None:
     memory.pipe("/talks/notes.txt", b"")
     with pytest.raises(UserError, match=r"no recording in memory://talks \(--recursive takes"):
         list(found("memory://talks", False))
-    with pytest.raises(UserError, match=r"no recording in memory://talks/\*.wav"):
-        list(found("memory://talks/*.wav", True))
 
 
 def test_there_and_back(memory: MemoryFileSystem, tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"sound")
     publish(tmp_path / "a.wav", "memory://talks/deep/b.wav", "tag")
     assert list(memory.store) == ["/talks/deep/b.wav"]  # and no temporary name
-    fetch("memory://talks/deep/b.wav", tmp_path / "in" / "b.wav")
-    assert (tmp_path / "in" / "b.wav").read_bytes() == b"sound"
+    with opened("memory://talks/deep/b.wav") as (storage, path):
+        assert storage.cat(path) == b"sound"
 
 
 def test_an_upload_that_breaks_leaves_the_former_file(
@@ -167,7 +163,7 @@ def test_an_upload_that_breaks_leaves_the_former_file(
 
     with monkeypatch.context() as patch:
         patch.setattr(MemoryFileSystem, "put_file", breaking)
-        with pytest.raises(TransferError, match=r"memory://b.wav cannot be reached.*: gone"):
+        with pytest.raises(TransferError, match=r"memory://b.wav cannot be reached.*gone"):
             publish(tmp_path / "a.wav", "memory://b.wav", "tag")
     assert memory.cat("/b.wav") == b"former"
     publish(tmp_path / "a.wav", "memory://b.wav", "tag")
@@ -177,11 +173,11 @@ def test_an_upload_that_breaks_leaves_the_former_file(
 @pytest.mark.parametrize(
     ("address", "error", "sentence"),
     [
-        ("memory://b.wav", FileNotFoundError("/b.wav"), "cannot be used .FileNot.*check the addr"),
+        ("memory://b.wav", FileNotFoundError("/b.wav"), "cannot be used .FileNot.*check it"),
         ("memory://b.wav", PermissionError("403"), "b.wav cannot be used .*403.*your access"),
-        ("memory://b.wav", OSError("reset"), r"b.wav cannot be reached \(OSError: reset\)"),
-        ("nothing://b/a.wav", None, r"nothing://b/a.wav cannot be used.*check the address"),
-        ("s3://b/a.wav", ImportError("Install s3fs"), r"s3://b/a.wav needs a package.*Install s3"),
+        ("memory://b.wav", OSError("reset"), r"b.wav cannot be reached \(OSError.*reset"),
+        ("nothing://b/a.wav", None, r"nothing://b/a.wav cannot be used.*check it"),
+        ("s3://b/a.wav", ImportError("Install s3fs"), r"s3://b/a.wav cannot be used.*Install s3fs"),
     ],
 )
 @pytest.mark.usefixtures("memory")
@@ -199,5 +195,5 @@ def test_what_storage_refuses(
 
         monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
     with pytest.raises(UserError, match=sentence) as raised:
-        fetch(address, tmp_path / "a.wav")
+        publish(tmp_path / "a.wav", address, "tag")
     assert isinstance(raised.value, TransferError) == (type(error) is OSError)  # tried again

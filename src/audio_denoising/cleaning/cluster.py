@@ -1,8 +1,7 @@
 """Recordings cleaned by the workers of a Ray cluster, or of a Ray that is started here for it.
 
-Every recording is a task of its own. Its outputs appear when they are complete, so that a worker
-may be lost at any moment: Ray gives its task to another one, and a run that was stopped goes on
-with what is missing.
+Every recording is a task of its own. Its outputs appear when they are complete: a worker may be
+lost at any moment, Ray gives its task to another one, and a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -11,63 +10,47 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
-import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from audio_denoising.cleaning import storage
 from audio_denoising.cleaning.batch import Outcome
 from audio_denoising.cleaning.settings import Job, Settings
-from audio_denoising.cleaning.storage import TransferError
+from audio_denoising.cleaning.storage import TransferError, is_address, opened, publish
 from audio_denoising.errors import UserError
 from audio_denoising.models.versions import locate
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.denoiser import Denoiser
 
-Load = Callable[[], "Denoiser"]
-"""Makes a worker's network; travels to it."""
-
+Load = Callable[[], "Denoiser"]  # makes a worker's network, and travels to it
 _RETRIES = 3  # for a lost worker, and for storage that fails
 _MOST_WAITING = 1000  # tasks handed to Ray at once
-_OBJECT_STORE = 256 * 2**20  # bytes of memory for what tasks exchange: the weights, little else
-_PATIENCE = 10.0  # seconds for a cluster to answer
-_FAREWELL = 10.0  # seconds for the workers to put things away after an early end
+_PATIENCE = 10.0  # seconds for a cluster to answer, and for its workers to end early
 
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """A connection to Ray; a Ray that was connected to before is used and left as it is.
-
-    Args:
-        address: as `ray.init` takes it: ``auto``, ``HOST:PORT``, ``ray://HOST:10001``; ``local``
-            starts one on this machine and ends it afterwards. A cluster that asks for a token
-            takes it from where Ray does (see ``RAY_AUTH_MODE`` in its documents).
-
-    Raises:
-        UserError: Ray is not installed, or there is none at this address.
-    """
+    """A connection to Ray at an address as `ray.init` takes it (``auto``, ``HOST:PORT`` …); a Ray
+    that was connected to before is used and left as it is, ``local`` starts one and ends it.
+    UserError where Ray is not installed, or there is none."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or it warns of a change
     try:
         import ray
     except ImportError as error:
-        raise UserError(
-            "--ray needs Ray, which is not installed: pip install ray fsspec"
-        ) from error
+        raise UserError("--ray needs Ray, which is not here: pip install ray fsspec") from error
     if ray.is_initialized():
         yield
         return
-    local = address == "local"
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if local:
-        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+    if address == "local":
+        options |= {"include_dashboard": False, "object_store_memory": 256 << 20}  # for weights
     host, _, port = address.rpartition(":")
     try:
         if host and port.isdigit() and "/" not in host:
@@ -75,10 +58,8 @@ def connected(address: str) -> Iterator[None]:
         ray.init(address=address, **options)
     except Exception as error:  # Ray itself raises no narrower one where it cannot be started
         ray.shutdown()
-        raise UserError(
-            f"no Ray answers at {address} ({error}): "
-            + ("run the same again" if local else "check the address, or take --ray local")
-        ) from error
+        todo = "run the same again" if address == "local" else "check it, or take --ray local"
+        raise UserError(f"no Ray answers at {address} ({error}): {todo}") from error
     try:
         yield
     finally:
@@ -86,54 +67,26 @@ def connected(address: str) -> Iterator[None]:
 
 
 def run(
-    jobs: Sequence[Job],
-    settings: Settings,
-    load: Load,
-    *,
-    device: str = "auto",
-    at_once: int | None = None,
+    jobs: Sequence[Job], settings: Settings, load: Load, device: str = "auto", at_once: int = 0
 ) -> Generator[Outcome, None, None]:
     """Cleans recordings on the connected Ray; existing outputs are replaced.
 
-    Whatever ends the iteration early stops the workers, and leaves no half-written output.
-
-    Args:
-        load: makes the network of a worker, see `loader`.
-        device: on CUDA, or with ``auto`` where the cluster has GPUs, every task takes one.
-        at_once: recordings; they share the cores. Left out, each core has one.
-
-    Raises:
-        UserError: the network or the device is not to be had.
-    """
+    Whatever ends the iteration early stops the workers, and leaves no half-written output. A task
+    takes a core, and a GPU where there is one and it may. UserError for want of a device."""
     import ray
 
     gpus = ray.cluster_resources().get("GPU")
-    on_gpu = device.startswith("cuda")
-    if on_gpu and not gpus:
-        raise UserError(
-            f"the cluster has no GPU, and --device {device} needs one: leave --device out"
-        )
-    cores = 1
-    if at_once:  # all cores of a recording are on one machine
-        machines = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-        machines = [each for each in machines if each] or [1]
-        cores = max(1, int(min(sum(machines) // at_once, *machines)))
-    work = ray.remote(_work).options(
-        num_cpus=cores,
-        num_gpus=int(on_gpu or (device == "auto" and bool(gpus))),
-        max_retries=_RETRIES,
-        retry_exceptions=[TransferError],
-    )
-    network = ray.put(load)
-    tag = uuid.uuid4().hex
-    waiting = enumerate(jobs)
+    if device.startswith("cuda") and not gpus:
+        raise UserError(f"the cluster has no GPU for --device {device}: leave --device out")
+    ways = {"max_retries": _RETRIES, "retry_exceptions": [TransferError]}
+    work = ray.remote(_work).options(num_gpus=int(bool(gpus) and device != "cpu"), **ways)
+    network, waiting = ray.put(load), iter(jobs)
     running: dict[Any, Job] = {}
     try:
         while True:
-            for number, job in islice(waiting, (at_once or _MOST_WAITING) - len(running)):
+            for job in islice(waiting, (at_once or _MOST_WAITING) - len(running)):
                 # In a list, or Ray would unpack the network anew for every task.
-                reference = work.remote([network], settings, job, cores, f"{tag}-{number}")
-                running[reference] = job
+                running[work.remote([network], settings, job, uuid4().hex)] = job
             if not running:
                 return
             (done, *_), _ = ray.wait(list(running))
@@ -142,24 +95,20 @@ def run(
         for reference in running:
             ray.cancel(reference)
         if running:
-            ray.wait(list(running), num_returns=len(running), timeout=_FAREWELL)
+            ray.wait(list(running), num_returns=len(running), timeout=_PATIENCE)
 
 
 def loader(model: str, device: str) -> Load:
-    """Loads a network on a worker, which may lack its weights: they travel along.
-
-    Raises:
-        UserError: unknown model, or a damaged checkpoint.
-    """
+    """Makes a network on a worker, which may lack its weights; UserError for an unknown model."""
     from audio_denoising.cleaning.denoiser import Denoiser
 
     path = locate(model)
     Denoiser(path, device="cpu")  # they are known to be good; the device is the workers' own
-    name, weights = path.name, path.read_bytes()
+    weights = path.read_bytes()  # they travel along
 
     def load() -> Denoiser:
-        with tempfile.TemporaryDirectory(prefix="denoise-") as temporary:
-            copy = Path(temporary) / name
+        with TemporaryDirectory(prefix="denoise-") as temporary:
+            copy = Path(temporary, path.name)
             copy.write_bytes(weights)
             return Denoiser(copy, device=device)
 
@@ -177,11 +126,9 @@ def _outcome(job: Job, reference: Any) -> Outcome:
             return Outcome(job, sentence=str(error.cause))
         raise error.cause from error  # the network cannot be loaded: so it will be for all
     except ray.exceptions.RayError as error:
-        sentence = (
-            f"{job.input}: its worker was lost {_RETRIES + 1} times ({str(error).splitlines()[0]}):"
-            " clean this file alone to see why, there may be too little memory"
-        )
-        return Outcome(job, sentence=sentence)
+        why = f"its worker was lost {_RETRIES + 1} times ({str(error).splitlines()[0]})"
+        todo = "clean this file alone to see why, there may be too little memory"
+        return Outcome(job, sentence=f"{job.input}: {why}: {todo}")
 
 
 @lru_cache(maxsize=1)
@@ -192,40 +139,37 @@ def _network(load: Any) -> Denoiser:
     return ray.get(load)()
 
 
-def _work(load: list[Any], settings: Settings, job: Job, cores: int, tag: str) -> Outcome:
+def _work(load: list[Any], settings: Settings, job: Job, tag: str) -> Outcome:
     """Cleans one recording on a worker; what has an address is fetched before, published after.
-
-    Raises:
-        TransferError: storage failed; another attempt may help.
-    """
+    TransferError where storage failed: another attempt may help."""
     import torch
 
-    torch.set_num_threads(cores)
+    torch.set_num_threads(1)
     denoiser = _network(load[0])
     # Named after the task, so that whoever is given it again removes what a lost worker left.
-    temporary = Path(tempfile.gettempdir()) / f"denoise-{tag}"
+    temporary = Path(gettempdir(), f"denoise-{tag}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700)
-    names = (job.input, *job.outputs)
+    names = job.input, *job.outputs
     copies = [  # in folders of their own: input and output may be called alike
-        str(temporary / f"{number}" / PurePath(name).name) if storage.is_address(name) else name
+        str(temporary / f"{number}" / PurePath(name).name) if is_address(name) else name
         for number, name in enumerate(names)
     ]
 
-    def named(sentence: str) -> str:
-        """A sentence that speaks of the files that the user knows."""
+    def named(sentence: str) -> str:  # of the files that the user knows
         for copy, name in zip(copies, names, strict=True):
             sentence = sentence.replace(copy, name)
         return sentence
 
     try:
-        if copies[0] != job.input:
-            storage.fetch(job.input, Path(copies[0]))
+        if is_address(job.input):
+            Path(copies[0]).parent.mkdir()
+            with opened(job.input) as (far, path):
+                far.get_file(path, copies[0])
         report = denoiser.clean(Job(*copies), replace(settings, force=True))
-        # The noise first: where the output is, the noise is too.
-        for number in reversed(range(1, len(names))):
-            if copies[number] != names[number]:
-                storage.publish(Path(copies[number]), names[number], f"{tag}-{number}")
+        for number in range(len(job.outputs), 0, -1):  # the noise first: it is there with the other
+            if is_address(names[number]):
+                publish(Path(copies[number]), names[number], f"{tag}-{number}")
     except TransferError:
         raise
     except Exception as error:

@@ -17,9 +17,6 @@ from audio_denoising.cleaning.settings import Job
 from audio_denoising.errors import UserError
 from audio_denoising.media.formats import MEDIA_EXTENSIONS
 
-# Here an object appears when its upload is complete. Elsewhere a file grows before all eyes.
-_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss"})
-
 
 class TransferError(UserError):
     """Storage failed for a reason that may be gone at the next attempt."""
@@ -31,29 +28,20 @@ def is_address(name: str) -> bool:
 
 
 def plan(
-    inputs: Sequence[str],
-    output: str | None = None,
-    *,
-    recursive: bool = False,
-    save_noise: bool = False,
+    inputs: Sequence[str], output: str | None, recursive: bool = False, save_noise: bool = False
 ) -> tuple[list[Job], list[str]]:
     """The jobs and what is left out, as `folder.plan` lists them, for names that may be addresses.
 
     With an address among them, ``output`` is a folder, and needed. Paths come out absolute.
-
-    Raises:
-        UserError: there is nothing to clean, two inputs lead to one output, or storage cannot be
-            asked.
+    UserError where there is nothing to clean, or two inputs lead to one output.
     """
     inputs = [name.removeprefix("file://") for name in inputs]
     output = output and output.removeprefix("file://")
     if not any(is_address(name) for name in (*inputs, output or "")):
         jobs, left_out = folder.plan(inputs, output, recursive=recursive, save_noise=save_noise)
         return [Job(_absolute(job.input), *map(_absolute, job.outputs)) for job in jobs], left_out
-    if output is None:
-        raise UserError(f"{inputs[0]} needs a folder for the results: give one with -o")
-    if PurePosixPath(output).suffix.lower() in MEDIA_EXTENSIONS:
-        raise UserError(f"{output} looks like a file: with addresses, give a folder with -o")
+    if output is None or PurePosixPath(output).suffix.lower() in MEDIA_EXTENSIONS:
+        raise UserError(f"{output or inputs[0]} needs a folder for the results: give one with -o")
     root = _absolute(output).rstrip("/")
     jobs_of: dict[str, Job] = {}  # each once, even if named twice
     left_out = []
@@ -69,43 +57,24 @@ def plan(
 
 
 def pending(jobs: Sequence[Job], output: str | None) -> list[Job]:
-    """The jobs whose outputs are not all there; a folder with an address is listed once.
-
-    Raises:
-        UserError: storage cannot be asked.
-    """
+    """The jobs whose outputs are not all there; a folder with an address is listed once."""
     if output is None or not is_address(output):
         return [job for job in jobs if not all(Path(path).exists() for path in job.outputs)]
-    with _plainly(output):
-        storage, root = _opened(output)
-        try:
-            there = set(storage.find(root))
-        except FileNotFoundError:
-            there = set()
-        return [job for job in jobs if not all(_opened(name)[1] in there for name in job.outputs)]
+    with opened(output) as (storage, root):
+        there, path_of = set(storage.find(root)), storage._strip_protocol
+        return [job for job in jobs if not there.issuperset(map(path_of, job.outputs))]
 
 
 def found(name: str, recursive: bool) -> Iterator[tuple[str, PurePosixPath]]:
-    """The recordings behind a file, a folder, or a pattern such as ``s3://bucket/talks/*.flac``,
-    each with its place below where it was found.
-
-    Raises:
-        UserError: there are none, or storage cannot be asked.
-    """
+    """The recordings behind a file or a folder, each with its place below where it was found;
+    UserError where there are none."""
     name = name.rstrip("/")
-    with _plainly(name):
-        storage, root = _opened(name)
-        if wildcard := re.search(r"[*?\[]", root):
-            matches = storage.glob(root, detail=True)
-            paths = [path for path, about in matches.items() if about["type"] == "file"]
-            root = root[: wildcard.start()].rpartition("/")[0]
-        elif _is_recording(root) or not storage.isdir(root):
+    with opened(name) as (storage, root):
+        if _is_recording(root) or not storage.isdir(root):
             yield name, PurePosixPath(PurePosixPath(root).name)
             return
-        else:
-            paths = storage.find(root, maxdepth=None if recursive else 1)
-            paths = [path for path in paths if _is_recording(path)]
-    places = [(path, PurePosixPath(path).relative_to(root)) for path in sorted(paths)]
+        paths = storage.find(root, maxdepth=None if recursive else 1)
+    places = [(p, PurePosixPath(p).relative_to(root)) for p in sorted(paths) if _is_recording(p)]
     places = [each for each in places if not any(part.startswith(".") for part in each[1].parts)]
     if not places:
         more = "" if recursive else " (--recursive takes the folders inside it, too)"
@@ -116,39 +85,14 @@ def found(name: str, recursive: bool) -> Iterator[tuple[str, PurePosixPath]]:
         yield start + path, below
 
 
-def fetch(address: str, copy: Path) -> None:
-    """Copies the file at an address to this machine.
-
-    Raises:
-        TransferError: storage failed half-way.
-        UserError: it does not exist, or storage cannot be used at all.
-    """
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with _plainly(address):
-        storage, path = _opened(address)
-        storage.get_file(path, str(copy))
-
-
 def publish(made: Path, address: str, tag: str) -> None:
     """Copies a complete file to an address, replacing another; it appears whole or not at all.
-
-    Who tries again with the same ``tag``, the temporary name, leaves nothing behind.
-
-    Raises:
-        TransferError: storage failed half-way.
-        UserError: it cannot be written.
-    """
-    with _plainly(address):
-        storage, path = _opened(address)
-        names = (storage.protocol,) if isinstance(storage.protocol, str) else storage.protocol
-        if not _OBJECT_STORES.isdisjoint(names):
-            storage.put_file(str(made), path)
-            return
+    Who tries again with the same ``tag``, the temporary name, leaves nothing behind."""
+    with opened(address) as (storage, path):
         parent = path.rpartition("/")[0]
-        partial = f"{parent}/.{tag}.part"
         storage.makedirs(parent, exist_ok=True)
-        storage.put_file(str(made), partial)
-        storage.mv(partial, path)
+        storage.put_file(str(made), f"{parent}/.{tag}.part")
+        storage.mv(f"{parent}/.{tag}.part", path)
 
 
 def _absolute(name: str) -> str:
@@ -160,33 +104,17 @@ def _is_recording(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in MEDIA_EXTENSIONS
 
 
-def _opened(name: str) -> tuple[Any, str]:
-    """The filesystem of a name, and the path in it."""
+@contextmanager
+def opened(name: str) -> Iterator[tuple[Any, str]]:
+    """The filesystem of a name and the path in it; what it says in many ways, in one sentence:
+    TransferError where it failed half-way, UserError where it cannot be used at all."""
     from fsspec.core import url_to_fs
 
-    storage, path = url_to_fs(name)
-    return storage, str(path)
-
-
-@contextmanager
-def _plainly(name: str) -> Iterator[None]:
-    """Says in one sentence what storage says in many ways."""
     try:
-        yield
-    except UserError:
-        raise
-    except ImportError as error:
-        raise UserError(
-            f"{name} needs a package that is missing here ({error}): install it, on every machine "
-            f"of the cluster"
-        ) from error
-    except (FileNotFoundError, PermissionError, ValueError) as error:
-        raise UserError(
-            f"{name} cannot be used ({type(error).__name__}: {error}): check the address, and your "
-            f"access to it"
-        ) from error
+        storage, path = url_to_fs(name)
+        yield storage, str(path)
+    except (ImportError, FileNotFoundError, PermissionError, ValueError) as error:
+        raise UserError(f"{name} cannot be used ({error!r}): check it, and your access") from error
     except Exception as error:
-        raise TransferError(
-            f"{name} cannot be reached ({type(error).__name__}: {error}): check the connection, "
-            f"and run the same command again"
-        ) from error
+        todo = "check the connection, and run the same command again"
+        raise TransferError(f"{name} cannot be reached ({error!r}): {todo}") from error

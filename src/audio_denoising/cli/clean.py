@@ -161,7 +161,7 @@ def clean(
     if ray is not None:
         from audio_denoising.cleaning import cluster, storage
 
-        planned, left_out = storage.plan(inputs, output, recursive=recursive, save_noise=save_noise)
+        planned, left_out = storage.plan(inputs, output, recursive, save_noise)
         waiting = planned if force else storage.pending(planned, output)
     else:
         planned, left_out = folder.plan(
@@ -182,7 +182,7 @@ def clean(
         network, quiet = cluster.loader(model, device), not console.is_terminal
         with (
             cluster.connected(ray),
-            closing(cluster.run(waiting, settings, network, device=device, at_once=jobs)) as done,
+            closing(cluster.run(waiting, settings, network, device, jobs or 0)) as done,
         ):
             seen = track(
                 done, "All files", len(waiting), console=console, transient=True, disable=quiet
