@@ -66,6 +66,7 @@ def test_train_hands_on_every_option(given: dict[str, Any]) -> None:
         "augmentation": "varied",
         "speech_weights": [1.0, 2.0],
         "noise_weights": [3.0, 0.5],
+        "perceptual": 0.0,
     }
     place = given["place"]
     folders = [*place.speech, *place.noise, place.out]

@@ -31,25 +31,31 @@ def batch(frames: int, clips: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     return mask, noisy, clean
 
 
-def ours(mask: Tensor, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+def ours(
+    mask: Tensor, noisy: Tensor, clean: Tensor, perceptual: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Value and gradient."""
     with torch.inference_mode():
-        loss = spectrum.CompressedSpectrumLoss(TRANSFORM)
+        loss = spectrum.CompressedSpectrumLoss(TRANSFORM, perceptual)
         value = loss(mask, spectrum.hear(noisy, TRANSFORM), clean)
         return value, loss.backward()
 
 
-def theirs(mask: Tensor, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+def theirs(
+    mask: Tensor, noisy: Tensor, clean: Tensor, perceptual: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Value and gradient of the twin, by autograd."""
     leaf = mask.clone().requires_grad_()
-    value = spectrum_loss(leaf, noisy, clean)
+    value = spectrum_loss(leaf, noisy, clean, perceptual)
     value.backward()
     assert leaf.grad is not None
     return value.detach(), leaf.grad
 
 
-def assert_equal(arguments: tuple[Tensor, Tensor, Tensor]) -> None:
-    for found, expected in zip(ours(*arguments), theirs(*arguments), strict=True):
+def assert_equal(arguments: tuple[Tensor, Tensor, Tensor], perceptual: float = 0.0) -> None:
+    for found, expected in zip(
+        ours(*arguments, perceptual), theirs(*arguments, perceptual), strict=True
+    ):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
 
 
@@ -86,9 +92,10 @@ def test_a_mask_of_one_gives_the_mixture_back() -> None:
     torch.testing.assert_close(found[:, HOP:-HOP], noisy[:, HOP:-HOP])
 
 
+@pytest.mark.parametrize("perceptual", [0.0, 2.0])
 @pytest.mark.parametrize(("frames", "clips"), [(2, 1), (3, 2), (20, 3)])
-def test_loss_and_gradient_against_autograd(frames: int, clips: int) -> None:
-    assert_equal(batch(frames, clips))
+def test_loss_and_gradient_against_autograd(frames: int, clips: int, perceptual: float) -> None:
+    assert_equal(batch(frames, clips), perceptual)
 
 
 @pytest.mark.parametrize("silent", [[0], [0, 1]], ids=str)

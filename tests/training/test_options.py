@@ -58,6 +58,8 @@ def test_defaults(version: str, size: str, rate: float, epochs: int, batch: int)
         ({"version": "v5", "augmentation": "wide"}, "'wide' for v5: choose one of rich"),
         ({"version": "v5", "clip_seconds": 0.0}, "--clip-seconds must be from 0.1 to 60"),
         ({"clip_seconds": 2.0}, "v4 hears clips of 2.55 s: leave --clip-seconds out"),
+        ({"version": "v5", "perceptual": -1.0}, "--perceptual must not be negative"),
+        ({"perceptual": 1.0}, "--perceptual is for v5"),
         ({"accumulate": 0}, "--accumulate must be above 0"),
         ({"save_seconds": float("nan")}, "--save-every must not be negative"),
     ],

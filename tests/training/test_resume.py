@@ -148,6 +148,22 @@ def test_a_run_without_an_end_is_brought_to_it(tmp_path: Path) -> None:
         train(tmp_path / "open", "v5", schedule="cosine", **again)
 
 
+def test_the_perceptual_term_may_come_with_the_end(tmp_path: Path) -> None:
+    """It changes the steps, is kept with the run, and stays what it is from then on."""
+    ends = []
+    for weight in (0.0, 1.0):
+        out = tmp_path / str(weight)
+        settings: dict[str, Any] = {"epochs": 1, "warmup_steps": 1, "perceptual": 0.0}
+        assert train(out, "v5", schedule="constant", **settings)
+        settings |= {"epochs": 2, "resume": True, "perceptual": weight}
+        assert train(out, "v5", schedule="linear-end", **settings)
+        ends.append(content(out / "last.pth"))
+        assert ends[-1]["options"]["perceptual"] == weight
+    assert differences(ends[0]["model"], ends[1]["model"])
+    with pytest.raises(UserError, match="trained with another perceptual"):
+        train(out, "v5", schedule="linear-end", **settings | {"perceptual": 2.0})
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

@@ -118,6 +118,14 @@ def train(
             OWN,
         ),
     ] = None,
+    perceptual: Annotated[
+        float,
+        _steps(
+            "Weight of what PESQ hears in v5's loss, such as 1. May be changed where a constant "
+            "run is resumed with linear-end.",
+            "WEIGHT",
+        ),
+    ] = 0.0,
     patience: Annotated[
         int, _steps("Stop after so many epochs without a better validation; 0: never.", "EPOCHS")
     ] = 0,
@@ -195,6 +203,7 @@ def train(
         epoch_size=epoch_size,
         momentum=momentum,
         patience=patience,
+        perceptual=perceptual,
         seed=seed,
         start_from=start_from,
         hold_out=hold_out or None,

@@ -29,6 +29,7 @@ from audio_denoising.dsp.frames import (
     POSITIONS,
     POWER,
 )
+from audio_denoising.dsp.loudness import LoudnessLoss
 from audio_denoising.dsp.stft import HalfOverlap
 
 
@@ -94,7 +95,8 @@ class CompressedSpectrumLoss:
     n complex bins, N clips. The first term is level-free by w = (-25 dB / active level of s)^0.6,
     within `WEIGHTS`, 1 for clips without speech; the second is SI-SDR's relative with a bound of
     30 dB, over all samples but the first and last block, and leaves out clips without speech.
-    After Braun and Tashev, TSP 2021 (arXiv:2009.12286), and GTCRN (ICASSP 2024).
+    After Braun and Tashev, TSP 2021 (arXiv:2009.12286), and GTCRN (ICASSP 2024). If `perceptual` is
+    above 0, that many times `dsp.loudness.LoudnessLoss` is added.
     """
 
     MODULUS, COMPLEX, FACTOR = 0.7, 0.3, 100.0
@@ -102,8 +104,10 @@ class CompressedSpectrumLoss:
     WEIGHTS = (0.1, 10.0)
     SILENCE = 1e-7  # mean square, -70 dBFS: below it a clip counts as without speech
 
-    def __init__(self, transform: HalfOverlap) -> None:
+    def __init__(self, transform: HalfOverlap, perceptual: float = 0.0) -> None:
         self.transform = transform
+        self.perceptual = perceptual
+        self.loudness = LoudnessLoss(transform.window.dtype, transform.window.device)
         self.kept: _Kept | None = None
 
     def forward(self, mask: Tensor, heard: Heard, clean: Tensor) -> Tensor:
@@ -119,7 +123,8 @@ class CompressedSpectrumLoss:
                 f"CompressedSpectrumLoss takes a mask {wanted[0]} and a waveform {wanted[1]}, "
                 f"and got {tuple(mask.shape)} and {tuple(clean.shape)}"
             )
-        target = compress(transform.analyse(clean)[..., :BINS])
+        spectrum = transform.analyse(clean)[..., :BINS]
+        target = compress(spectrum)
         estimate = as_complex(mask) * heard.compressed
         modulus = estimate.abs()
         weights = _level_weights(clean, hop, self.SILENCE, self.WEIGHTS)
@@ -138,7 +143,11 @@ class CompressedSpectrumLoss:
         ratio = safe / torch.where(heard_speech, energy, torch.ones_like(energy))
         scale = heard_speech / safe * (2 / (len(clean) * math.log(10)))
         self.kept = _Kept(heard, target, estimate, modulus, weights, error, scale)
-        return spectral + torch.log10(ratio).sum() / len(clean)
+        loss = spectral + torch.log10(ratio).sum() / len(clean)
+        if self.perceptual:
+            power = modulus.pow(2 / POWER)
+            loss = loss + self.perceptual * self.loudness(power, spectrum.abs().square())
+        return loss
 
     def __call__(self, mask: Tensor, heard: Heard, clean: Tensor) -> Tensor:
         return self.forward(mask, heard, clean)
@@ -147,6 +156,7 @@ class CompressedSpectrumLoss:
     #   Gc = 200/n w (0.7 (1 - |Sc| / A) Sc^ + 0.3 (Sc^ - Sc)).
     # Waveform term: g = 2 / (N ln 10) e / (|e|^2 + 1e-3 |s|^2), G its adjoint synthesis;
     # S^ = A^p Sc^ with p = 7/3 gives Gc += A^p G + p A^(p - 2) Re(conj(Sc^) G) Sc^.
+    # Loudness: |S^|^2 = A^q with q = 2 / 0.3, so a gradient g there gives Gc += q A^(q - 2) g Sc^.
     # Mask: Sc^ = M Xc, so G_M = Gc conj(Xc).
 
     def backward(self) -> Tensor:
@@ -162,6 +172,9 @@ class CompressedSpectrumLoss:
         inner = (estimate.conj() * outer).real
         bend = DECOMPRESSION * modulus.pow(DECOMPRESSION - 2) * inner
         gradient = gradient + modulus.pow(DECOMPRESSION) * outer + bend * estimate
+        if self.perceptual:
+            chain = (2 / POWER) * modulus.pow(2 / POWER - 2)
+            gradient = gradient + self.perceptual * chain * self.loudness.backward() * estimate
         at_mask = torch.view_as_real(gradient * kept.heard.compressed.conj())
         return at_mask.reshape(*at_mask.shape[:-2], POSITIONS, OUTPUTS)
 

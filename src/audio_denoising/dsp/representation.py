@@ -104,10 +104,10 @@ class CompressedSpectrum:
     instead of two.
     """
 
-    def __init__(self, device: torch.device | str = "cpu") -> None:
+    def __init__(self, device: torch.device | str = "cpu", perceptual: float = 0.0) -> None:
         self.transform = HalfOverlap(device=device)
         self.margin = self.transform.hop
-        self.criterion = CompressedSpectrumLoss(self.transform)
+        self.criterion = CompressedSpectrumLoss(self.transform, perceptual)
 
     def hear(self, noisy: Tensor) -> Heard:
         return compressed.hear(noisy, self.transform)

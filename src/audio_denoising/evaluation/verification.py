@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -87,6 +88,10 @@ def subjects() -> list[Subject]:
         # One entry of each of some fifty tensors, every one of which takes two passes of it all.
         return Subject(name, *makes, shape, small, entries=1)
 
+    def loss(name: str, perceptual: float) -> Subject:
+        makes = partial(_Loss, perceptual), partial(_TwinLoss, perceptual)
+        return Subject(name, *makes, (20, 2, 64, 8), (3, 2, 64, 8), entries=24)
+
     def transposed(*shape: int) -> Callable[[Any], Any]:
         return lambda of: of.ConvTranspose2d(64, 32, *shape)
 
@@ -125,7 +130,8 @@ def subjects() -> list[Subject]:
         rows("SiLU", lambda of: of.SiLU(), 24, 36),
         rows("RadialTanh", lambda of: of.RadialTanh(), 64, 8),
         rows("Residual (recurrence)", recurrence, 24, 36),
-        Subject("Loss on compressed spectra", _Loss, _TwinLoss, (20, 2, 64, 8), (3, 2, 64, 8), 24),
+        loss("Loss on compressed spectra", 0.0),
+        loss("Loss on compressed spectra and loudness", 1.0),
         network("v5", "v5-small, whole", (20, 2, 64, 12), (3, 2, 64, 12)),
     ]
 
@@ -133,10 +139,14 @@ def subjects() -> list[Subject]:
 class _Loss(nn.Module):
     """v5's loss as a layer, from masks (T, N, 64, 8) to one number (1,)."""
 
+    def __init__(self, perceptual: float) -> None:
+        super().__init__()
+        self.perceptual = perceptual
+
     def forward(self, x: Tensor) -> Tensor:
         noisy, clean = _mixture(x)
         transform = HalfOverlap(dtype=x.dtype)
-        self.criterion = CompressedSpectrumLoss(transform)
+        self.criterion = CompressedSpectrumLoss(transform, self.perceptual)
         return self.criterion(x, hear(noisy, transform), clean).view(1)
 
     def backward(self, grad_output: Tensor) -> Tensor:
@@ -146,8 +156,12 @@ class _Loss(nn.Module):
 class _TwinLoss(torch.nn.Module):
     """The same in torch."""
 
+    def __init__(self, perceptual: float) -> None:
+        super().__init__()
+        self.perceptual = perceptual
+
     def forward(self, x: Tensor) -> Tensor:
-        return spectrum_loss(x, *_mixture(x)).view(1)
+        return spectrum_loss(x, *_mixture(x), self.perceptual).view(1)
 
 
 def _mixture(mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from audio_denoising.dsp.loudness import LoudnessLoss
 from audio_denoising.models.versions import assemble, build
 
 
@@ -173,7 +174,7 @@ def recompute_levels(twin: torch.nn.Module) -> None:
             level.recompute = True
 
 
-def spectrum_loss(mask: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
+def spectrum_loss(mask: Tensor, noisy: Tensor, clean: Tensor, perceptual: float = 0.0) -> Tensor:
     """`dsp.compressed_spectrum.CompressedSpectrumLoss` at 16 kHz, for autograd.
 
     Args:
@@ -202,4 +203,35 @@ def spectrum_loss(mask: Tensor, noisy: Tensor, clean: Tensor) -> Tensor:
     energy = clean[:, 256:-256].square().sum(1)
     speech = energy > 1e-7 * error.shape[1]
     ratio = error.square().sum(1)[speech] / energy[speech] + 1e-3
-    return spectral + torch.log10(ratio).sum() / len(clean)
+    loss = spectral + torch.log10(ratio).sum() / len(clean)
+    if not perceptual:
+        return loss
+    powers = (each.permute(2, 0, 1).abs() ** (20 / 3) for each in (estimate, target))
+    return loss + perceptual * loudness_loss(*powers)
+
+
+def loudness_loss(power: Tensor, clean: Tensor) -> Tensor:
+    """`dsp.loudness.LoudnessLoss` of power spectra (T, N, 256), for autograd."""
+    of = LoudnessLoss(power.dtype, power.device)
+    total = clean.sum(-1).mean(0)
+    gain = torch.where(total > 0.0049152, 1e7 * 49152 / total, 0.0)[:, None]
+    reference, raw = gain * (clean @ of.bands), gain * (power @ of.bands)
+    gains = [torch.ones_like(total)]
+    for ratio in (reference.sum(-1) + 5e3) / (raw.sum(-1) + 5e3):
+        gains.append(0.2 * gains[-1] + 0.8 * ratio)
+    estimate = raw * torch.stack(gains[1:]).clamp(3e-4, 5)[..., None]
+
+    def loudness(x: Tensor) -> Tensor:
+        sone = (0.5 + x / (2 * of.threshold)) ** 0.23 - 1
+        return torch.where(x > of.threshold, 0.1866055 * (2 * of.threshold) ** 0.23 * sone, 0.0)
+
+    heard, wanted = loudness(estimate), loudness(reference)
+    apart = (heard - wanted).abs() - 0.25 * torch.minimum(heard, wanted)
+    apart = of.widths * apart.clamp(min=0)
+    factor = (((estimate + 50) / (reference + 50)) ** 1.2).clamp(max=12)
+    plain = of.widths.sum().sqrt() * torch.linalg.vector_norm(apart, dim=-1)
+    frames = 45 * torch.tanh(torch.stack((plain, (apart * factor).sum(-1)), -1) / 45)
+    starts = range(0, max(1, len(frames) - 19), 10)
+    syllables = torch.stack([(frames[at : at + 20] ** 6).mean(0) ** (1 / 6) for at in starts])
+    clips = syllables.square().mean(0).sqrt()
+    return (0.1 * clips[:, 0] + 0.0309 * clips[:, 1]).mean()

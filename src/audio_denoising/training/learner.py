@@ -63,7 +63,7 @@ class Learner:
         self.clip_norm = options.clip_norm
         self.representation: Representation
         if row.hears == COMPRESSED_SPECTRUM:
-            self.representation = CompressedSpectrum(device)
+            self.representation = CompressedSpectrum(device, options.perceptual)
         else:
             self.representation = DecibelImage(self.criteria[row.loss]())
         self.model, self.optimiser = self._build(options, recompute, processes)

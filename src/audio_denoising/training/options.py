@@ -59,6 +59,7 @@ class TrainingOptions:
     augmentation: str = _OWN
     speech_weights: list[float | None] | None = None
     noise_weights: list[float | None] | None = None
+    perceptual: float = 0.0
 
     def __post_init__(self) -> None:
         if self.version not in VERSIONS:
@@ -90,7 +91,11 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:  # so put, NaN is refused too
                 raise UserError(f"{option_name(name)} must be above 0")
-        for name in ("warmup_steps", "momentum", "clip_norm", "ema", "patience", "seed"):
+        if self.perceptual and not hears_spectra:
+            raise UserError("--perceptual is for v5: the other versions see no spectra")
+        for name in (
+            "warmup_steps", "momentum", "clip_norm", "ema", "patience", "seed", "perceptual",
+        ):  # fmt: skip
             if not getattr(self, name) >= 0:
                 raise UserError(f"{option_name(name)} must not be negative")
         if self.ema >= 1:

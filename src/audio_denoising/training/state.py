@@ -113,11 +113,11 @@ def restore(trainer: Trainer) -> None:
     checkpoint = trainer.folder.newest()
     content, own = checkpoint.content, trainer.options.as_dict()
     theirs = completed(content.get("options", {}), trainer.options.version)
-    # A run may be prolonged, and one without an end be brought to it; everything else that
-    # decides the result must be the same.
+    # A run may be prolonged, and one without an end be brought to it, with another weight of the
+    # perceptual term; everything else that decides the result must be the same.
     free = {"epochs"}
     if {own["schedule"], theirs["schedule"]} == {"constant", "linear-end"}:
-        free.add("schedule")
+        free |= {"schedule", "perceptual"}
     different = [k for k in own if k not in free and theirs[k] != own[k]]
     if different:
         raise UserError(
