@@ -18,6 +18,7 @@ class Spy:
 
 sys.meta_path.insert(0, Spy())
 from audio_denoising import Denoiser
+import torch
 """
 
 

@@ -12,7 +12,7 @@ from audio_denoising import nn
 from audio_denoising.cleaning.causal import CausalCleaner, CausalStream
 from audio_denoising.errors import UserError
 from audio_denoising.models import causal
-from audio_denoising.nn import folded
+from audio_denoising.models.causal_weights import folded
 from audio_denoising.samples import Samples
 
 
@@ -27,7 +27,7 @@ def cleaner() -> CausalCleaner:
         network.train()
         for _ in range(3):
             network(torch.randn(20, 2, 64, 12))
-        return CausalCleaner(folded(network), "v5")
+        return CausalCleaner(folded(network.state_dict()), "v5")
 
 
 def noise(rate: int, channels: int, seconds: float = 0.5) -> Samples:
@@ -64,7 +64,7 @@ def test_nothing_is_late_and_nothing_louder(rate: int) -> None:
     network = causal.build("small")
     head = [m for m in network.modules() if isinstance(m, nn.FrequencyConv)][-1]
     head.weight.data.zero_()
-    even = CausalCleaner(folded(network), "v5")
+    even = CausalCleaner(folded(network.state_dict()), "v5")
     signal = noise(rate, 1)
     _, clean = cleaned(even, [signal], rate)
     gain = np.tanh(1.0) ** (10 / 3)
@@ -152,4 +152,4 @@ def test_bad_input_is_told_of_and_loses_nothing(cleaner: CausalCleaner) -> None:
 @pytest.mark.parametrize("rate", [1_999, 192_001])
 def test_rates_that_v5_does_not_hear_are_refused(cleaner: CausalCleaner, rate: int) -> None:
     with pytest.raises(UserError, match=f"not of {rate}"):
-        CausalStream(cleaner.network, rate)
+        CausalStream(cleaner.weights, rate)

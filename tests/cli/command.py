@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -53,13 +53,14 @@ def denoise(*arguments: object) -> Result:
     return Result(int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 
-def python(*arguments: object, cwd: Path = ROOT) -> Result:
+def python(*arguments: object, cwd: Path = ROOT, stdin: IO[bytes] | None = None) -> Result:
     """Runs Python in a process of its own, on one thread."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         env={**environment, "COLUMNS": "150"},
         cwd=cwd,
+        stdin=stdin,
         capture_output=True,
         text=True,
         timeout=120,

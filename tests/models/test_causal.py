@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,11 @@ from torch import Tensor
 from audio_denoising import nn
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
+from audio_denoising.models import causal_weights
 from audio_denoising.models.causal import SIZES, build, overlapping_triangles
-from audio_denoising.models.causal_frames import FrameNetwork
+from audio_denoising.models.causal_frames import SMALLEST, FrameNetwork
 from audio_denoising.models.twin import build_twin, spectrum_loss
-from audio_denoising.nn import folded, gradient_check
+from audio_denoising.nn import activations, folded, gradient_check
 from tests.nn.parity import (
     assert_parity,
     gradients_of,
@@ -104,12 +107,24 @@ def test_no_frame_hears_a_later_one_and_states_carry_on() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_without_torch_names_shapes_and_folded_weights_are_those_of_the_engine(size: str) -> None:
+    network = random_network(size, torch.float32)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    assert causal_weights.shapes(size) == shapes
+    # Behind a normalisation that is gone the engine numbers layers anew: names are not compared.
+    left = causal_weights.folded(network.state_dict()).values()
+    engine = folded(network).state_dict().values()
+    assert Counter(own.tobytes() for own in left) == Counter(e.numpy().tobytes() for e in engine)
+    assert SMALLEST == activations.SMALLEST
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_frame_by_frame_it_is_the_same_network(size: str) -> None:
-    network = folded(random_network(size, torch.float32))
+    network = random_network(size, torch.float32).eval()
     x = features(9, 1, torch.float32)
     with torch.inference_mode():
         whole = network(x)[:, 0]
-    live = FrameNetwork(network)
+    live = FrameNetwork(causal_weights.folded(network.state_dict()))
     for _ in range(2):
         parts = []
         for frame in x[:, 0].numpy():

@@ -6,6 +6,7 @@ run outside of Python's lock, and one copy of the weights serves all.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -66,10 +67,9 @@ def clean_all(
     if not ready:
         return
     denoiser = load()
-    import torch
-
     workers = min(workers, len(ready))
-    if workers > 1:  # or the files would fight for the cores
+    torch = sys.modules.get("torch")  # which v5 does without
+    if workers > 1 and torch is not None:  # or the files would fight for the cores
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
     with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
         every = bars.add_task("All files", total=len(ready))

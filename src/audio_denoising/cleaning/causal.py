@@ -12,20 +12,21 @@ and to start each of its operations on a GPU would take longer than to do it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 
-from audio_denoising import nn
-from audio_denoising.cleaning.windows import Advance
 from audio_denoising.dsp import frames
-from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.errors import UserError
 from audio_denoising.models.causal_frames import FrameNetwork
+from audio_denoising.models.causal_weights import Array
 from audio_denoising.samples import Samples
+
+if TYPE_CHECKING:
+    from audio_denoising.cleaning.recording import Advance
+    from audio_denoising.dsp.level import ActiveLevel
 
 LOWEST_RATE, HIGHEST_RATE = 2_000, 192_000  # Hz
 
@@ -37,7 +38,7 @@ class CausalStream:
     still held: between one and two hops, `latency` at most. It can be pickled.
 
     Args:
-        network: v5's, in evaluation mode, its normalisations folded (`nn.folded`).
+        weights: of v5's network, its normalisations folded (`causal_weights.folded`).
         rate: samples per second.
         channels: which the network hears apart from each other.
 
@@ -45,21 +46,21 @@ class CausalStream:
         UserError: a rate that v5 does not hear.
     """
 
-    def __init__(self, network: nn.Module, rate: int, channels: int = 1) -> None:
+    def __init__(self, weights: Mapping[str, Array], rate: int, channels: int = 1) -> None:
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise UserError(
                 f"v5 cleans sound of {LOWEST_RATE} to {HIGHEST_RATE} samples per second, not of "
                 f"{rate}: convert the recording, for example to 16000 Hz"
             )
-        self.rate, self.channels, self._network = rate, channels, network
+        self.rate, self.channels, self._weights = rate, channels, weights
         self._hop = frames.hop_at(rate)
-        self._cleaners = [_Channel(FrameNetwork(network), self._hop) for _ in range(channels)]
+        self._cleaners = [_Channel(FrameNetwork(weights), self._hop) for _ in range(channels)]
         self.reset()
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {"_held": self._held, "_taken": self._taken}
         states = [[state.copy() for state in each.states] for each in self._cleaners]
-        return {"opened": (self._network, self.rate, self.channels), "kept": kept, "states": states}
+        return {"opened": (self._weights, self.rate, self.channels), "kept": kept, "states": states}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         CausalStream.__init__(self, *state["opened"])
@@ -184,19 +185,19 @@ class CausalCleaner:
     """v5's network; the counterpart of `windows.WindowedCleaner`.
 
     Args:
-        network: in evaluation mode, its normalisations folded, on the CPU.
+        weights: its normalisations folded (`causal_weights.folded`).
         name: what to call it in reports.
     """
 
     needs_level: ClassVar[bool] = False
-    device: ClassVar[torch.device] = torch.device("cpu")
+    device: ClassVar[str] = "cpu"
 
-    network: nn.Module
+    weights: Mapping[str, Array]
     name: str
 
     def open(self, rate: int, channels: int = 1) -> CausalStream:
         """A stream of its own for one signal; many may be open at once, each in its own thread."""
-        return CausalStream(self.network, rate, channels)
+        return CausalStream(self.weights, rate, channels)
 
     def clean(
         self, blocks: Iterable[Samples], rate: int, level: ActiveLevel | None, advance: Advance

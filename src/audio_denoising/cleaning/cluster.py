@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -142,10 +143,9 @@ def _network(load: Any) -> Denoiser:
 def _work(load: list[Any], settings: Settings, job: Job, tag: str) -> Outcome:
     """Cleans one recording on a worker; what has an address is fetched before, published after.
     TransferError where storage failed: another attempt may help."""
-    import torch
-
-    torch.set_num_threads(1)
     denoiser = _network(load[0])
+    if (torch := sys.modules.get("torch")) is not None:  # which v5 does without
+        torch.set_num_threads(1)
     # Named after the task, so that whoever is given it again removes what a lost worker left.
     temporary = Path(gettempdir(), f"denoise-{tag}")
     shutil.rmtree(temporary, ignore_errors=True)

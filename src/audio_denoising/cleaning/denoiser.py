@@ -1,38 +1,40 @@
 """The one object users hold: noisy speech in, clean speech out, same length, rate and channels.
 
-How a signal is cleaned is in `cleaning.windows` (v2 to v4) and `cleaning.causal` (v5), how a file
-is in `cleaning.recording`.
+How a signal is cleaned is in `cleaning.causal` (v5, for which no torch is loaded) and
+`cleaning.windows` (v2 to v4), how a file is in `cleaning.recording`.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 
 import numpy as np
-import torch
 
 from audio_denoising.cleaning.causal import CausalCleaner
 from audio_denoising.cleaning.recording import Progress, Report, advancing, clean_recording
 from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cleaning.stream import Stream
-from audio_denoising.cleaning.windows import Model, WindowedCleaner
-from audio_denoising.device import pick_device, usual_defaults
+from audio_denoising.device import check_device_name, pick_device
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.errors import UserError
 from audio_denoising.files import refuse_address
 from audio_denoising.media.arrays import Audio, from_samples, to_samples
 from audio_denoising.media.formats import default_output
 from audio_denoising.media.reading import read_audio
-from audio_denoising.models.checkpoint import build_model, load_checkpoint
+from audio_denoising.models.causal_weights import folded
+from audio_denoising.models.header import Weights, load_weights
 from audio_denoising.models.hub import find_weights
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, DEFAULT, VERSIONS, locate
-from audio_denoising.nn import Module, folded
 from audio_denoising.samples import Samples
+
+if TYPE_CHECKING:
+    import torch
+
+    from audio_denoising.cleaning.windows import Model, WindowedCleaner
 
 Content = str | os.PathLike[str] | BinaryIO
 """The name of a file, or an open one."""
@@ -65,26 +67,27 @@ class Denoiser:
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size is {batch_size!r}: give a whole number of 1 or more")
-        chosen = pick_device(device)
+        check_device_name(device)
         self._cleaner: WindowedCleaner | CausalCleaner
-        with usual_defaults():
-            if isinstance(model, str | Path):
-                checkpoint = load_checkpoint(locate(model))
-                name = name or f"{checkpoint.version}-{checkpoint.size}"
-                if VERSIONS[checkpoint.version].hears == COMPRESSED_SPECTRUM:
-                    causal = build_model(checkpoint, CausalCleaner.device)
-                    assert isinstance(causal, Module)
-                    self._cleaner = CausalCleaner(folded(causal), name)
-                    return
-                model = build_model(checkpoint, chosen)
-            elif isinstance(model, torch.nn.Module | Module):
-                model = copy.deepcopy(model).eval().to(device=chosen, dtype=torch.float32)
-            elif not callable(model):
-                raise UserError(
-                    f"a {type(model).__name__} is no model: give the name of a version, such as "
-                    f"v5, a checkpoint file, or a network"
-                )
-        self._cleaner = WindowedCleaner(model, name or "model", chosen, batch_size)
+        network: Weights | Model
+        if isinstance(model, str | Path):
+            network = weights = load_weights(locate(model))
+            name = name or f"{weights.version}-{weights.size}"
+            if VERSIONS[weights.version].hears == COMPRESSED_SPECTRUM:
+                if str(device) not in ("auto", "cpu"):
+                    pick_device(device)  # refuses what is not there
+                self._cleaner = CausalCleaner(folded(weights.model_state), name)
+                return
+        elif callable(model):
+            network = model
+        else:
+            raise UserError(
+                f"a {type(model).__name__} is no model: give the name of a version, such as v5, a "
+                f"checkpoint file, or a network"
+            )
+        from audio_denoising.cleaning.windows import WindowedCleaner  # and torch with it
+
+        self._cleaner = WindowedCleaner.of(network, name or "model", device, batch_size)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Denoiser:
@@ -102,7 +105,7 @@ class Denoiser:
         return cls(find_weights(name), **options)
 
     def __repr__(self) -> str:
-        return f"Denoiser({self.name} on {self.device})"
+        return f"Denoiser({self.name} on {self._cleaner.device})"
 
     @property
     def name(self) -> str:
@@ -112,7 +115,9 @@ class Denoiser:
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
-        return self._cleaner.device
+        import torch
+
+        return torch.device(self._cleaner.device)
 
     @property
     def streams(self) -> bool:
@@ -244,8 +249,7 @@ class Denoiser:
         Raises:
             UserError: the input cannot be read, or an output cannot be written.
         """
-        with usual_defaults():
-            return clean_recording(self._cleaner, job, settings, progress)
+        return clean_recording(self._cleaner, job, settings, progress)
 
     def stream(
         self,
@@ -273,8 +277,7 @@ class Denoiser:
         if not isinstance(channels, int) or channels < 1:
             raise UserError(f"channels is {channels!r}: give a whole number of 1 or more")
         chosen = Settings(strength=strength, limit=limit)
-        with usual_defaults():
-            return Stream(self._cleaner.open(checked_rate(sample_rate), channels), chosen)
+        return Stream(self._cleaner.open(checked_rate(sample_rate), channels), chosen)
 
     def _clean(
         self, samples: Samples, rate: int, settings: Settings, progress: Progress | None
@@ -287,9 +290,8 @@ class Denoiser:
             level = ActiveLevel(rate)
             level.add(samples)
         advance = advancing(progress, samples.shape[1] / rate)
-        with usual_defaults():
-            parts = self._cleaner.clean([samples], rate, level, advance)
-            return np.concatenate([settings.mix(noisy, clean) for noisy, clean in parts], axis=1)
+        parts = self._cleaner.clean([samples], rate, level, advance)
+        return np.concatenate([settings.mix(noisy, clean) for noisy, clean in parts], axis=1)
 
 
 @overload
@@ -351,15 +353,3 @@ def _read(x: Content) -> tuple[Samples, int]:
             raise UserError("the file is opened as text: open it in binary, with 'rb'") from error
         except UserError as error:
             raise UserError(str(error).replace(f"{folder}{os.sep}", "")) from error
-
-
-def _one_thread() -> None:
-    """In a forked process only one thread is left of those that torch computes with.
-
-    The others would be waited for without end.
-    """
-    torch.set_num_threads(1)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_one_thread)

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+from audio_denoising.cleaning.causal import CausalCleaner
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cleaning.recording import Report, too_loud
 from audio_denoising.cleaning.settings import Settings
@@ -98,7 +99,7 @@ def stream_sound(
         seconds=sound.samples / raw.rate,
         elapsed=time.process_time() - started,
         model=denoiser.name,
-        device=str(denoiser.device),
+        device=CausalCleaner.device,
         output=writer.path,
         damage=sound.damage,
         warnings=(*sound.notices, *writer.left_out, *too_loud(beyond, str(writer.path))),

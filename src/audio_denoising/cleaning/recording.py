@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from audio_denoising.cleaning.settings import Job, Settings, checked_rate
-from audio_denoising.cleaning.windows import Advance, WindowedCleaner
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.media.reading import AudioReader
 from audio_denoising.media.writing import AudioWriter
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.causal import CausalCleaner
+    from audio_denoising.cleaning.windows import WindowedCleaner
 
 Progress = Callable[[float, float], None]
 """Called with the seconds of audio done and the seconds in all."""
+
+Advance = Callable[[float], None]
+"""Called by a cleaner with how many more seconds of the signal are done."""
 
 _BLOCK_SECONDS = 10  # read at once
 

@@ -8,7 +8,9 @@ the blocks are in which the signal comes, the same samples come out.
 
 from __future__ import annotations
 
+import copy
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,17 +19,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audio_denoising import nn
+from audio_denoising.cleaning.recording import Advance
+from audio_denoising.device import pick_device, usual_defaults
 from audio_denoising.dsp import spectrum
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import carry_over, resample, resampled_length
 from audio_denoising.dsp.spectrum import SAMPLE_RATE, SEGMENT
 from audio_denoising.errors import UserError
+from audio_denoising.models.checkpoint import build_model
+from audio_denoising.models.header import Weights
 from audio_denoising.samples import Samples
 
 Model = Callable[[Tensor], Tensor]
 """Takes noisy images ``(N, 1, 256, 256)`` in [0, 1] and returns the predicted clean ones."""
-
-Advance = Callable[[float], None]  # told how many more seconds of the signal are done
 
 # The shortest time that is a whole number of seconds (so that every sample rate cuts between
 # samples) and of half windows at 16 kHz (so that every chunk meets the same grid of windows).
@@ -45,7 +50,22 @@ class WindowedCleaner:
     model: Model
     name: str  # what to call it in reports
     device: torch.device
-    batch_size: int = 8  # windows shown to it at once, those of all channels counted
+    batch_size: int  # windows shown to it at once, those of all channels counted
+
+    @classmethod
+    def of(
+        cls, model: Weights | Model, name: str, device: str | torch.device, batch_size: int
+    ) -> WindowedCleaner:
+        """Of weights that were loaded, or of a network of the user's, of which it takes a copy.
+
+        UserError where there is no such device.
+        """
+        chosen = pick_device(device)
+        if isinstance(model, Weights):
+            model = build_model(model, chosen)
+        elif isinstance(model, torch.nn.Module | nn.Module):
+            model = copy.deepcopy(model).eval().to(device=chosen, dtype=torch.float32)
+        return cls(model, name, chosen, batch_size)
 
     def clean(
         self, blocks: Iterable[Samples], rate: int, level: ActiveLevel | None, advance: Advance
@@ -72,6 +92,7 @@ class WindowedCleaner:
             position += stop - start
             yield noisy, cleaned
 
+    @usual_defaults()
     def _clean_chunk(
         self,
         samples: Samples,
@@ -198,3 +219,15 @@ def _window(channel: Tensor, start: int, size: int) -> Tensor:
         return channel[start : start + size]
     position = torch.arange(start, start + size, device=channel.device) % (2 * length)
     return channel[torch.where(position < length, position, 2 * length - 1 - position)]
+
+
+def _one_thread() -> None:
+    """In a forked process only one thread is left of those that torch computes with.
+
+    The others would be waited for without end.
+    """
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread)

@@ -99,14 +99,11 @@ def live(
     speakers += [devices.find(None, "output")] if monitor else []
     rate = devices.common_rate(microphone, speakers)
 
-    import torch
-
     from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.live.running import Running
     from audio_denoising.live.session import Ring, Session
     from audio_denoising.media.writing import AudioWriter
 
-    torch.set_num_threads(1)  # a frame is too little work to be shared
     stream = Denoiser(model, device="cpu").stream(rate)
     hop = stream.latency // 2
     rings = [Ring(low=3 * hop // 2, most=rate) for _ in speakers]  # half a hop to be late by

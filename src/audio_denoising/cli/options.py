@@ -86,12 +86,12 @@ def require_usable(model: str) -> dict[str, Any] | None:
     """Refuses weights that cannot be used, as far as that shows before torch is loaded.
 
     Returns:
-        What they say of themselves, see `models.header.read_header`.
+        What they say of themselves, see `models.header.read_contents`.
     """
     path = locate(model)
-    from audio_denoising.models.header import read_header  # and NumPy with it
+    from audio_denoising.models.header import read_contents  # and NumPy with it
 
-    return read_header(path)
+    return read_contents(path)
 
 
 class _Readable:

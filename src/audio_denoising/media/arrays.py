@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+import sys
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from audio_denoising.errors import UserError
 from audio_denoising.samples import Samples
 
-Audio = TypeVar("Audio", npt.NDArray[np.generic], Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Audio = TypeVar("Audio", npt.NDArray[np.generic], "Tensor")
 
 _MOST_CHANNELS = 64
 _FULL_SCALE = {"int16": 2**15, "int32": 2**31}  # the integer dtypes that are taken
@@ -27,7 +29,15 @@ def to_samples(x: npt.NDArray[np.generic] | Tensor) -> Samples:
         UserError: not an array, of another shape or dtype, lying the other way round, or with
             samples that are not finite.
     """
-    if not isinstance(x, np.ndarray | Tensor):
+    torch = sys.modules.get("torch")  # not loaded here: who has a tensor has loaded it
+    if torch is not None and isinstance(x, torch.Tensor):
+        try:
+            plain = x.detach().cpu()
+            # NumPy has no bfloat16.
+            x = (plain.float() if plain.is_floating_point() else plain).numpy()
+        except (TypeError, RuntimeError) as error:  # sparse, quantised, without data
+            raise UserError(f"the tensor is no plain one ({error}): convert it first") from error
+    if not isinstance(x, np.ndarray):
         raise UserError(
             f"denoise takes a NumPy array, a torch tensor or a file, not a {type(x).__name__}: "
             f"convert it first, for example with numpy.asarray"
@@ -40,13 +50,6 @@ def to_samples(x: npt.NDArray[np.generic] | Tensor) -> Samples:
             f"the array has shape {shape}, which looks like (samples, channels): transpose it to "
             f"(channels, samples)"
         )
-    if isinstance(x, Tensor):
-        try:
-            x = x.detach().cpu()
-            # NumPy has no bfloat16.
-            x = (x.float() if x.is_floating_point() else x).numpy()
-        except (TypeError, RuntimeError) as error:  # sparse, quantised, without data
-            raise UserError(f"the tensor is no plain one ({error}): convert it first") from error
     if x.dtype.name not in _FULL_SCALE and not np.issubdtype(x.dtype, np.floating):
         raise UserError(
             f"the array has dtype {x.dtype}: convert it to floating point in [-1, 1], or to int16"
@@ -64,11 +67,13 @@ def from_samples(samples: Samples, like: Audio) -> Audio:
     Integers are rounded and clipped; they never wrap.
     """
     shape = samples.shape if like.ndim == 2 else samples.shape[1:]
-    if isinstance(like, Tensor):
-        integer = str(like.dtype).removeprefix("torch.")
-        exact = samples if like.is_floating_point() else _as_dtype(samples, np.dtype(integer))
-        return torch.from_numpy(exact).reshape(shape).to(like)
-    return cast(Audio, _as_dtype(samples, like.dtype).reshape(shape))
+    if isinstance(like, np.ndarray):
+        return cast(Audio, _as_dtype(samples, like.dtype).reshape(shape))
+    import torch
+
+    integer = str(like.dtype).removeprefix("torch.")
+    exact = samples if like.is_floating_point() else _as_dtype(samples, np.dtype(integer))
+    return torch.from_numpy(exact).reshape(shape).to(like)
 
 
 def _as_dtype(samples: Samples, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:

@@ -12,26 +12,23 @@ by halved weights, so that silu(x) = h + h tanh(h) with h = x / 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from audio_denoising import nn
-from audio_denoising.models.causal import POSITIONS
-from audio_denoising.nn.activations import SMALLEST
+from audio_denoising.dsp.frames import POSITIONS
+from audio_denoising.models.causal_weights import Array
 
-Array: TypeAlias = NDArray[np.float32]
+SMALLEST = 1e-6  # modulus below which tanh(r) / r is 1, as nn.RadialTanh has it
 _ONE, _HALF, _SMALLEST = np.array([[1.0], [0.5], [SMALLEST]], np.float32)
 
 
 class FrameNetwork:
-    """A folded network (`nn.folded`) that answers the frames of one signal in turn.
+    """A network that answers the frames of one signal in turn.
 
     Args:
-        network: as `causal.build` makes it, folded, in float32 on the CPU; its weights are copied.
+        weights: by name, as `causal_weights.folded` makes them.
 
     Attributes:
         features: (64, 12), where the next frame is written before `answer`.
@@ -40,16 +37,14 @@ class FrameNetwork:
         states: of the recurrences, (features, bands) each; zero at the beginning of a signal.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, weights: Mapping[str, Array]) -> None:
+        self._weights = weights
         self._operations: list[Callable[[], object]] = []
         self.states: list[Array] = []
-        assert isinstance(network, nn.Sequential)
-        level, head, _ = network.layers
-        assert isinstance(level, nn.UNetLevel) and isinstance(head, nn.FrequencyConv)
-        first, last = _padded(_encoder(level)), _padded(head)
+        first, last = self._padded("0.encode.0"), self._padded("1")
         self.features = first[1:-1]
-        self._add_level(level, first, last[1:-1])
-        pairs = self._convolve(head, last)
+        self._add_level("0", first, last[1:-1])
+        pairs = self._convolve("1", last)
         self.mask = pairs.reshape(-1).view(np.complex64)
         self._radial_tanh()
 
@@ -61,35 +56,30 @@ class FrameNetwork:
     def _do(self, function: Callable[..., object], *operands: object) -> None:
         self._operations.append(partial(function, *operands))
 
-    def _add_level(self, level: nn.UNetLevel, x: Array, y: Array) -> None:
+    def _add_level(self, name: str, x: Array, y: Array) -> None:
         """Encoder, what is below, decoder: padded x (64 + 2, C) -> y (64, C')."""
-        assert isinstance(level.decode, nn.Sequential)
-        linear, _, *convolution = level.decode.layers
-        assert isinstance(linear, nn.Linear)
-        wide = linear.weight.data.shape[0]
+        weight = _HALF * self._weight(f"{name}.decode.0").T
+        bias = _HALF * self._bias(f"{name}.decode.0")
+        wide = len(bias)
         padded = np.zeros((len(x), wide), np.float32)
         skip = padded[1:-1]
-        self._silu(self._convolve(_encoder(level), x, _HALF), skip)
-        weight, bias = _HALF * _weight(linear).T, _HALF * _bias(linear)
-        if isinstance(level.inner, nn.UNetLevel):
+        self._silu(self._convolve(f"{name}.encode.0", x, _HALF), skip)
+        below, convolution = f"{name}.inner", f"{name}.decode.2"
+        if f"{below}.encode.0.weight" in self._weights:
             joined = np.ones((len(skip), 2 * wide + 1), np.float32)
-            self._add_level(level.inner, padded, joined[:, wide:-1])
+            self._add_level(below, padded, joined[:, wide:-1])
             matrix = np.vstack((weight, bias))
         else:
-            joined, matrix = self._core(level.inner, skip, weight, bias)
+            joined, matrix = self._core(below, skip, weight, bias)
         self._do(np.copyto, joined[:, :wide], skip)
         made = self._product(joined, matrix)
-        if convolution:
-            (layer, _) = convolution
-            assert isinstance(layer, nn.FrequencyConv)
-            between = _padded(layer)
+        if f"{convolution}.weight" in self._weights:
+            between = self._padded(convolution)
             self._silu(made, between[1:-1])
-            made = self._convolve(layer, between, _HALF)
+            made = self._convolve(convolution, between, _HALF)
         self._silu(made, y)
 
-    def _core(
-        self, core: nn.Module, skip: Array, weight: Array, bias: Array
-    ) -> tuple[Array, Array]:
+    def _core(self, name: str, skip: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
         """All between the innermost encoder and decoder, whose weight is (2 C, C).
 
         Features of bands lie the other way round here, (features, bands), so that gates and
@@ -101,42 +91,40 @@ class FrameNetwork:
             are one matrix: joined (64, C + bands + 1), of which the first C columns are left to be
             filled with `skip`, times matrix (C + bands + 1, C), in which a frame's bands are rows.
         """
-        assert isinstance(core, nn.Sequential)
-        down, narrow, *blocks, up, wide = core.layers
-        assert isinstance(down, nn.BandMatrix) and isinstance(up, nn.BandMatrix)
-        assert isinstance(narrow, nn.Linear) and isinstance(wide, nn.Linear)
-        coarse = self._product(_weight(down), skip)
-        narrowed = self._product(_weight(narrow), coarse.T)
-        x = self._sum(narrowed, np.repeat(_bias(narrow)[:, None], len(coarse), 1))
-        for block in blocks:
-            assert isinstance(block, nn.Residual) and isinstance(block.inner, nn.Sequential)
-            layers = block.inner.layers
-            x = self._sum(x, self._recur(layers, x) if len(layers) == 2 else self._mix(layers, x))
+        down, narrow = self._weight(f"{name}.0"), self._weight(f"{name}.1")
+        coarse = self._product(down, skip)
+        narrowed = self._product(narrow, coarse.T)
+        x = self._sum(narrowed, np.repeat(self._bias(f"{name}.1")[:, None], len(coarse), 1))
+        place = 3  # in the chain; at 2 was a normalisation
+        while f"{name}.{place}.inner.1.weight" in self._weights:
+            inner = f"{name}.{place}.inner"
+            recurrent = f"{inner}.0.weight_ih_l0" in self._weights
+            x = self._sum(x, self._recur(inner, x) if recurrent else self._mix(inner, x))
+            place += 1
+        up, wide = self._weight(f"{name}.{place}"), self._weight(f"{name}.{place + 1}")
         channels = skip.shape[1]
         of_skip, of_wide = weight[:channels], weight[channels:]
-        joined = np.hstack((skip, _weight(up), np.ones_like(skip[:, :1])))
-        matrix = np.vstack(
-            (of_skip, np.zeros((len(coarse), channels)), bias + _bias(wide) @ of_wide),
-            dtype=np.float32,
-        )
-        self._do(np.dot, x.T, _weight(wide).T @ of_wide, matrix[channels:-1])
+        bias = bias + self._bias(f"{name}.{place + 1}") @ of_wide
+        joined = np.hstack((skip, up, np.ones_like(skip[:, :1])))
+        matrix = np.vstack((of_skip, np.zeros((len(coarse), channels), np.float32), bias))
+        self._do(np.dot, x.T, wide.T @ of_wide, matrix[channels:-1])
         return joined, matrix
 
-    def _recur(self, layers: tuple[nn.Module, ...], x: Array) -> Array:
+    def _recur(self, name: str, x: Array) -> Array:
         """linear(gru(x)) for x (features, bands).
 
         Input and state lie one below the other, so that one product makes the arguments of both
         gates, and what each of the two gives to the candidate.
         """
-        gru, linear = layers
-        assert isinstance(gru, nn.GRU) and isinstance(linear, nn.Linear)
-        inputs, hidden = len(x), gru.hidden
+        of_input, of_state, bias_input, bias_state = (
+            self._weights[f"{name}.0.{each}_l0"]
+            for each in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        inputs, hidden = len(x), of_state.shape[1]
         both = np.ones((inputs + hidden + 1, x.shape[1]), np.float32)
         state = both[inputs:-1]
         state[:] = 0
         self.states.append(state)
-        of_input, of_state = gru.weight_ih_l0.data.numpy(), gru.weight_hh_l0.data.numpy()
-        bias_input, bias_state = gru.bias_ih_l0.data.numpy(), gru.bias_hh_l0.data.numpy()
         matrix = np.zeros((4 * hidden, len(both)), np.float32)
         matrix[: 3 * hidden, :inputs] = of_input
         matrix[: 2 * hidden, inputs:-1] = of_state[: 2 * hidden]
@@ -159,30 +147,28 @@ class FrameNetwork:
         self._do(np.multiply, state, update, state)
         self._do(np.multiply, state, _HALF, state)
         self._do(np.add, state, new, state)
-        return self._product(_with_bias(linear), both[inputs:])
+        return self._product(self._with_bias(f"{name}.1"), both[inputs:])
 
-    def _mix(self, layers: tuple[nn.Module, ...], x: Array) -> Array:
+    def _mix(self, name: str, x: Array) -> Array:
         """linear(silu(band matrices(linear(x)))) for x (features, bands)."""
-        first, matrices, _, last = layers
-        assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
-        assert isinstance(matrices, nn.ChannelBandMatrix)
-        turned = self._product(_HALF * _weight(first), x)
+        turned = self._product(_HALF * self._weight(f"{name}.0"), x)
         mixed = np.empty_like(turned)
-        across = np.ascontiguousarray(_weight(matrices).transpose(0, 2, 1))
+        across = np.ascontiguousarray(self._weight(f"{name}.1").transpose(0, 2, 1))
         self._do(np.matmul, turned[:, None], across, mixed[:, None])
         heard = np.ones((len(x) + 1, x.shape[1]), np.float32)
         self._silu(mixed, heard[:-1])
-        return self._product(_with_bias(last), heard)
+        return self._product(self._with_bias(f"{name}.3"), heard)
 
-    def _convolve(self, layer: nn.FrequencyConv, x: Array, scale: Array = _ONE) -> Array:
+    def _convolve(self, name: str, x: Array, scale: Array = _ONE) -> Array:
         """Padded x (F + 2, C) -> (F, C'), to scale: each place with its neighbours is one row."""
-        outputs, inputs, kernel = layer.weight.data.shape
+        weight = self._weight(name)
+        outputs, inputs, kernel = weight.shape
         assert kernel == 3, "padding is one row on either side"
         rows = np.ones((len(x) - 2, kernel * inputs + 1), np.float32)
         neighbours = np.lib.stride_tricks.as_strided(x, rows[:, :-1].shape, x.strides)
         self._do(np.copyto, rows[:, :-1], neighbours)
-        weight = _weight(layer).transpose(2, 1, 0).reshape(-1, outputs)
-        return self._product(rows, scale * np.vstack((weight, _bias(layer))))
+        matrix = weight.transpose(2, 1, 0).reshape(-1, outputs)
+        return self._product(rows, scale * np.vstack((matrix, self._bias(name))))
 
     def _product(self, x: Array, y: Array) -> Array:
         made = np.empty((len(x), y.shape[1]), np.float32)
@@ -209,29 +195,15 @@ class FrameNetwork:
         self._do(np.divide, self.modulus, before, share)
         self._do(np.multiply, self.mask, share, self.mask)
 
+    def _padded(self, name: str) -> Array:
+        """Zeros (64 + 2, C): what a convolution sees, with a place beyond either end."""
+        return np.zeros((POSITIONS + 2, self._weight(name).shape[1]), np.float32)
 
-def _encoder(level: nn.UNetLevel) -> nn.FrequencyConv:
-    assert isinstance(level.encode, nn.Sequential)
-    convolution = level.encode.layers[0]
-    assert isinstance(convolution, nn.FrequencyConv)
-    return convolution
+    def _weight(self, name: str) -> Array:
+        return self._weights[f"{name}.weight"]
 
+    def _bias(self, name: str) -> Array:
+        return self._weights[f"{name}.bias"]
 
-def _padded(layer: nn.FrequencyConv) -> Array:
-    """Zeros (64 + 2, C): what a convolution sees, with a place beyond either end."""
-    return np.zeros((POSITIONS + 2, layer.weight.data.shape[1]), np.float32)
-
-
-def _weight(layer: nn.Linear | nn.FrequencyConv | nn.BandMatrix | nn.ChannelBandMatrix) -> Array:
-    weight: Array = layer.weight.data.numpy()
-    return weight
-
-
-def _bias(layer: nn.Linear | nn.FrequencyConv) -> Array:
-    assert layer.bias is not None, "a folded network has biases everywhere"
-    bias: Array = layer.bias.data.numpy()
-    return bias
-
-
-def _with_bias(layer: nn.Linear) -> Array:
-    return np.hstack((_weight(layer), _bias(layer)[:, None]))
+    def _with_bias(self, name: str) -> Array:
+        return np.hstack((self._weight(name), self._bias(name)[:, None]))

@@ -16,20 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
+from audio_denoising.device import usual_defaults
 from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
 from audio_denoising.models.header import (
     FORMAT,
+    Weights,
     check_description,
+    check_model,
     checksum,
     foreign,
-    read_header,
+    read_contents,
     unreadable,
 )
 from audio_denoising.models.versions import shipped
@@ -39,13 +41,9 @@ _ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, Run
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint that has been read and checked."""
+class Checkpoint(Weights):
+    """A checkpoint that has been read and checked; its weights are tensors."""
 
-    path: Path
-    version: str
-    size: str
-    model_state: dict[str, Tensor]
     history: list[dict[str, Any]]
     steps: int  # of training, behind the weights
     content: dict[str, Any]  # everything, for a run that resumes
@@ -85,6 +83,7 @@ def save_checkpoint(path: Path, content: dict[str, Any], former: Path | None = N
     save_whole(path, write, former)
 
 
+@usual_defaults()
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Reads and checks a checkpoint, without running anything that it may hold.
 
@@ -93,12 +92,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         UserError: made for another model or another signal.
     """
     path = Path(path)
-    description = read_header(path)
+    content = read_contents(path)
     try:
-        if description is None:  # `weights_only` runs nothing that the file may hold
+        if content is None:  # `weights_only` runs nothing that the file may hold
             content = torch.load(path, map_location="cpu", weights_only=True)
         else:
-            content = {**description, "model": load_file(path)}
+            content["model"] = {k: torch.from_numpy(v) for k, v in content["model"].items()}
     except Exception as error:  # torch raises half a dozen types for a bad file
         raise unreadable(path) from error
     try:
@@ -114,17 +113,9 @@ def _checked(path: Path, content: Any) -> Checkpoint:
     check_description(path, content)
     version, size = content["version"], content["size"]
     row = VERSIONS[version]
-    if content.get("signal") != SIGNALS[row.hears]:
-        raise UserError(f"{path} was trained with other signal settings: train it again")
-    model = content.get("model")
-    shapes = {name: value.shape for name, value in blueprint(version, size).state_dict().items()}
-    if not isinstance(model, dict) or shapes != {k: v.shape for k, v in model.items()}:
-        raise UserError(
-            f"{path} does not hold the weights of {version}-{size}: use another copy or train again"
-        )
-    if not all(value.is_floating_point() for value in model.values()):
-        raise foreign(path)
-    weights = {name: value.detach() for name, value in model.items()}
+    shapes = {name: tuple(v.shape) for name, v in blueprint(version, size).state_dict().items()}
+    check_model(path, content, SIGNALS[row.hears], shapes)
+    weights = {name: value.detach() for name, value in content["model"].items()}
     history = [dict(row) for row in content.get("history", [])]
     runs = [run["epochs"] for run in content.get("earlier", []) if run["epochs"]]
     counts = [content.get("position", {}).get("step", 0), *(epochs[-1]["step"] for epochs in runs)]
@@ -179,7 +170,8 @@ def _without_folders(options: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
-def build_model(checkpoint: Checkpoint, device: str | torch.device) -> Callable[[Tensor], Tensor]:
+@usual_defaults()
+def build_model(checkpoint: Weights, device: str | torch.device) -> Callable[[Tensor], Tensor]:
     """The checkpoint's network in evaluation mode, which takes what its version hears.
 
     Images (N, 1, 256, 256) of U-Nets, features (T, N, 64, 12) of v5. Versions of the from-scratch

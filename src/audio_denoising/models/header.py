@@ -8,6 +8,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
 
+from audio_denoising.dsp.frames import SIGNAL
 from audio_denoising.errors import UserError
-from audio_denoising.models.versions import VERSIONS
+from audio_denoising.models import causal_weights
+from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
 
 FORMAT = 1
 
@@ -25,12 +28,41 @@ class UnreadableCheckpoint(UserError):
     """A checkpoint that is missing or damaged; one that was written before it may be whole."""
 
 
-def read_header(path: Path) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a network, read and checked.
+
+    Attributes:
+        model_state: all weights and moments by name: arrays, or tensors on the CPU.
+    """
+
+    path: Path
+    version: str
+    size: str
+    model_state: Mapping[str, Any]
+
+
+def load_weights(path: Path) -> Weights:
+    """Reads what cleans: v5's weights as arrays, others as a `checkpoint.Checkpoint` with tensors.
+
+    UserError as `checkpoint.load_checkpoint`.
+    """
+    contents = read_contents(path)
+    if contents is None or VERSIONS[contents["version"]].hears != COMPRESSED_SPECTRUM:
+        from audio_denoising.models.checkpoint import load_checkpoint  # and torch with it
+
+        return load_checkpoint(path)
+    size = contents["size"]
+    check_model(path, contents, SIGNAL, causal_weights.shapes(size))
+    return Weights(path, contents["version"], size, contents["model"])
+
+
+def read_contents(path: Path) -> dict[str, Any] | None:
     """Reads what weights are for and how they came to be, and nothing that could run.
 
     Returns:
-        The description that `checkpoint.export` has written; None of a `.pth` file, which is whole,
-        but which only torch can read.
+        The description that `checkpoint.export` has written, with the weights as arrays in "model";
+        None of a `.pth` file, which is whole, but which only torch can read.
 
     Raises:
         UnreadableCheckpoint: missing, or damaged in so much as one bit.
@@ -44,11 +76,11 @@ def read_header(path: Path) -> dict[str, Any] | None:
         if is_zip:
             _check_archive(path)
             return None
-        description = _description(path)
+        contents = _contents(path)
     except Exception as error:  # whatever the readers of either format raise
         raise unreadable(path) from error
-    check_description(path, description)
-    return description
+    check_description(path, contents)
+    return contents
 
 
 def _check_archive(path: Path) -> None:
@@ -62,13 +94,13 @@ def _check_archive(path: Path) -> None:
             raise ValueError(f"{damaged} is damaged")
 
 
-def _description(path: Path) -> dict[str, Any]:
+def _contents(path: Path) -> dict[str, Any]:
     with safe_open(path, "np") as file:
         about = file.metadata()
         model = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     if about["checksum"] != checksum(model):
         raise ValueError("its weights are damaged")
-    return {**json.loads(about["description"])}
+    return {**json.loads(about["description"]), "model": model}
 
 
 def checksum(model: Mapping[str, npt.NDArray[Any]]) -> str:
@@ -98,6 +130,32 @@ def check_description(path: Path, content: Any) -> None:
             f"{path} is for version {version!r:.20}, size {size!r:.20}, which this program does "
             f"not know; it knows {known}"
         )
+
+
+def check_model(
+    path: Path, content: Any, signal: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Refuses weights that are not those of the network that they are said to be for.
+
+    Args:
+        path: of the file.
+        content: what is in it, with the weights as "model".
+        signal: every number that input and output of the network depend on.
+        shapes: of its weights, by name.
+
+    Raises:
+        UserError: they were trained with another signal, or have other names or shapes.
+    """
+    if content.get("signal") != signal:
+        raise UserError(f"{path} was trained with other signal settings: train it again")
+    model = content.get("model")
+    if not isinstance(model, dict) or shapes != {k: tuple(v.shape) for k, v in model.items()}:
+        raise UserError(
+            f"{path} does not hold the weights of {content['version']}-{content['size']}: use "
+            f"another copy or train again"
+        )
+    if not all("float" in str(value.dtype) for value in model.values()):
+        raise foreign(path)
 
 
 def unreadable(path: Path) -> UnreadableCheckpoint:

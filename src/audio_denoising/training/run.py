@@ -49,9 +49,9 @@ def run(
         folder.require_whole()
     elif options.start_from is not None:
         path = locate(options.start_from)
-        from audio_denoising.models.header import read_header  # and NumPy with it
+        from audio_denoising.models.header import read_contents  # and NumPy with it
 
-        if header := read_header(path):
+        if header := read_contents(path):
             require_weights(path, header["version"], header["size"], options)
     with ExitStack() as stack:
         processes = ALONE

@@ -165,10 +165,10 @@ class RunFolder:
 
 
 def _is_whole(path: Path) -> bool:
-    from audio_denoising.models.header import read_header
+    from audio_denoising.models.header import read_contents
 
     try:
-        read_header(path)
+        read_contents(path)
     except UserError:
         return False
     return True

@@ -2,12 +2,13 @@
 
 A weights file is a 32-bit length, a JSON text of that length that describes the network as a tree
 of layers, and then all weights as 16-bit floats, little-endian. Normalisations are folded into the
-layers before them (`nn.folded`), so a browser has neither to know them nor to compute them.
+layers before them (`causal_weights.folded`), so a browser has neither to know nor to compute them.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from operator import methodcaller
 from pathlib import Path
@@ -18,9 +19,7 @@ from audio_denoising.files import save_whole
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS, locate
 
 if TYPE_CHECKING:
-    import torch
-
-    from audio_denoising.nn import Module
+    from audio_denoising.models.causal_weights import Array, Outline
 
 WEIGHTS = "weights.bin"
 
@@ -49,39 +48,45 @@ def weights_file(model: str | Path = "v5") -> bytes:
 
     UserError where there is no such model, or it is one that a browser does not run.
     """
-    import torch
+    import numpy as np
 
-    from audio_denoising.models.checkpoint import build_model, load_checkpoint
-    from audio_denoising.nn import Module
-    from audio_denoising.nn.batch_norm import folded
+    from audio_denoising.models import causal_weights
+    from audio_denoising.models.header import load_weights
 
-    checkpoint = load_checkpoint(locate(model))
-    refuse_large(checkpoint.version)
-    network = build_model(checkpoint, "cpu")
-    assert isinstance(network, Module)
-    weights: list[torch.Tensor] = []
-    tree = _tree(folded(network), weights)
-    header = json.dumps({"name": f"{checkpoint.version}-{checkpoint.size}", "network": tree})
+    found = load_weights(locate(model))
+    refuse_large(found.version)
+    weights = causal_weights.folded(found.model_state)
+    order: list[str] = []
+    tree = _tree(causal_weights.outline(found.size), "", weights, order)
+    header = json.dumps({"name": f"{found.version}-{found.size}", "network": tree})
     header += " " * (len(header.encode()) % 2)  # so that the numbers begin at an even byte
-    values = torch.cat([weight.flatten() for weight in weights]).half().numpy().astype("<f2")
+    values = np.concatenate([weights[name].ravel() for name in order]).astype("<f2")
     text = header.encode()
     return len(text).to_bytes(4, "little") + text + values.tobytes()
 
 
-def _tree(layer: Module, weights: list[torch.Tensor]) -> dict[str, Any]:
-    """A layer as plain values: its kind, the layers in it, and the shapes of its weights in turn.
+def _tree(
+    layer: Outline, prefix: str, weights: Mapping[str, Array], order: list[str]
+) -> dict[str, Any]:
+    """A folded layer as plain values: its kind, the layers in it, and the shapes of its weights.
 
-    The weights themselves are added to the list.
+    Args:
+        layer: as it was before normalisations were folded.
+        prefix: of the names of its weights.
+        weights: all that are left, by name.
+        order: to which the names are added, in turn.
     """
-    from audio_denoising.nn.module import Module, Parameter
-
-    tree: dict[str, Any] = {"kind": type(layer).__name__}
-    for name, held in layer.members():
-        if isinstance(held, Module):
-            tree[name] = _tree(held, weights)
-        elif isinstance(held, Parameter):
-            weights.append(held.data)
-            tree[name] = list(held.data.shape)
+    if layer["kind"] == "BatchNormSiLU":
+        return {"kind": "SiLU"}
+    tree = {"kind": layer["kind"]}
+    for name in ("weight", "bias", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+        if prefix + name in weights:
+            order.append(prefix + name)
+            tree[name] = list(weights[prefix + name].shape)
+    for name, held in layer.items():
+        if isinstance(held, dict) and held["kind"] != "BatchNorm":
+            place = str(len(tree) - 1) if layer["kind"] == "Sequential" else name
+            tree[place] = _tree(held, f"{prefix}{name}.", weights, order)
     return tree
 
 
