@@ -47,7 +47,6 @@ class Broken(AssertionError):
 
 
 def require(kept: bool, promise: str) -> None:
-    """Raises `Broken` with the promise, if it was not kept."""
     if not kept:
         raise Broken(promise)
 
@@ -83,26 +82,18 @@ def _train_as_two(arguments: list[str], log: Path) -> None:
 
 @dataclass
 class Run:
-    """A run of `denoise train` that is started again as often as a test needs.
+    """A run of `denoise train` that is started again as often as a test needs."""
 
-    Attributes:
-        out: its folder; the output of its processes lies beside it.
-        epochs: its length, of four steps each. batch: mixtures in a step.
-        save_seconds: between checkpoints.
-        more: further options. two: processes in place of one. version: what is trained.
-    """
-
-    out: Path
-    epochs: int = 2
+    out: Path  # the output of its processes lies beside it
+    epochs: int = 2  # of four steps each
     batch: int = 1
-    save_seconds: float = EVERY_STEP
-    more: tuple[str, ...] = ()
-    two: bool = False
-    version: str = "v4"
+    save_seconds: float = EVERY_STEP  # between checkpoints
+    more: tuple[str, ...] = ()  # further options
+    two: bool = False  # processes in place of one
 
     def start(self) -> None:
         """Starts or, where a checkpoint is there, resumes the run."""
-        arguments = [self.version, *self.more]
+        arguments = ["v4", *self.more]
         for name, value in {
             "size": "small", "device": "cpu", "threads": 1, "epochs": self.epochs, "lr": 0.001,
             "batch-size": self.batch, "epoch-size": 4 * self.batch,
@@ -160,14 +151,6 @@ class Run:
         self.start()
         code = self.end()
         require(code == 0, f"the run ended with {code}: {self.told}")
-
-    def stop_after(self, saves: int) -> None:
-        """Starts the run and kills it when it has written so many checkpoints."""
-        self.start()
-        for _ in range(saves):
-            self.wait_for_a_save()
-        self.send(signal.SIGKILL)
-        self.end()
 
     def step(self) -> int:
         """The step of the newest checkpoint, 0 before the first.
@@ -271,7 +254,10 @@ def full_disk(folder: Path) -> str:
     """The system refuses to write more than half a checkpoint (RLIMIT_FSIZE)."""
     whole, run = Run(folder / "whole", save_seconds=NEVER), Run(folder / "run")
     whole.finish()
-    run.stop_after(6)
+    run.start()
+    run.wait_for_a_save()
+    run.send(signal.SIGKILL)
+    run.end()
     before, half = run.step(), (run.out / "last.pth").stat().st_size // 2
     run.start()
     resource.prlimit(run.process.pid or 0, resource.RLIMIT_FSIZE, (half, half))
@@ -306,10 +292,8 @@ CASES = (full_disk, lost_process)
 def measure(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     """All cases, each in a folder of its own below `folder`; what was seen, or not kept."""
     rows: list[dict[str, Any]] = []
-    cases: dict[str, Callable[[Path], str]] = {
-        f"{kills} kills": lambda place: killed_and_whole(place, kills, seed, rows),
-        **{str(case.__doc__): case for case in CASES},
-    }
+    cases: dict[str, Callable[[Path], str]] = {str(case.__doc__): case for case in CASES}
+    cases = {f"{kills} kills": lambda at: killed_and_whole(at, kills, seed, rows), **cases}
     results: list[dict[str, str]] = []
     for title, case in cases.items():
         place = folder / str(len(results))

@@ -4,9 +4,8 @@ python -m benchmarks.fuzz [--inputs 20000] [--seed 0] [--kind KIND ...] [--json 
 
 Every input is a file of tests/fuzz/corpus with a few damages drawn at random, always the same for a
 seed. A process reads it as the commands do, and is watched. It may accept the file, or refuse it
-with a sentence. All else is a fault: an exception that would reach
-the user as a traceback, the death of the process, more than 10 s of processor time, more than 2 GiB
-of memory, or a program that was started.
+with a sentence. All else is a fault: an exception that would reach the user as a traceback, the
+death of the process, more than 10 s of processor time or 2 GiB of memory, or a program started.
 """
 
 from __future__ import annotations
