@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("MPLBACKEND", "Agg")
 if "PYTEST_XDIST_WORKER" in os.environ:  # every core has a worker: more threads would fight for it
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell
+    # The programs that tests start, and end by it, would ignore it as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 # The first example pays for warming torch up, so a deadline for a single one says nothing.

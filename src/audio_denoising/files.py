@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,10 +76,14 @@ def require_free(path: Path, *, force: bool = False) -> None:
         raise UserError(f"{path} exists already: choose another name, or replace it by force=True")
     if not folder.is_dir():
         raise UserError(f"{path} cannot be written, {folder} is a file: choose another folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # permissions do not tell, as of /proc to root
+            pass
+    except OSError as error:
         raise UserError(
-            f"{path} cannot be written, {folder} is not yours to write to: choose another folder"
-        )
+            f"{path} cannot be written, {folder} takes no file ({_reason(error)}): choose another "
+            f"folder"
+        ) from error
 
 
 def refuse_address(path: str | Path) -> None:

@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from audio_denoising import __version__
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cli import app as cli
 from audio_denoising.cli.app import main
-from tests.cli.command import CORPORA, ROOT, denoise, listing, python
+from tests.cli.command import CORPORA, ROOT, denoise, listing, python, run
 
 
 def test_no_command_shows_the_help() -> None:
@@ -73,6 +74,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", "x" * 300 + ".wav"), r"x.wav cannot be read .*name too long"),
     (("clean", README, "-o", "a.xyz"), r"known audio format"),
     (("clean", "-", "-o", ROOT), r"is a folder"),
+    (("clean", STREET, "-o", "/proc/a.wav"), r"/proc/a.wav cannot be written"),  # to root, too
     (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
     (("export", "v4", "v4.bin"), r"v4.bin is no format of `denoise export`"),
     (("export", "v4", "v4", "--samples"), r"--samples goes with an .onnx file"),
@@ -85,6 +87,8 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("compare",), r"give a recording to compare.*LibriSpeech is not there"),
     (("data", "download", "music"), r"no corpus 'music'; choose librispeech"),
     (("data", "check"), r"LibriSpeech does not exist.*data download"),
+    (("data", "check", "--speech", ROOT / "src"), r"No speech was found in .*src.*no audio files"),
+    (("data", "check", "--speech", "a.tar"), r"a.tar is not.*before they become shards"),
     (("data", "mix", "--bits", "9"), r"--bits must be 16 or 24"),
     (("data", "mix"), r"LibriSpeech does not exist"),
     (("data", "shard", "--split", "dev"), r"unknown split 'dev'"),
@@ -109,6 +113,8 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
 REFUSED_WITHOUT_TORCH: list[tuple[tuple[object, ...], str]] = [
     (("clean", README), r"README.md is not an audio file"),
     (("clean", STREET, "-o", "a.wav", "--model", STREET), r"is not a readable checkpoint"),
+    (("clean", STREET, "--ray", "host"), r"host is no address of a Ray: give HOST:PORT"),
+    (("clean", STREET, "--ray", "127.0.0.1:1"), r"no Ray answers at 127.0.0.1:1.*refused"),
     (("compare", README), r"README.md is not an audio file"),
     (("compare", STREET, "--model", STREET), r"is not a readable checkpoint"),
     (("compare", STREET, "--clean", ROOT / "examples" / "noisy_rain.wav"), r"rain.wav (has|lasts)"),
@@ -124,6 +130,12 @@ REFUSED_WITHOUT_TORCH: list[tuple[tuple[object, ...], str]] = [
     (("page", "site", "--model", "v4"), r"a browser does not run v4"),
     (_train("--start-from", STREET), r"is not a readable checkpoint"),
     (_train("--start-from", "v5"), r"holds v5-base, not v4-small"),
+    (_train("--hold-out", "nobody"), r"Nothing to hold out is called 'nobody'"),
+    (("data", "check", *CORPORA, "--hold-out", "nobody"), r"to hold out is called 'nobody'"),
+    (
+        ("train", "v4", "--speech", "a.tar", "--noise", "b.tar"),
+        r"a.tar does not exist: check",
+    ),
 ]
 """The same, of what has to be opened: the libraries that read sound are loaded, torch is not."""
 
@@ -170,6 +182,8 @@ def test_nothing_heavy_is_loaded_to_help_to_list_or_to_refuse(tmp_path: Path) ->
     light += [list(map(str, arguments)) for arguments, _ in REFUSED_AT_ONCE]
     opened = [list(map(str, arguments)) for arguments, _ in REFUSED_WITHOUT_TORCH]
     opened.append(["clean", str(README), str(ROOT / "pyproject.toml")])
+    torch.save({"weights": torch.ones(3)}, tmp_path / "other.pth")
+    opened += [["models", "other.pth"], ["clean", str(STREET), "--model", "other.pth"]]
     told = python("-c", WATCHED, json.dumps(light + opened), cwd=tmp_path).err
     loaded = [line for line in told.splitlines() if line.startswith("loaded by")]
     assert len(loaded) == len(light) + len(opened)
@@ -201,15 +215,21 @@ def test_wrong_usage_is_explained(arguments: tuple[str, ...]) -> None:
     assert "Usage" in result.err and "Traceback" not in result.err
 
 
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root reads everything")
-def test_a_folder_without_permission(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0)
-    try:
-        result = denoise(*_train("--speech", closed, "--out", tmp_path / "out"))
-    finally:
-        closed.chmod(0o755)
-    assert result.code == 2 and "closed" in result.sentence
+# Root without what lets it read everything.
+BOUND = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_files_and_folders_without_permission(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    (tmp_path / "secret.wav").touch(mode=0)
+    called = (sys.executable, "-m", "audio_denoising")
+    for words in (_train("--speech", "closed"), ("clean", "secret.wav")):
+        command = (*(BOUND if os.geteuid() == 0 else ()), *called, *words)
+        result = run(*command, cwd=tmp_path)
+        assert result.code == 2
+        assert re.search("(closed|secret.wav) cannot be read .Permission denied", result.sentence)
+    assert listing(tmp_path).keys() == {"closed", "secret.wav"}
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

@@ -89,18 +89,6 @@ def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
         AudioReader(tmp_path / "pipe.wav")
 
 
-@pytest.mark.skipif(
-    os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0),
-    reason="permissions bind everyone but root",
-)
-def test_a_file_without_permission(tmp_path: Path) -> None:
-    path = tmp_path / "secret.wav"
-    soundfile.write(path, NOISE, 16_000)
-    path.chmod(0)
-    with pytest.raises(UserError, match="permission"):
-        AudioReader(path)
-
-
 def _written(path: Path, seconds: int = 4) -> np.ndarray:
     x = np.resize(NOISE[:, :1], (16_000 * seconds, 1)).T
     with AudioWriter(path, 16_000, 1, frames=x.shape[1]) as writer:

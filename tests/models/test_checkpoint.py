@@ -155,7 +155,7 @@ MANY = torch.zeros(3)
         ({"size": "large"}, "version 'v4', size 'large'"),
         ({"size": {}}, "not a checkpoint of this program"),
         ({"widths": [1, 2, 3]}, "version 'v4', size 'small'"),
-        ({"widths": [MANY] * 5}, "not a checkpoint of this program"),
+        ({"widths": [MANY] * 5}, "version 'v4', size 'small'"),
         ({"signal": {}}, "other signal settings"),
         ({"signal": {**SIGNALS[DECIBEL_IMAGE], "hop": 128}}, "other signal settings"),
         ({"signal": {**SIGNALS[DECIBEL_IMAGE], "hop": MANY}}, "not a checkpoint of this program"),

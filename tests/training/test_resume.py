@@ -252,12 +252,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
-    # A suite that runs in the background of a shell inherits a SIGINT that is ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(tmp_path, recorder=Impatient())
-        # It has its usual effect again.
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, recorder=Impatient())
+    # It has its usual effect again.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory, gettempdir
@@ -42,29 +43,46 @@ def connected(address: str) -> Iterator[None]:
     that was connected to before is used and left as it is, ``local`` starts one and ends it.
     UserError where Ray is not installed, or there is none."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
-    try:
-        import ray
-    except ImportError as error:
-        raise UserError("--ray needs Ray, which is not here: pip install ray fsspec") from error
+    before = sys.modules.get("ray")
+    if before is None or not before.is_initialized():
+        _require_ray(address)  # or it would be loaded first, and try for minutes
+    import ray
+
     if ray.is_initialized():
         yield
         return
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": 256 << 20}  # for weights
-    host, _, port = address.rpartition(":")
     try:
-        if host and port.isdigit() and "/" not in host:
-            socket.create_connection((host, int(port)), _PATIENCE).close()  # Ray tries for minutes
         ray.init(address=address, **options)
     except Exception as error:  # Ray itself raises no narrower one where it cannot be started
         ray.shutdown()
-        todo = "run the same again" if address == "local" else "check it, or take --ray local"
-        raise UserError(f"no Ray answers at {address} ({error}): {todo}") from error
+        raise _no_answer(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_ray(address: str) -> None:
+    """Raises UserError if there is no Ray, as far as can be told before it is loaded."""
+    if find_spec("ray") is None:
+        raise UserError("--ray needs Ray, which is not installed: pip install ray fsspec")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address in ("auto", "local") or "://" in host:  # an address of another kind that Ray knows
+        return
+    if not (host and port.isdigit()):
+        raise UserError(f"{address} is no address of a Ray: give HOST:PORT, or auto or local")
+    try:
+        socket.create_connection((host, int(port)), _PATIENCE).close()
+    except (OSError, OverflowError) as error:  # OverflowError: there is no port of this number
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str, error: Exception) -> UserError:
+    todo = "run the same again" if address == "local" else "check the address, or take --ray local"
+    return UserError(f"no Ray answers at {address} ({error}): {todo}")
 
 
 def run(

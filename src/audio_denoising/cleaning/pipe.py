@@ -75,7 +75,8 @@ def clean_pipe(
         UserError: an end is a terminal, or cannot be read or written.
     """
     into_pipe = output is None or output == PIPE
-    if (input == PIPE and sys.stdin.isatty()) or (into_pipe and sys.stdout.isatty()):
+    ends = [*([sys.stdin] if input == PIPE else []), *([sys.stdout] if into_pipe else [])]
+    if any(end is None or end.isatty() for end in ends):  # None: it is closed
         raise UserError("- is for pipes, not for a terminal: denoise clean - < in.wav > out.wav")
     if output is not None and not into_pipe:  # before all that comes is read
         Job(input, output).check(settings)

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from audio_denoising.cli.options import NOISES, SPEECHES, Cache, HoldOut, Noises, Speeches
+from audio_denoising.errors import UserError
 from audio_denoising.folders import refuse_file
 
 if TYPE_CHECKING:
@@ -45,12 +46,22 @@ def check(
     Example:
       denoise data check --speech my/voices --noise my/noise --hold-out anna
     """
-    from audio_denoising.corpora.sources import parse_sources, require_folder, require_folders
+    from audio_denoising.corpora.sources import is_shards, parse_sources, require_folders
 
     voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
-    require_folders(voices, sounds, require_folder)
+    for source in (*voices, *sounds):
+        if is_shards(source.place):
+            raise UserError(
+                f"{source.place} is not a folder: look at recordings before they become shards"
+            )
+    require_folders(voices, sounds)
     if cache is not None:
         refuse_file(cache, "--cache")
+
+    from audio_denoising.corpora.splits import require_held_out
+
+    folders = [[each.folder for each in places] for places in (voices, sounds)]
+    require_held_out(hold_out or (), *folders)
 
     from rich.progress import Progress
 

@@ -179,10 +179,12 @@ def clean(
         from rich.progress import track
 
         require_usable(model)
-        network, quiet = cluster.loader(model, device), not console.is_terminal
+        quiet = not console.is_terminal
         with (
-            cluster.connected(ray),
-            closing(cluster.run(waiting, settings, network, device, jobs or 0)) as done,
+            cluster.connected(ray),  # first: a wrong address is told before torch is loaded
+            closing(
+                cluster.run(waiting, settings, cluster.loader(model, device), device, jobs or 0)
+            ) as done,
         ):
             seen = track(
                 done, "All files", len(waiting), console=console, transient=True, disable=quiet

@@ -141,24 +141,33 @@ def _describe_noise(root: Path, path: Path) -> tuple[str, str | None]:
     return f"file/{path.with_suffix('').as_posix()}", hint
 
 
-def scan(place: str | os.PathLike[str], what: str) -> Scan:
-    """Looks for "speech" or "noise" in a folder; an empty result is no error."""
+def by_name(place: str | os.PathLike[str], what: str) -> list[Recording]:
+    """The "speech" or "noise" in a folder as far as names tell: without a length, none is opened.
+
+    Sorted by path.
+    """
     folder, describe = Path(place), _describe_speech if what == "speech" else _describe_noise
     require_folder(folder, what)
     root = folder.resolve()
-    paths = sorted(audio_files(root))
+    found = ((root / path, *describe(root, path)) for path in sorted(audio_files(root)))
+    return [Recording(path, group, 0, 1, hint) for path, group, hint in found]
+
+
+def scan(place: str | os.PathLike[str], what: str) -> Scan:
+    """Looks for "speech" or "noise" in a folder; an empty result is no error."""
+    named = by_name(place, what)
     # Reading a header is mostly waiting for the disk: threads hide that wait.
     with ThreadPoolExecutor(max_workers=8) as pool:
-        headers = list(pool.map(_header, (root / path for path in paths)))
+        headers = list(pool.map(_header, (each.path for each in named)))
     recordings: list[Recording] = []
     unreadable: dict[Path, str] = {}
-    for path, header in zip(paths, headers, strict=True):
+    for each, header in zip(named, headers, strict=True):
         if isinstance(header, str):
-            unreadable[root / path] = header
-            continue
-        group, hint = describe(root, path)
-        recordings.append(Recording(root / path, group, *header, split_hint=hint))
-    return Scan(folder, root, recordings, unreadable)
+            unreadable[each.path] = header
+        else:
+            frames, rate = header
+            recordings.append(replace(each, frames=frames, rate=rate))
+    return Scan(Path(place), Path(place).resolve(), recordings, unreadable)
 
 
 def recordings_of(scan: Scan, what: str) -> list[Recording]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from audio_denoising.errors import UserError
 
 EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
+
+INSTALL_SHARDS = "Shards need the webdataset library: pip install webdataset"
 
 # "DIR=2", but not an address that ends in "?token=2".
 _WEIGHTED = re.compile(r"(?P<place>[^?]+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)", re.I)
@@ -41,6 +43,29 @@ def is_shards(place: str) -> bool:
         place.endswith((".tar", ".tar.gz", ".tgz"))
         or re.match("https?://|pipe:", place) is not None
     )
+
+
+def shard_urls(place: str) -> list[str]:
+    """The paths or addresses of the shards that a place names; UserError where there are none."""
+    try:
+        from braceexpand import braceexpand  # what webdataset expands addresses by
+
+        names = list(braceexpand(place))
+    except ImportError as error:
+        raise UserError(INSTALL_SHARDS) from error
+    except ValueError as error:
+        raise UserError(f"{place!r} has braces that do not match ({error})") from error
+    if is_remote(place):
+        return names
+    found = {path: sorted(path.parent.glob(path.name)) for path in map(Path, names)}
+    if missing := [path for path, there in found.items() if not there]:
+        raise UserError(f"{missing[0]} does not exist: check the name, or copy the shards again")
+    return [path.as_posix() for there in found.values() for path in there]
+
+
+def is_remote(place: str) -> bool:
+    """Whether shards are fetched from a web server."""
+    return place.startswith(("http://", "https://"))
 
 
 def parse_sources(texts: Sequence[str], option: str) -> list[Source]:
@@ -112,16 +137,12 @@ def audio_files(root: Path) -> Iterator[Path]:
                 yield path
 
 
-def require_folders(
-    speech: Sequence[Source],
-    noise: Sequence[Source],
-    require: Callable[[Path, str], None] = require_recordings,
-) -> None:
-    """`require_recordings`, or what is given, for all that are no tar shards."""
+def require_folders(speech: Sequence[Source], noise: Sequence[Source]) -> None:
+    """`require_recordings` for all that are no tar shards."""
     for sources, what in ((speech, "speech"), (noise, "noise")):
         for source in sources:
             if not is_shards(source.place):
-                require(source.folder, what)
+                require_recordings(source.folder, what)
 
 
 def weights_of(sources: Sequence[Source]) -> list[float | None] | None:

@@ -21,7 +21,7 @@ from audio_denoising.corpora.corpus import (
     read_segment,
     scan,
 )
-from audio_denoising.corpora.sources import Source, is_shards, nothing_found
+from audio_denoising.corpora.sources import Source, nothing_found
 from audio_denoising.corpora.splits import Splits, split
 from audio_denoising.dsp.spectrum import FFT_SIZE, SEGMENT, image, stft
 from audio_denoising.errors import UserError
@@ -98,11 +98,6 @@ def check(
     for what, sources in (("speech", speech), ("noise", noise)):
         for source in sources:
             try:
-                if is_shards(source.place):
-                    raise UserError(
-                        f"{source.place} is not a folder: look at recordings before they become "
-                        "shards"
-                    )
                 found = scan(source.folder, what)
                 missed = [Finding(path, "unreadable", w) for path, w in found.unreadable.items()]
                 folder = Folder(what, source, found, missed)

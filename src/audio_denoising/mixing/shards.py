@@ -24,11 +24,11 @@ import numpy as np
 import soundfile
 
 from audio_denoising.corpora.corpus import DamagedRecording, Recording, read_segment
+from audio_denoising.corpora.sources import INSTALL_SHARDS
 from audio_denoising.dsp.constants import SAMPLE_RATE, SEGMENT
 from audio_denoising.errors import UserError
 from audio_denoising.mixing.library import all_cores
 
-INSTALL = "Shards need the webdataset library: pip install webdataset"
 _LONGEST = 60.0  # seconds of a piece
 _AT_ONCE = 64  # pieces encoded before they are written
 _SILENT = 1e-6  # mean square (-60 dB) that a stretch of 2.55 s must have to be audible
@@ -66,7 +66,7 @@ def write_shards(
     try:
         from webdataset import ShardWriter
     except ImportError as error:
-        raise UserError(INSTALL) from error
+        raise UserError(INSTALL_SHARDS) from error
     out.mkdir(parents=True, exist_ok=True)
     pieces = _pieces(recordings, folders, split)
     counts: Counter[str] = Counter()  # of the pieces in each shard

@@ -5,8 +5,10 @@ that a wrong file is told at once.
 from __future__ import annotations
 
 import json
+import pickle
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +64,7 @@ def read_contents(path: Path) -> dict[str, Any] | None:
 
     Returns:
         The description that `checkpoint.export` has written, with the weights as arrays in "model";
-        None of a `.pth` file, which is whole, but which only torch can read.
+        None of a `.pth` file, which is whole, but whose weights only torch can read.
 
     Raises:
         UnreadableCheckpoint: missing, or damaged in so much as one bit.
@@ -73,18 +75,40 @@ def read_contents(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             is_zip = file.read(2) == b"PK"
-        if is_zip:
-            _check_archive(path)
-            return None
-        contents = _contents(path)
+        contents = _archived(path) if is_zip else _contents(path)
     except Exception as error:  # whatever the readers of either format raise
         raise unreadable(path) from error
-    check_description(path, contents)
-    return contents
+    if contents is not None:
+        check_description(path, contents)
+    return None if is_zip else contents
 
 
-def _check_archive(path: Path) -> None:
-    """Refuses what `torch.save` has not written, with any exception."""
+class _Torchs:
+    """Stands for what is torch's own in a pickle: a tensor, or a type of numbers."""
+
+    def __init__(self, *parts: object) -> None:
+        pass
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads plain values and their containers; nothing that a file names is imported or called."""
+
+    def find_class(self, module: str, name: str) -> type:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module.partition(".")[0] == "torch":
+            return _Torchs
+        raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
+
+    def persistent_load(self, pid: object) -> None:
+        """The numbers of a tensor, which lie in another record."""
+
+
+def _archived(path: Path) -> Any:
+    """What `torch.save` has written, without its tensors; None where only torch can tell.
+
+    Any exception where it is something else.
+    """
     with zipfile.ZipFile(path) as archive:
         # It is stored as it is, so that a small file cannot become a large one; and torch does not
         # look at the checksums.
@@ -92,6 +116,12 @@ def _check_archive(path: Path) -> None:
             raise ValueError("compressed records")
         if damaged := archive.testzip():
             raise ValueError(f"{damaged} is damaged")
+        (record,) = (each for each in archive.namelist() if each.endswith("/data.pkl"))
+        try:
+            with archive.open(record) as file:
+                return _PlainUnpickler(file).load()
+        except Exception:  # whatever values lead to that are not plain
+            return None
 
 
 def _contents(path: Path) -> dict[str, Any]:

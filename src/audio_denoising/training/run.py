@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from audio_denoising.corpora.sources import require_recordings
+from audio_denoising.corpora.sources import is_shards, require_recordings, shard_urls
 from audio_denoising.folders import single_run
 from audio_denoising.models.versions import locate
 from audio_denoising.training.options import (
@@ -42,6 +42,13 @@ def run(
 
     # What can be refused is refused before torch is loaded.
     place.check(options, int(os.environ.get("WORLD_SIZE", "1")))
+    if is_shards(str(place.speech[0])):
+        for shards in (*place.speech, *place.noise):
+            shard_urls(str(shards))
+    elif options.hold_out:
+        from audio_denoising.corpora.splits import require_held_out  # and NumPy with it
+
+        require_held_out(options.hold_out, place.speech, place.noise)
     for room in place.rooms:
         require_recordings(Path(room), "rooms")
     folder = RunFolder(place.out)

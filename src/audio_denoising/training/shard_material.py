@@ -25,14 +25,13 @@ import soundfile
 import torch
 
 from audio_denoising.corpora.corpus import Recording
-from audio_denoising.corpora.sources import EXTENSIONS
+from audio_denoising.corpora.sources import EXTENSIONS, is_remote, shard_urls
 from audio_denoising.corpora.transfer import Transfer
 from audio_denoising.errors import UserError, counted
 from audio_denoising.mixing.bank import SoundBank
 from audio_denoising.mixing.batch import Mixer
 from audio_denoising.mixing.library import Library
 from audio_denoising.mixing.recipe import PRESETS, Recipe
-from audio_denoising.mixing.shards import INSTALL
 from audio_denoising.training.material import VALIDATION_SEED, Material, Pair
 from audio_denoising.training.options import Processes, RunPlace, TrainingOptions
 
@@ -110,7 +109,7 @@ class ShardSet:
     def of(cls, specs: Sequence[str | Path], what: str) -> ShardSet:
         """The shards of speech or noise (``what``) that paths or addresses name together;
         UserError where one names nothing, or its index is damaged."""
-        found = cls(what, [url for spec in specs for url in _expand(str(spec))])
+        found = cls(what, [url for spec in specs for url in shard_urls(str(spec))])
         for place in dict.fromkeys(re.sub(r"-\d+\.tar$", ".json", url) for url in found.urls):
             if place.endswith(".json"):
                 found.learn(place)
@@ -130,7 +129,7 @@ class ShardSet:
     def learn(self, place: str) -> list[str]:
         """Takes in what an index at a path or address says; the shards in it, none without one."""
         try:
-            with urlopen(place, timeout=30) if _is_remote(place) else Path(place).open() as file:
+            with urlopen(place, timeout=30) if is_remote(place) else Path(place).open() as file:
                 index = json.load(file)
             listed = {_folder(place) + each["name"]: each for each in index["shards"]}
             self.groups |= set(index["groups"])
@@ -192,7 +191,7 @@ class ShardSet:
         names: dict[Recording, str] = {}
         faults: list[Exception] = []
         with TemporaryDirectory(prefix="shard-") as folder:
-            if _is_remote(url):
+            if is_remote(url):
                 path = Path(folder, url.rpartition("/")[2])
                 Transfer([url], path, known.get("bytes", -1)).run()
             try:
@@ -233,28 +232,6 @@ def _unpacked(sample: dict[str, Any], place: Path) -> Recording:
     return Recording(path, group, info.frames, info.samplerate, about.get("split"))
 
 
-def _expand(spec: str) -> list[str]:
-    """The paths and addresses that a specification stands for."""
-    try:
-        from braceexpand import braceexpand  # what webdataset expands addresses by
-
-        names = list(braceexpand(spec))
-    except ImportError as error:
-        raise UserError(INSTALL) from error
-    except ValueError as error:
-        raise UserError(f"{spec!r} has braces that do not match ({error})") from error
-    if _is_remote(spec):
-        return names
-    found = {path: sorted(path.parent.glob(path.name)) for path in map(Path, names)}
-    if missing := [path for path, there in found.items() if not there]:
-        raise UserError(f"{missing[0]} does not exist: check the name, or copy the shards again")
-    return [path.as_posix() for there in found.values() for path in there]
-
-
 def _folder(url: str) -> str:
     """What stands before the file's name, its slash included."""
     return url[: url.rfind("/") + 1]
-
-
-def _is_remote(place: str) -> bool:
-    return place.startswith(("http://", "https://"))
