@@ -55,10 +55,10 @@ def denoise(*arguments: object) -> Result:
 
 def python(*arguments: object, cwd: Path = ROOT, stdin: IO[bytes] | None = None) -> Result:
     """Runs Python in a process of its own, on one thread."""
-    return run(sys.executable, *arguments, cwd=cwd)
+    return run(sys.executable, *arguments, cwd=cwd, stdin=stdin)
 
 
-def run(*command: object, cwd: Path) -> Result:
+def run(*command: object, cwd: Path, stdin: IO[bytes] | None = None) -> Result:
     """Runs a program; where that is Python, our package is there, and works on one thread."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -20,15 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from audio_denoising.dsp.frames import (
-    BINS,
-    DECOMPRESSION,
-    FEATURES,
-    FLOOR,
-    OUTPUTS,
-    POSITIONS,
-    POWER,
-)
+from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
+from audio_denoising.dsp.frames import BINS, DECOMPRESSION, FLOOR, POWER
 from audio_denoising.dsp.loudness import LoudnessLoss
 from audio_denoising.dsp.stft import HalfOverlap
 

@@ -16,9 +16,6 @@ HOP_SECONDS = 0.016
 HOP = 256  # samples at 16 kHz
 BINS = 256
 TOP = 16  # bins at the top of the band (500 Hz) whose mean gain the bins above get
-POSITIONS = 64  # of four bins each
-FEATURES = 12  # (Re, Im, modulus) of four bins
-OUTPUTS = 8  # (Re, Im) of four bins
 
 POWER = 0.3
 FLOOR = 1e-5  # modulus below which compression is linear: rounding noise of 16 bit lies above it

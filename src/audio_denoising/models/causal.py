@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from audio_denoising.dsp.frames import FEATURES, OUTPUTS, POSITIONS
+from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
 
 if TYPE_CHECKING:
     from torch import Tensor

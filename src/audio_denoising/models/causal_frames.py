@@ -17,7 +17,7 @@ from functools import partial
 
 import numpy as np
 
-from audio_denoising.dsp.frames import POSITIONS
+from audio_denoising.dsp.constants import POSITIONS
 from audio_denoising.models.causal_weights import Array
 
 SMALLEST = 1e-6  # modulus below which tanh(r) / r is 1, as nn.RadialTanh has it

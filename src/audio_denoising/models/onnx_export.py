@@ -12,16 +12,8 @@ import torch
 from onnx import ModelProto, helper
 
 from audio_denoising import __version__, nn
-from audio_denoising.dsp.frames import (
-    BINS,
-    DECOMPRESSION,
-    FEATURES,
-    FLOOR,
-    OUTPUTS,
-    POSITIONS,
-    POWER,
-    TOP,
-)
+from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
+from audio_denoising.dsp.frames import BINS, DECOMPRESSION, FLOOR, POWER, TOP
 from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.files import save_whole
