@@ -79,11 +79,12 @@ class LoudnessLoss:
         self, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> None:
         hertz = torch.arange(1, BINS, dtype=torch.float64) * BIN_WIDTH  # the ear hears no DC
-        members = torch.nn.functional.one_hot((bark(hertz) / BAND_WIDTH).clamp(min=0).long())
+        band = (bark(hertz) / BAND_WIDTH).clamp(min=0).long()
+        members = (band[:, None] == torch.arange(int(band[-1]) + 1)).double()
         width = bark(hertz + BIN_WIDTH / 2) - bark(hertz - BIN_WIDTH / 2)
-        widths = width @ members.double()
+        widths = width @ members
         bands = torch.cat((torch.zeros_like(members[:1]), members)) * (DENSITY / widths)
-        centres = hertz @ members.double() / members.sum(0)
+        centres = hertz @ members / members.sum(0)
         self.widths, self.bands, self.threshold = (
             each.to(device=device, dtype=dtype) for each in (widths, bands, threshold(centres))
         )
