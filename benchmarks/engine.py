@@ -19,11 +19,9 @@ less that just before, when torch, the code and the images are loaded.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -152,16 +150,19 @@ def first_weights(size: str) -> dict[str, Tensor]:
 
 def memory(size: str, batch: int) -> dict[str, Any]:
     """Growth of every side, and ours over the leaner twin's."""
-    arguments = ["--size", size, "--batch", batch, "--threads", torch.get_num_threads()]
-    grown = {
-        side: in_fresh_process("benchmarks.engine", [*arguments, "--growth-of", side])
-        for side in SIDES
-    }
-    leaner = min(grown[twin] for twin in TWINS)
+    threads = torch.get_num_threads()
+    mib = {side: in_fresh_process(grown, side, size, batch, threads=threads) for side in SIDES}
     return {
-        "memory": {side: {"growth_mib": found} for side, found in grown.items()},
-        "peak_memory_ratio": grown[OURS] / leaner,
+        "memory": {side: {"growth_mib": found} for side, found in mib.items()},
+        "peak_memory_ratio": mib[OURS] / min(mib[twin] for twin in TWINS),
     }
+
+
+def grown(side: str, size: str, batch: int) -> float:
+    """MiB by which this process grows."""
+    set_up(None)
+    images = real_batch(batch)
+    return growth(lambda: make_side(side, size, images, first_weights(size)).step)
 
 
 def rounds(size: str, batch: int, count: int) -> dict[str, Any]:
@@ -246,16 +247,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, help="of the whole network (small 7, large 5)")
     parser.add_argument("--ablation", action="store_true", help="measure the single tricks instead")
     parser.add_argument("--json", type=Path, help="file for everything measured")
-    parser.add_argument("--growth-of", choices=SIDES, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     set_up(given.threads)
     size = given.size
     batch, count = given.batch or DEFAULT_BATCH[size], given.rounds or DEFAULT_ROUNDS[size]
-    if given.growth_of:
-        images = real_batch(batch)
-        make = partial(make_side, given.growth_of, size, images, first_weights(size))
-        print(json.dumps(growth(lambda: make().step)))
-        return
     settings = {"size": size, "batch": batch, "rounds": count, "threads": torch.get_num_threads()}
     results: dict[str, Any] = {"settings": settings, "machine": describe_machine()}
     status = Console(stderr=True).status

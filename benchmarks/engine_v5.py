@@ -27,6 +27,7 @@ from rich.console import Console
 from torch import Tensor
 
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
 from audio_denoising.models.twin import build_twin
@@ -48,7 +49,7 @@ from benchmarks.measuring import (
 OURS, TORCH = "ours", "torch_nn"
 SIDES = (OURS, TORCH)
 RATE, CLIP = 1e-3, 3.0
-HOP, SAMPLE_RATE = 256, 16_000
+HOP = 256
 TOLERANCE = 1e-4  # of the second loss, relative: both sides have taken the same first step
 PATIENCE = 600  # seconds that a process waits for the other one
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -82,7 +81,7 @@ class Hops(NamedTuple):
     step: Callable[[Any], object]
 
 
-def load(who: str, threads: int) -> tuple[Callable[[Path, Path], object], Hops | None]:
+def load(who: str) -> tuple[Callable[[Path, Path], object], Hops | None]:
     """How a contestant cleans a file, and how it takes hops; None: it wants to hear it all."""
     if who in GATING:
         import noisereduce
@@ -97,21 +96,14 @@ def load(who: str, threads: int) -> tuple[Callable[[Path, Path], object], Hops |
             return clean, None
         fresh = peer.stream()
         return clean, Hops(fresh.rate, fresh.hop, fresh.delay + fresh.hop, fresh.step)
-    import torch
-
-    from audio_denoising.cleaning.causal import CausalCleaner
     from audio_denoising.cleaning.denoiser import Denoiser
 
-    torch.set_num_threads(threads)
     denoiser = Denoiser(who, device="cpu")
     denoiser(np.zeros(1600, np.float32), ALIKE_RATE)
-    if not isinstance(denoiser._cleaner, CausalCleaner):
+    if not denoiser.streams:
         return denoiser.denoise_file, None
-    stream = denoiser._cleaner.open(ALIKE_RATE)
-    hop = stream.latency // 2
-    return denoiser.denoise_file, Hops(
-        ALIKE_RATE, hop, stream.latency, lambda frame: stream.push(frame[None])
-    )
+    stream = denoiser.stream(ALIKE_RATE)
+    return denoiser.denoise_file, Hops(ALIKE_RATE, stream.latency // 2, stream.latency, stream.push)
 
 
 def _array_by_array(clean: Callable[..., Any], input: Path, output: Path) -> None:
@@ -119,13 +111,13 @@ def _array_by_array(clean: Callable[..., Any], input: Path, output: Path) -> Non
     soundfile.write(output, clean(y=noisy.T, sr=rate).T, rate)
 
 
-def measure(who: str, threads: int, recording: Path) -> Trial:
+def measure(who: str, recording: Path) -> Trial:
     """One contestant on one recording, in this process.
 
     Seconds, elapsed and of the processor: the latter hardly depend on what else the machine does.
     """
     start = time.perf_counter(), time.process_time()
-    clean, hops = load(who, threads)
+    clean, hops = load(who)
     loaded = time.perf_counter(), time.process_time()
     before = memory("VmRSS")
     with tempfile.TemporaryDirectory() as folder:
@@ -207,18 +199,14 @@ def plan(
 
 
 def take_turns(points: Sequence[Point], rounds: int, folder: Path) -> Iterator[Trial]:
-    """Every point, round after round; all of one recording, which longer than a minute is once.
-
-    Raises:
-        subprocess.CalledProcessError: a process failed; its message is on stderr.
-    """
+    """Every point, round after round; all of one recording, which longer than a minute is once."""
     recording = make_recording(folder / "noisy.wav", points[0].rate, points[0].seconds)
     for turn in range(rounds if points[0].seconds <= REPEATED else 1):
         shift = turn % len(points)
         for point in (*points[shift:], *points[:shift]):
             load = os.getloadavg()[0]
-            arguments = ("--trial", point.who, point.threads, recording)
-            found = in_fresh_process("benchmarks.inference", arguments, point.threads)
+            arguments = (point.who, recording)
+            found = in_fresh_process(measure, *arguments, threads=point.threads)
             yield point._asdict() | {"load": load} | found
 
 
@@ -380,13 +368,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help=f"up to {REPEATED} s of sound")
     parser.add_argument("--json", type=Path, help="file for everything measured")
     parser.add_argument("--figure", type=Path, help="picture of time and memory")
-    parser.add_argument("--trial", nargs=3, help=argparse.SUPPRESS)  # a process for one trial
     given = parser.parse_args(arguments)
     try:
-        if given.trial:
-            who, threads, recording = given.trial
-            print(json.dumps(measure(who, int(threads), Path(recording))))
-            return
         gating = GATING if find_spec("noisereduce") else ()
         sets = list(plan(given.model, list(filter(None, given.seconds)), given.threads, gating))
         if given.alike:
@@ -400,8 +383,6 @@ def main(arguments: list[str] | None = None) -> None:
                     trials.append(trial)
     except UserError as error:
         sys.exit(f"{error}")
-    except subprocess.CalledProcessError as error:  # it has said why
-        sys.exit(error.returncode)
     results = merged(given.json, trials, describe_machine())
     report(results, given.json, inference_table(results))
     if given.figure is not None:

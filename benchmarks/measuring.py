@@ -9,16 +9,15 @@ ratios is reported with its quartiles.
 from __future__ import annotations
 
 import gc
-import json
 import math
 import multiprocessing
 import os
 import platform
 import re
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -112,24 +111,18 @@ def growth(make_step: Callable[[], Callable[[], object]]) -> float:
     return resident("VmHWM") - before
 
 
-def in_fresh_process(module: str, arguments: Sequence[object], threads: int | None = None) -> Any:
-    """Runs a module in a process that has done nothing else, with so many threads.
+def in_fresh_process(call: Callable[..., Any], *arguments: Any, threads: int) -> Any:
+    """What a call returns in a process that has done nothing else, and computes on so many threads.
 
-    Returns:
-        What it printed, read as JSON.
-
-    Raises:
-        subprocess.CalledProcessError: it failed; its message is on stderr.
+    The call and what it is given have to be such as can be pickled; what it raises is raised here.
     """
-    names = ("OMP", "MKL", "OPENBLAS") if threads else ()
-    counts = {f"{name}_NUM_THREADS": str(threads) for name in names}
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        check=True,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": _path(), **counts},
-    )
-    return json.loads(done.stdout)
+    counts = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
+    fresh = multiprocessing.get_context("spawn")
+    with (
+        patch.dict(os.environ, counts),
+        ProcessPoolExecutor(1, fresh, torch.set_num_threads, (threads,)) as pool,
+    ):
+        return pool.submit(call, *arguments).result()
 
 
 def _path() -> str:

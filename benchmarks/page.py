@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_denoising import Denoiser
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.web.page import write_page
-from benchmarks.engine_v5 import SAMPLE_RATE
 from benchmarks.measuring import describe_machine, real_mixtures, report, set_up
 
 TOLERANCE = 1e-3  # of full scale

@@ -10,7 +10,6 @@ time is that of the fastest step; the medians over rounds are shown.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from benchmarks.measuring import (
     markdown_table,
     report,
     resident,
+    set_up,
 )
 
 WAYS = {
@@ -41,7 +41,7 @@ STEPS = 3
 
 def measure(way: str, size: str, batch: int) -> dict[str, float]:
     """MiB that a training step takes in this process, and its seconds."""
-    torch.set_flush_denormal(True)
+    set_up(None)
     options = TrainingOptions("v4", size=size, batch_size=batch)
     learner = build_learner(options, torch.device("cpu"), **WAYS[way])
     noisy, clean = torch.rand(2, batch, 1, BINS, FRAMES)
@@ -77,16 +77,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="where to write the results")
-    parser.add_argument("--way", choices=WAYS, help="measure one way in this process and print it")
     given = parser.parse_args()
-    if given.way:
-        print(json.dumps(measure(given.way, given.size, given.batch)))
-        return
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(given.rounds):
         for way, rounds in found.items():
-            arguments = (f"--way={way}", "--size", given.size, "--batch", given.batch)
-            rounds.append(in_fresh_process("benchmarks.thrift", arguments))
+            arguments = (way, given.size, given.batch)
+            rounds.append(in_fresh_process(measure, *arguments, threads=torch.get_num_threads()))
     results = {
         "machine": describe_machine(),
         "size": given.size,

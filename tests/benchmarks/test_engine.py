@@ -29,7 +29,7 @@ def test_everything_is_in_the_json(
     thin: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     grown = dict(zip(SIDES, (80.0, 100.0, 120.0, 200.0), strict=True))
-    monkeypatch.setattr(engine, "in_fresh_process", lambda _, arguments: grown[arguments[-1]])
+    monkeypatch.setattr(engine, "in_fresh_process", lambda _, side, *__, threads: grown[side])
     engine.main([*QUICK, "--json", str(tmp_path / "engine.json")])
     results = json.loads((tmp_path / "engine.json").read_text(encoding="utf-8"))
     assert results["peak_memory_ratio"] == 0.8  # of the leaner twin

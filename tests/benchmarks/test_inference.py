@@ -74,9 +74,9 @@ def test_a_recording_is_cleaned_file_to_file_and_hop_by_hop(tmp_path, monkeypatc
         cleaned.append(noisy)
 
     monkeypatch.setattr(
-        inference, "load", lambda who, threads: (clean, Hops(48_000, 480, 1440, heard.append))
+        inference, "load", lambda who: (clean, Hops(48_000, 480, 1440, heard.append))
     )
-    found = measure("somebody", 1, recording)
+    found = measure("somebody", recording)
     assert cleaned == [recording] and len(heard) == 200 and heard[0].shape == (480,)
     assert found["hop_ms"] == 10 and found["latency_ms"] == 30
     assert found["processor"] > 0 and 0 <= found["hop_work_ms"] <= found["hop_worst_ms"]
@@ -97,7 +97,6 @@ def test_everything_is_measured_and_written(tmp_path, capsys, monkeypatch):
     assert [entry.name for entry in path.parent.iterdir()] == ["inference.json"]
 
 
-def test_a_model_that_is_not_there_ends_the_run(capfd):
-    with pytest.raises(SystemExit):
+def test_a_model_that_is_not_there_ends_the_run():
+    with pytest.raises(SystemExit, match="there is no version v9"):
         inference.main(["--model", "v9", "--seconds", "1", "--threads", "1", "--alike", "0"])
-    assert "there is no version v9" in capfd.readouterr().err

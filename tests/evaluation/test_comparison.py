@@ -140,8 +140,9 @@ def test_command_compares_shipped_versions(tmp_path: Path) -> None:
     arguments = ["compare", str(noisy), "--clean", str(clean), "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(commands(), [*arguments, "--model", "v4", "--model", "torch"])
     assert result.exit_code == 0, result.output
-    lines = [line.split() for line in result.output.splitlines() if line.strip()]
-    scores = {cells[0]: float(cells[1]) for cells in lines if cells[0] in ("noisy", "v4", "torch")}
+    table = (tmp_path / "out" / "noisy_street" / "metrics.csv").read_text().splitlines()
+    scores = {row["version"]: float(row["SI-SDR dB"] or 0) for row in csv.DictReader(table)}
+    assert f"{scores['v4']:.1f}" in result.output
     assert scores["noisy"] == pytest.approx(si_sdr(*sounds), abs=0.1)
     assert min(scores["v4"], scores["torch"]) > scores["noisy"] + 2
     assert (tmp_path / "out" / "noisy_street" / "v4.wav").is_file()

@@ -125,10 +125,10 @@ def test_table_and_buttons_switch_and_mark_the_best(page: Any) -> None:
         .startswith("Spectrogram of v4")
     )
     table = page.locator("section").first.locator("table")
-    assert table.locator("td.best").all_inner_texts() == ["9.0", "1.50", "1.50"]  # as shown
-    assert table.locator("td.shown").all_inner_texts() == ["9.0", "1.50", "–", "0.020"]
+    assert table.locator("td.best").all_inner_texts() == ["1.50", "1.50", "9.0"]  # as shown
+    assert table.locator("td.shown").all_inner_texts() == ["1.50", "9.0", "–", "0.020"]
     names = table.locator("tbody th b").all_inner_texts()
-    assert names == ["SI-SDR dB", "PESQ", "pauses dB", "RTF"]
+    assert names == ["PESQ", "SI-SDR dB", "pauses dB", "RTF"]
     told = table.locator("tbody th").all_inner_texts()
     assert all(row.removeprefix(name).strip() for row, name in zip(told, names, strict=True))
 

@@ -10,29 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_denoising.cleaning.denoiser import Denoiser
-from audio_denoising.evaluation.scores import METRICS, score
+from audio_denoising.evaluation.scores import METRICS, Metric, score
 from audio_denoising.evaluation.testset import at_16_khz
 from audio_denoising.samples import Samples
 
 NOISY, CLEAN = "noisy", "clean"
 PAUSES, RTF = "pauses dB", "RTF"
-_SCORED = {  # metrics that need the clean recording, and what they tell
-    "si_sdr": "how far the voice stands above everything else; higher is better",
-    "pesq_wb": "how natural speech sounds, from 1 (bad) to 4.6 (clean); higher is better",
-    "stoi": "how much of the words can be understood, from 0 to 1; higher is better",
-    "segmental_snr": "signal over error, averaged over short stretches; higher is better",
-    "lsd": "how far the spectrum is from the clean one; lower is better",
-    "ovrl": "overall opinion that listeners would have (DNSMOS), from 1 to 5; higher is better",
+_SCORED = {key: metric for key, metric in METRICS.items() if metric.meaning}
+SHOWN = {metric.title: metric for metric in _SCORED.values()} | {
+    PAUSES: Metric(PAUSES, 1, "level of the quietest tenth: how much noise, or of all, is left"),
+    RTF: Metric(RTF, 3, "time to clean a second of sound, in seconds, on this machine"),
 }
-MEANINGS = {
-    **{METRICS[key].title: meaning for key, meaning in _SCORED.items()},
-    PAUSES: "level of the quietest tenth; lower means less noise is left, or less of everything",
-    RTF: "time to clean a second of sound, in seconds, on this machine",
-}
-"""What the rows of a table of scores tell, in their order."""
-_DIGITS = {METRICS[key].title: METRICS[key].digits for key in _SCORED} | {PAUSES: 1, RTF: 3}
+"""The rows of a table of scores by their names, in their order."""
 _NONE = "–"  # where there is no score
-_LOWER = {METRICS[key].title for key in _SCORED if not METRICS[key].rising}
 _PIECE = 1024  # samples whose level is looked at, 20 to 64 ms at the usual rates
 _SPEECH_RANGE_DB = 30.0  # pieces this far below the loudest ones are pauses
 _FLOOR = 1e-10  # mean power that stands for silence, -100 dB
@@ -50,7 +40,7 @@ class Take:
     def shown(self, name: str) -> str:
         """A score as every table and page prints it: rounded here, and nowhere else."""
         value = self.rtf if name == RTF else self.scores.get(name)
-        return _NONE if value is None else f"{value:.{_DIGITS[name]}f}"
+        return _NONE if value is None else f"{value:.{SHOWN[name].digits}f}"
 
     @property
     def speech_level(self) -> float:
@@ -75,9 +65,14 @@ class Comparison:
 
     @property
     def names(self) -> list[str]:
-        """The scores that any take has, in the order of `MEANINGS`."""
+        """The scores that any take has, in the order of `SHOWN`."""
         there = {RTF}.union(*(take.scores for take in self.takes))
-        return [name for name in MEANINGS if name in there]
+        return [name for name in SHOWN if name in there]
+
+    def meaning(self, name: str) -> str:
+        """What a score tells, in a few words."""
+        better = "higher" if SHOWN[name].rising else "lower"
+        return SHOWN[name].meaning + f"; {better} is better" * (name not in (PAUSES, RTF))
 
     def best(self, name: str) -> list[bool]:
         """Of every take, whether it is the best one that a network made, by the score as shown.
@@ -89,7 +84,7 @@ class Comparison:
         values = [float(text) for text in texts if text != _NONE]
         if len(values) < 2 or name in (PAUSES, RTF):
             return [False] * len(texts)
-        wanted = (min if name in _LOWER else max)(values)
+        wanted = (max if SHOWN[name].rising else min)(values)
         return [text != _NONE and float(text) == wanted for text in texts]
 
     @property
@@ -129,7 +124,7 @@ def _scores(estimate: Samples, clean: Samples | None, rate: int) -> dict[str, fl
     scores: dict[str, float | None] = {}
     if clean is not None:
         found = score(*(at_16_khz(samples.mean(axis=0), rate) for samples in (estimate, clean)))
-        scores = {METRICS[key].title: found[key] for key in _SCORED if key in found}
+        scores = {metric.title: found[key] for key, metric in _SCORED.items() if key in found}
     scores[PAUSES] = float(np.percentile(_levels(estimate), 10))
     return scores
 

@@ -24,7 +24,7 @@ from matplotlib.image import imsave
 
 from audio_denoising.dsp.spectrum import FLOOR_DB
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.comparison import MEANINGS, RTF, Comparison
+from audio_denoising.evaluation.comparison import RTF, Comparison
 from audio_denoising.evaluation.figures import comparison_figure, overview
 from audio_denoising.files import save_whole
 from audio_denoising.media.writing import AudioWriter
@@ -147,7 +147,7 @@ def _recording(
         "scores": [
             {
                 "name": name,
-                "meaning": MEANINGS[name],
+                "meaning": comparison.meaning(name),
                 "shown": [take.shown(name) for take in comparison.takes],
                 "best": comparison.best(name),
             }

@@ -26,23 +26,27 @@ _WIDEST_DB = 60.0  # of SI-SDR: one silent or perfect output must not rule a mea
 
 @dataclass(frozen=True)
 class Metric:
-    """One column: title with unit, decimals that mean something, and whether more is better."""
+    """One column: title with unit, decimals that mean something, and whether more is better.
+
+    Those with a ``meaning`` are enough to compare a few takes by; it says what they tell.
+    """
 
     title: str
     digits: int
+    meaning: str = ""
     rising: bool = True
 
 
 METRICS: dict[str, Metric] = {
-    "pesq_wb": Metric("PESQ", 2),
-    "stoi": Metric("STOI", 3),
+    "pesq_wb": Metric("PESQ", 2, "how natural speech sounds, from 1 (bad) to 4.6 (clean)"),
+    "stoi": Metric("STOI", 3, "how much of the words can be understood, from 0 to 1"),
     "estoi": Metric("ESTOI", 3),
-    "si_sdr": Metric("SI-SDR dB", 1),
-    "segmental_snr": Metric("segSNR dB", 1),
-    "lsd": Metric("LSD dB", 1, rising=False),
+    "si_sdr": Metric("SI-SDR dB", 1, "how far the voice stands above everything else"),
+    "segmental_snr": Metric("segSNR dB", 1, "signal over error, averaged over short stretches"),
+    "lsd": Metric("LSD dB", 1, "how far the spectrum is from the clean one", rising=False),
     "sig": Metric("SIG", 2),
     "bak": Metric("BAK", 2),
-    "ovrl": Metric("OVRL", 2),
+    "ovrl": Metric("OVRL", 2, "opinion that listeners would have (DNSMOS), from 1 to 5"),
     "image_psnr": Metric("PSNR dB", 1),
 }
 """Key in the results -> its column, in the order of the table."""
