@@ -205,7 +205,8 @@ def _both_ways(kernels: Any, x: Tensor, g: Tensor, w: Tensor, b: Tensor) -> Call
 
     def call() -> None:
         kernels.correlate(x, w, b, ONE, SAME)
-        kernels.gradients(x, g, w, ONE, SAME)
+        kernels.input_gradient(g, w, (x.shape[2], x.shape[3]), ONE, SAME)
+        kernels.weight_gradient(x, g, (3, 3), ONE, SAME)
 
     return call
 

@@ -102,27 +102,16 @@ def input_gradient(
     return x if bias is None else x + bias[:, None, None]
 
 
-def gradients(
-    x: Tensor, grad_output: Tensor, weight: Tensor, stride: Pair, padding: Pair
-) -> tuple[Tensor, Tensor]:
-    """dL/dx and dL/dW of a convolution."""
-    kernel, size = (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3])
-    return (
-        input_gradient(grad_output, weight, size, stride, padding),
-        weight_gradient(x, grad_output, kernel, stride, padding),
-    )
-
-
 REFERENCE = SimpleNamespace(
-    correlate=correlate, weight_gradient=weight_gradient, input_gradient=input_gradient,
-    gradients=gradients,
-)  # fmt: skip
+    correlate=correlate, weight_gradient=weight_gradient, input_gradient=input_gradient
+)
 
 
 def choose(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> ModuleType:
     """The fastest of `fast` for x (N, C, F, T) and a weight (C', C, K_f, K_t)."""
     kernel = (weight.shape[2], weight.shape[3])
-    if kernel == (3, 3) and stride == (1, 1) and min(weight.shape[:2]) >= FEWEST_CHANNELS:
+    fits = kernel == (3, 3) and stride == (1, 1) and max(padding) <= 2
+    if fits and min(weight.shape[:2]) >= FEWEST_CHANNELS:
         f, t = output_size((x.shape[2], x.shape[3]), kernel, stride, padding)
         if len(x) * -(-f // 4) * -(-t // 4) >= FEWEST_TILES:
             return winograd
@@ -215,14 +204,13 @@ class Conv2d(Convolution):
         """(N, C', F', T') -> (N, C, F, T); empty where `input_gradient` is False."""
         (x,) = self.take()
         self._add_bias_gradient(grad_output)
-        operations, weight = self.operations(x), self.weight.data
-        place = self.stride, self.padding
-        dx = x.new_empty(0)
-        if self.input_gradient:
-            dx, dw = operations.gradients(x, grad_output, weight, *place)
-        else:
-            dw = operations.weight_gradient(x, grad_output, self.kernel, *place)
+        operations, place = self.operations(x), (self.stride, self.padding)
+        dw = operations.weight_gradient(x, grad_output, self.kernel, *place)
         self.weight.add_gradient(dw)
+        if not self.input_gradient:
+            return x.new_empty(0)
+        size = (x.shape[2], x.shape[3])
+        dx: Tensor = operations.input_gradient(grad_output, self.weight.data, size, *place)
         return dx
 
 

@@ -93,16 +93,14 @@ class FrequencyConv(Module):
         """Gradient at x; empty where `input_gradient` is False."""
         (images,) = self.take()
         weight, grad = self.weight.data.unsqueeze(2), _one_row(grad_output)
-        dx = images.new_empty(0)
-        if self.input_gradient:
-            dx, dw = lowering.gradients(images, grad, weight, *self.place)
-            dx = dx.permute(0, 2, 3, 1).view(*grad_output.shape[:-1], -1)
-        else:
-            dw = lowering.weight_gradient(images, grad, (1, weight.shape[3]), *self.place)
+        dw = lowering.weight_gradient(images, grad, (1, weight.shape[3]), *self.place)
         self.weight.add_gradient(dw.squeeze(2))
         if self.bias is not None:
             self.bias.add_gradient(grad.sum((0, 2, 3)))
-        return dx
+        if not self.input_gradient:
+            return images.new_empty(0)
+        dx = lowering.input_gradient(grad, weight, (1, images.shape[3]), *self.place)
+        return dx.permute(0, 2, 3, 1).view(*grad_output.shape[:-1], -1)
 
 
 class BandMatrix(Module):

@@ -89,17 +89,6 @@ def input_gradient(
     return dx.permute(0, 3, 1, 2)
 
 
-def gradients(
-    x: Tensor, grad_output: Tensor, weight: Tensor, stride: Pair, padding: Pair
-) -> tuple[Tensor, Tensor]:
-    """dL/dx and dL/dW of a convolution."""
-    kernel, size = (weight.shape[2], weight.shape[3]), (x.shape[2], x.shape[3])
-    return (
-        input_gradient(grad_output, weight, size, stride, padding),
-        weight_gradient(x, grad_output, kernel, stride, padding),
-    )
-
-
 def _products(
     x: Tensor, matrices: Tensor, bias: Tensor | None, stride: Pair, start: Pair, size: Pair
 ) -> Tensor:

@@ -95,16 +95,6 @@ def parts(x: Tensor) -> Tensor:
     return x[0].view(count, r // count * q, k)
 
 
-def multiply(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
-    """out = rows @ matrix. rows (parts, positions, K), matrix (K, C), out (parts, positions, C)."""
-    torch.bmm(rows, matrix.expand(len(rows), -1, -1), out=out)
-
-
-def add_product(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
-    """out += rows @ matrix, shapes as in `multiply`."""
-    out.baddbmm_(rows, matrix.expand(len(rows), -1, -1))
-
-
 def add_outer_product(left: Tensor, right: Tensor, total: Tensor) -> None:
     """total (K, C) += sum over all positions of left (parts, positions, K) times right (.., C)."""
     left = left.transpose(1, 2)
