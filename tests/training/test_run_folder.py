@@ -17,6 +17,7 @@ from audio_denoising.folders import single_run
 from audio_denoising.models import build
 from audio_denoising.models.checkpoint import describe, load_checkpoint
 from audio_denoising.training.options import RunPlace
+from audio_denoising.training.resume import newest
 from audio_denoising.training.run import run
 from audio_denoising.training.run_folder import RunFolder
 from tests.training.conftest import Trained
@@ -63,7 +64,7 @@ def test_the_last_two_are_kept(folder: RunFolder) -> None:
     _damage(folder.previous)  # which does no harm
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert folder.newest().steps == 2
+        assert newest(folder).steps == 2
     (folder.path / ".last.k3_x9abc.part.pth").write_bytes(b"half")  # left by a killed write
     folder.save(_at(3))
     assert _steps(folder) == (2, 3)
@@ -75,7 +76,7 @@ def test_the_previous_one_stands_in_for_a_damaged_one(damage: Any, folder: RunFo
     damage(folder.last)
     sentence = "last.pth is damaged or missing: .* from .*previous.pth, step 1, .* again"
     with pytest.warns(UserNotice, match=sentence):
-        assert folder.newest().steps == 1
+        assert newest(folder).steps == 1
     assert load_checkpoint(folder.previous).steps == 1
     folder.save(_at(5))
     assert _steps(folder) == (1, 5)  # what was damaged has not taken the place of what was not
@@ -87,19 +88,19 @@ def test_both_damaged(folder: RunFolder) -> None:
     for path in (folder.last, folder.previous):
         _damage(path)
     with pytest.raises(UserError, match="neither .*last.pth nor .*previous.pth can be read: train"):
-        folder.newest()
+        newest(folder)
     folder.keep(_at(1), 5, is_best=False)
     with pytest.raises(UserError, match="another --out .* --start-from .*epoch_005.pth"):
-        folder.newest()
+        newest(folder)
     folder.keep(_at(1), 6, is_best=True)
     with pytest.raises(UserError, match="another --out .* --start-from .*best.pth"):
-        folder.newest()
+        newest(folder)
 
 
 def test_a_checkpoint_of_something_else_is_no_damage(folder: RunFolder) -> None:
     folder.save({**_at(3), "signal": {}})
     with pytest.raises(UserError, match="last.pth was trained with other signal settings"):
-        folder.newest()
+        newest(folder)
 
 
 # In a run

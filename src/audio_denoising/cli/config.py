@@ -29,22 +29,20 @@ _KINDS: dict[Any, tuple[tuple[type, ...], str]] = {  # of an option: TOML's type
 }
 
 
-def from_file(context: typer.Context, path: Path | None) -> Path | None:
-    """Callback of `--config`: the file's values become the defaults of the command's options.
+def from_file(context: typer.Context, path: Path) -> None:
+    """The values of a file become the defaults of the command's options (`--config`).
 
     Raises:
         UserError: the file cannot be read, names something that is no option, or gives an option
             a value of another type; the sentence names file and key.
     """
-    if path is not None:
-        hints = get_type_hints(context.command.callback)
-        kinds = {
-            parameter.opts[0].removeprefix("--"): (parameter.name or "", _kind(hints, parameter))
-            for parameter in context.command.params
-            if parameter.param_type_name == "option" and parameter.name != "config"
-        }
-        context.default_map = _checked(path, _read(path), kinds, context.command_path)
-    return path
+    hints = get_type_hints(context.command.callback)
+    kinds = {
+        parameter.opts[0].removeprefix("--"): (parameter.name or "", _kind(hints, parameter))
+        for parameter in context.command.params
+        if parameter.param_type_name == "option" and parameter.name != "config"
+    }
+    context.default_map = _checked(path, _read(path), kinds, context.command_path)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from audio_denoising.cli.config import from_file
 from audio_denoising.cli.options import (
     DATA,
     NOISES,
@@ -32,6 +31,14 @@ OWN = "the version's own"
 _data, _model = partial(option, DATA), partial(option, "Model")
 _steps, _cost = partial(option, "Optimisation"), partial(option, COST)
 _run, _watch = partial(option, RUN), partial(option, "Watching")
+
+
+def _from_file(context: typer.Context, path: Path | None) -> Path | None:
+    if path is not None:
+        from audio_denoising.cli.config import from_file
+
+        from_file(context, path)
+    return path
 
 
 def train(
@@ -149,7 +156,7 @@ def train(
             metavar="FILE",
             show_default=False,
             is_eager=True,
-            callback=from_file,
+            callback=_from_file,
             rich_help_panel=RUN,
         ),
     ] = None,

@@ -10,8 +10,9 @@ from rich.console import Console
 from audio_denoising.errors import UserError, counted
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.checkpoint import Checkpoint
-from audio_denoising.training.options import TrainingOptions, completed, option_name
+from audio_denoising.training.options import TrainingOptions, option_name
 from audio_denoising.training.progress import duration, figures_of
+from audio_denoising.training.resume import completed
 
 _APART = ("version", "size", "speech_weights", "noise_weights")  # told by other lines
 _PLACES = ("speech", "noise", "rooms", "device", "processes")  # likewise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -108,12 +108,6 @@ class TrainingOptions:
         return asdict(self)
 
 
-def completed(stored: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """Options as a checkpoint of ``version`` stores them; one that did not exist yet when its run
-    began had what is its default now."""
-    return {**TrainingOptions(version).as_dict(), **stored}
-
-
 def option_name(name: str) -> str:
     """What an attribute of these classes is called on the command line."""
     return OPTIONS.get(name, f"--{name.replace('_', '-')}")
@@ -187,15 +181,6 @@ def require_batch(mixtures: int, batch_size: int) -> None:
         raise UserError(
             f"an epoch of {mixtures} mixtures does not fill one batch of {batch_size}: lower "
             "--batch-size or raise --epoch-size"
-        )
-
-
-def require_weights(path: Path, version: str, size: str, options: TrainingOptions) -> None:
-    """Raises UserError if a checkpoint's weights are not for the network that is trained."""
-    if (version, size) != (options.version, options.size):
-        raise UserError(
-            f"{path} holds {version}-{size}, not {options.version}-{options.size}: start from "
-            "another checkpoint"
         )
 
 

@@ -10,14 +10,9 @@ from rich.console import Console
 
 from audio_denoising.corpora.sources import is_shards, require_recordings, shard_urls
 from audio_denoising.folders import single_run
-from audio_denoising.models.versions import locate
-from audio_denoising.training.options import (
-    ALONE,
-    RunPlace,
-    TrainingOptions,
-    require_weights,
-)
+from audio_denoising.training.options import ALONE, RunPlace, TrainingOptions
 from audio_denoising.training.progress import TrainingDisplay, Watcher
+from audio_denoising.training.resume import require_usable
 from audio_denoising.training.run_folder import RunFolder
 
 
@@ -52,14 +47,8 @@ def run(
     for room in place.rooms:
         require_recordings(Path(room), "rooms")
     folder = RunFolder(place.out)
-    if folder.resumes(place.resume):
-        folder.require_whole()
-    elif options.start_from is not None:
-        path = locate(options.start_from)
-        from audio_denoising.models.header import read_contents  # and NumPy with it
-
-        if header := read_contents(path):
-            require_weights(path, header["version"], header["size"], options)
+    if folder.resumes(place.resume) or options.start_from is not None:
+        require_usable(folder, options)
     with ExitStack() as stack:
         processes = ALONE
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -10,20 +10,21 @@ from __future__ import annotations
 import json
 import math
 import os
-import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audio_denoising.errors import UserError, UserNotice
+from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.folders import require_writable
 
-if TYPE_CHECKING:  # with torch behind the one, which a wrong --out need not wait for
+if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from audio_denoising.models.checkpoint import Checkpoint
+    from audio_denoising.training.trainer import Trainer
 
 KEEP_EVERY = 5  # epochs
+POSITION = ("epoch", "batch", "step", "heard")  # of a run
 
 Row = dict[str, Any]
 
@@ -41,7 +42,7 @@ class RunFolder:
         self.last = path / "last.pth"
         self.previous = path / "previous.pth"
         self.history = path / "history.json"
-        self._last_is_damaged = False
+        self.last_is_damaged = False  # and the run has gone on from the previous one
 
     @property
     def holds_a_run(self) -> bool:
@@ -65,15 +66,6 @@ class RunFolder:
             )
         return self.holds_a_run
 
-    def require_whole(self) -> None:
-        """Refuses a run of which no checkpoint is whole, as far as that shows without torch.
-
-        Raises:
-            UserError: it is one.
-        """
-        if not (_is_whole(self.last) or _is_whole(self.previous)):
-            raise self._lost()
-
     def prepare(self) -> None:
         """Makes the folder where need be.
 
@@ -91,9 +83,9 @@ class RunFolder:
         from audio_denoising.models.checkpoint import save_checkpoint
 
         # A damaged file must not take the place of the one that the run has gone on from.
-        former = None if self._last_is_damaged else self.previous
+        former = None if self.last_is_damaged else self.previous
         save_checkpoint(self.last, content, former)
-        self._last_is_damaged = False
+        self.last_is_damaged = False
 
     def keep(self, content: dict[str, Any], epoch: int, is_best: bool) -> None:
         """Writes `best.pth` after the best epoch so far, `epoch_005.pth` and so on after some.
@@ -127,51 +119,39 @@ class RunFolder:
             for key, label in (("loss", "loss"), ("psnr", "PSNR of the spectrogram image (dB)")):
                 _draw(self.path / f"{key}_curve.png", rows, key, label, title)
 
-    def newest(self) -> Checkpoint:
-        """The newest checkpoint that can be read; a `UserNotice` tells where that is the previous.
 
-        Raises:
-            UserError: there is none, or it is not of this program.
-        """
-        from audio_denoising.models.checkpoint import load_checkpoint
-        from audio_denoising.models.header import UnreadableCheckpoint
+def content_of(trainer: Trainer) -> dict[str, Any]:
+    """What a checkpoint carries: weights to clean with, and all that the next step depends on."""
+    import torch
 
-        try:
-            return load_checkpoint(self.last)
-        except UnreadableCheckpoint:
-            pass
-        try:
-            found = load_checkpoint(self.previous)
-        except UnreadableCheckpoint as error:
-            raise self._lost() from error
-        self._last_is_damaged = True
-        position = found.content.get("position", {})
-        warnings.warn(
-            f"{self.last} is damaged or missing: the run goes on from {self.previous}, step "
-            f"{position.get('step', 0)}, and trains again what came after that",
-            UserNotice,
-            stacklevel=2,
-        )
-        return found
+    from audio_denoising.models.checkpoint import describe
 
-    def _lost(self) -> UserError:
-        """What is left to somebody who has lost both checkpoints."""
-        kept = sorted(self.path.glob("epoch_*.pth"), reverse=True)
-        whole = next(filter(_is_whole, (self.path / "best.pth", *kept)), None)
-        todo = "train again in another --out"
-        if whole:
-            todo = f"begin another --out with the weights of an earlier epoch, --start-from {whole}"
-        return UserError(f"neither {self.last} nor {self.previous} can be read: {todo}")
-
-
-def _is_whole(path: Path) -> bool:
-    from audio_denoising.models.header import read_contents
-
-    try:
-        read_contents(path)
-    except UserError:
-        return False
-    return True
+    options = trainer.options
+    content = {
+        **describe(options.version, options.size),
+        **trainer.learner.state_dict(),
+        "options": options.as_dict(),
+        "place": {
+            **trainer.place.as_dict(),
+            "device": str(trainer.device),
+            "processes": trainer.processes.count,
+        },
+        "position": {name: getattr(trainer, name) for name in POSITION},
+        "licence": trainer.licence or "as the recordings allow",
+        "sums": asdict(trainer.tally),
+        "skipped_in_a_row": trainer.skipped_in_a_row,
+        "best": trainer.best,
+        "history": list(trainer.history),
+        "earlier": trainer.earlier,
+        "rng": torch.get_rng_state(),
+        "mixing": "banks",  # older runs of U-Nets drew mixtures in another way
+    }
+    if trainer.average:
+        content["unaveraged_model"] = content["model"]
+        with trainer.averaged():
+            content["model"] = trainer.learner.state_dict()["model"]
+        content["average_steps"] = trainer.average.steps
+    return content
 
 
 def _draw(path: Path, rows: list[Row], key: str, label: str, title: str) -> None:

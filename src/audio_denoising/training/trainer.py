@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import takewhile
 from types import FrameType
 from typing import Any
@@ -26,8 +27,6 @@ from torch import Tensor
 from audio_denoising.device import pick_device
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.models.checkpoint import load_checkpoint
-from audio_denoising.models.versions import locate
 from audio_denoising.nn import MovingAverage, Schedule, take_statistics
 from audio_denoising.nn.memory import release
 from audio_denoising.training.learner import build_learner
@@ -40,11 +39,32 @@ from audio_denoising.training.options import (
     require_batch,
 )
 from audio_denoising.training.progress import Watcher
-from audio_denoising.training.run_folder import Row, RunFolder
-from audio_denoising.training.state import Tally, content_of, restore, start_from
+from audio_denoising.training.resume import restore, start_from
+from audio_denoising.training.run_folder import Row, RunFolder, content_of
 from audio_denoising.training.validation import Clip, Validation
 
 SKIPPED_IN_A_ROW = 5  # steps
+
+
+@dataclass
+class Tally:
+    """Sums over the steps of the running epoch; a skipped step counts for nothing but itself."""
+
+    loss: float = 0.0
+    psnr: float = 0.0
+    taken: int = 0  # steps
+    skipped: int = 0
+    seconds: float = 0.0
+
+    @property
+    def mean_loss(self) -> float:
+        """0 where no step was taken."""
+        return self.loss / max(1, self.taken)
+
+    @property
+    def mean_psnr(self) -> float:
+        """In dB, likewise."""
+        return self.psnr / max(1, self.taken)
 
 
 class Trainer:
@@ -103,7 +123,7 @@ class Trainer:
         if resume:
             restore(self)
         elif options.start_from is not None:
-            start_from(self, load_checkpoint(locate(options.start_from)))
+            start_from(self, options.start_from)
         self.material = find_material(options, place, processes, self.device)
         self.licence = self.licence or self.material.licence
         require_batch(len(self.material), options.batch_size)
@@ -200,11 +220,11 @@ class Trainer:
         """Judges and keeps an epoch; False if it was interrupted before it could be judged."""
         hearing = self.learner.representation
         with self.averaged():
-            # Only what is validated and kept needs them: training has moments of its own.
-            heard = map(hearing.hear, takewhile(lambda _: not stopped, self.material.statistics()))
-            if list(self.learner.model.buffers()):  # the running moments of normalisations
+            if list(self.learner.model.buffers()):  # running moments, which training goes without
+                batches = takewhile(lambda _: not stopped, self.material.statistics())
                 with torch.inference_mode():
-                    take_statistics(self.learner.model, map(hearing.features, heard))
+                    heard = map(hearing.features, map(hearing.hear, batches))
+                    take_statistics(self.learner.model, heard)
             judged = self.validation.run(self.learner, stopped)
         if judged is None:
             return False
