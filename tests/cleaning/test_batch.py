@@ -14,8 +14,8 @@ from rich.console import Console
 from torch import Tensor
 
 from audio_denoising.cleaning.batch import clean_all, run
-from audio_denoising.cleaning.denoiser import Denoiser
-from audio_denoising.cleaning.recording import Progress, Report
+from audio_denoising.cleaning.cleaner import load_cleaner
+from audio_denoising.cleaning.recording import Progress, Report, clean_recording
 from audio_denoising.cleaning.settings import Job, Settings
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
@@ -62,13 +62,13 @@ def test_several_at_a_time() -> None:
 
 def test_threads_share_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What two threads make at once with the same weights is what one makes alone, bars or not."""
-    denoiser = Denoiser(build("v4", "small").eval(), name="v4-small")
+    cleaner = load_cleaner(build("v4", "small").eval(), name="v4-small")
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     jobs = jobs_in(tmp_path, 4, 0.1 * np.random.default_rng(0).standard_normal(20_000))
     results = []
     for workers in (1, 2):
         screen = Console(file=io.StringIO(), force_terminal=workers == 2)
-        outcomes = list(clean_all(jobs, Settings(force=True), lambda: denoiser, workers, screen))
+        outcomes = list(clean_all(jobs, Settings(force=True), lambda: cleaner, workers, screen))
         assert {outcome.job for outcome in outcomes if not outcome.sentence} == set(jobs)
         results.append([soundfile.read(job.output)[0] for job in jobs])
     for first, second in zip(*results, strict=True):
@@ -84,13 +84,13 @@ def test_an_early_end_leaves_nothing_half_written(tmp_path: Path) -> None:
         return image
 
     jobs = jobs_in(tmp_path, 3, np.full(8000 * 200, 0.1))
-    denoiser = Denoiser(slow, batch_size=1)
+    cleaner = load_cleaner(slow, batch_size=1)
 
     def clean(job: Job, progress: Progress) -> Report:
         if job == jobs[0]:
             started.wait(20)  # the second is at work
             raise UserError("ends the loop below")
-        return denoiser.clean(job, Settings(), progress)
+        return clean_recording(cleaner, job, Settings(), progress)
 
     for _outcome in run(jobs, clean, workers=2):
         break

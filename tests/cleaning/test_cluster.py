@@ -20,6 +20,7 @@ from torch import Tensor
 
 from audio_denoising.cleaning import cluster, storage
 from audio_denoising.cleaning.batch import Outcome
+from audio_denoising.cleaning.cleaner import Cleaner, load_cleaner
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.cli import app as cli
@@ -133,9 +134,9 @@ def register_bucket(root: Path) -> None:
 
 
 def on_bucket(root: Path, inputs: list[str], output: str) -> list[Outcome]:
-    def load() -> Denoiser:
+    def load() -> Cleaner:
         register_bucket(root)
-        return Denoiser(halving, name="halving")
+        return load_cleaner(halving, name="halving")
 
     register_bucket(root)
     planned = storage.plan(inputs, output, recursive=True)[0]
@@ -181,7 +182,7 @@ def test_a_recording_that_kills_every_worker_is_given_up(
 ) -> None:
     monkeypatch.setattr(cluster, "_RETRIES", 0)
     planned = storage.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))[0]
-    (result,) = cluster.run(planned, Settings(), lambda: Denoiser(fatal))
+    (result,) = cluster.run(planned, Settings(), lambda: load_cleaner(fatal))
     assert "00.wav: its worker was lost 1 times" in result.sentence
 
 
@@ -189,7 +190,7 @@ def test_a_recording_that_kills_every_worker_is_given_up(
 def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
     planned = storage.plan([str(recordings(tmp_path / "in", 1))], str(tmp_path / "out"))[0]
 
-    def refuse() -> Denoiser:
+    def refuse() -> Cleaner:
         raise UserError("there is no device here")
 
     with pytest.raises(UserError, match="^there is no device here$"):

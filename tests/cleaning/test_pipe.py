@@ -73,7 +73,7 @@ def piped(denoiser: Denoiser, monkeypatch: pytest.MonkeyPatch) -> object:
             None if output is None else str(output),
             None if raw is None else parse_raw(raw),
             Settings(**options),  # type: ignore[arg-type]
-            lambda: denoiser,
+            lambda: denoiser._cleaner,
             lambda job: pytest.fail(f"{job} was kept"),
         )
         return b"" if into else stdout.buffer.getvalue(), report  # type: ignore[attr-defined]
@@ -93,7 +93,9 @@ class Running:
         def run() -> None:
             with os.fdopen(source, "rb") as pipe, os.fdopen(sink, "wb") as out:
                 sound = PipedSound(pipe, raw)
-                self.report = stream_sound(denoiser, sound, PipedWriter(out, sound), Settings())
+                self.report = stream_sound(
+                    denoiser._cleaner, sound, PipedWriter(out, sound), Settings()
+                )
 
         self.thread = Thread(target=run, daemon=True)
         self.thread.start()
@@ -290,7 +292,7 @@ def test_a_folder_for_a_pipe(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Folder()))
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
     with pytest.raises(UserError, match=r"standard input cannot be read \(Is a directory\)"):
-        clean_pipe("-", None, raw, Settings(), lambda: denoiser, lambda job: pytest.fail())
+        clean_pipe("-", None, raw, Settings(), lambda: denoiser._cleaner, lambda job: pytest.fail())
 
 
 def test_no_network_is_loaded_for_what_is_no_sound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from audio_denoising import __version__
-from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.cli import app as cli
 from audio_denoising.cli.app import main
 from tests.cli.command import CORPORA, ROOT, denoise, listing, python, run
@@ -247,7 +246,7 @@ def test_a_fault_of_the_program_says_so(monkeypatch: pytest.MonkeyPatch) -> None
     def fail(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(Denoiser, "clean", fail)
+    monkeypatch.setattr("audio_denoising.cleaning.recording.clean_recording", fail)
     result = denoise("clean", ROOT / "examples" / "noisy_street.wav", "-o", "nowhere.wav")
     assert result.code == 1
     assert re.search("ZeroDivisionError: division by zero.*--debug", result.sentence)

@@ -23,7 +23,7 @@ from audio_denoising.errors import UserError, told
 from audio_denoising.files import require_file
 
 if TYPE_CHECKING:
-    from audio_denoising.cleaning.denoiser import Denoiser
+    from audio_denoising.cleaning.cleaner import Cleaner
     from audio_denoising.cleaning.recording import Progress, Report
 
 
@@ -46,12 +46,13 @@ class Outcome:
 def clean_all(
     jobs: Sequence[Job],
     settings: Settings,
-    load: Callable[[], Denoiser],
+    load: Callable[[], Cleaner],
     workers: int,
     console: Console,
 ) -> Iterator[Outcome]:
     """Cleans the recordings, ``workers`` at a time, under bars on the console; yields the outcomes
     as they come, first those of names that cannot be used."""
+    from audio_denoising.cleaning.recording import clean_recording
     from audio_denoising.media.reading import AudioReader
 
     ready: list[Job] = []
@@ -66,7 +67,7 @@ def clean_all(
             yield Outcome.of_error(job, error)
     if not ready:
         return
-    denoiser = load()
+    cleaner = load()
     workers = min(workers, len(ready))
     torch = sys.modules.get("torch")  # which v5 does without
     if workers > 1 and torch is not None:  # or the files would fight for the cores
@@ -82,7 +83,7 @@ def clean_all(
                 bars.update(bar, completed=done, total=total)
 
             try:
-                return denoiser.clean(job, settings, show)
+                return clean_recording(cleaner, job, settings, show)
             finally:
                 bars.remove_task(bar)
 

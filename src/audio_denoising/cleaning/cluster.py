@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from audio_denoising.cleaning.batch import Outcome
+from audio_denoising.cleaning.recording import clean_recording
 from audio_denoising.cleaning.settings import Job, Settings
 from audio_denoising.cleaning.storage import TransferError, is_address, opened, publish
 from audio_denoising.errors import UserError
 from audio_denoising.models.versions import locate
 
 if TYPE_CHECKING:
-    from audio_denoising.cleaning.denoiser import Denoiser
+    from audio_denoising.cleaning.cleaner import Cleaner
 
-Load = Callable[[], "Denoiser"]  # makes a worker's network, and travels to it
+Load = Callable[[], "Cleaner"]  # makes a worker's network, and travels to it
 _RETRIES = 3  # for a lost worker, and for storage that fails
 _MOST_WAITING = 1000  # tasks handed to Ray at once
 _PATIENCE = 10.0  # seconds for a cluster to answer, and for its workers to end early
@@ -119,17 +120,17 @@ def run(
 
 def loader(model: str, device: str) -> Load:
     """Makes a network on a worker, which may lack its weights; UserError for an unknown model."""
-    from audio_denoising.cleaning.denoiser import Denoiser
+    from audio_denoising.cleaning.cleaner import load_cleaner
 
     path = locate(model)
-    Denoiser(path, device="cpu")  # they are known to be good; the device is the workers' own
+    load_cleaner(path, device="cpu")  # they are known to be good; the device is the workers' own
     weights = path.read_bytes()  # they travel along
 
-    def load() -> Denoiser:
+    def load() -> Cleaner:
         with TemporaryDirectory(prefix="denoise-") as temporary:
             copy = Path(temporary, path.name)
             copy.write_bytes(weights)
-            return Denoiser(copy, device=device)
+            return load_cleaner(copy, device=device)
 
     return load
 
@@ -151,7 +152,7 @@ def _outcome(job: Job, reference: Any) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def _network(load: Any) -> Denoiser:
+def _network(load: Any) -> Cleaner:
     """The network, loaded once for all tasks of a worker."""
     import ray
 
@@ -161,7 +162,7 @@ def _network(load: Any) -> Denoiser:
 def _work(load: list[Any], settings: Settings, job: Job, tag: str) -> Outcome:
     """Cleans one recording on a worker; what has an address is fetched before, published after.
     TransferError where storage failed: another attempt may help."""
-    denoiser = _network(load[0])
+    cleaner = _network(load[0])
     if (torch := sys.modules.get("torch")) is not None:  # which v5 does without
         torch.set_num_threads(1)
     # Named after the task, so that whoever is given it again removes what a lost worker left.
@@ -184,7 +185,7 @@ def _work(load: list[Any], settings: Settings, job: Job, tag: str) -> Outcome:
             Path(copies[0]).parent.mkdir()
             with opened(job.input) as (far, path):
                 far.get_file(path, copies[0])
-        report = denoiser.clean(Job(*copies), replace(settings, force=True))
+        report = clean_recording(cleaner, Job(*copies), replace(settings, force=True))
         for number in range(len(job.outputs), 0, -1):  # the noise first: it is there with the other
             if is_address(names[number]):
                 publish(Path(copies[number]), names[number], f"{tag}-{number}")

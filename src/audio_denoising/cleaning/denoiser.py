@@ -1,7 +1,7 @@
 """The one object users hold: noisy speech in, clean speech out, same length, rate and channels.
 
-How a signal is cleaned is in `cleaning.causal` (v5, for which no torch is loaded) and
-`cleaning.windows` (v2 to v4), how a file is in `cleaning.recording`.
+How a signal is cleaned is in `cleaning.causal` (v5) and `cleaning.windows` (v2 to v4), how a file
+is in `cleaning.recording`.
 """
 
 from __future__ import annotations
@@ -15,26 +15,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast, overload
 import numpy as np
 
 from audio_denoising.cleaning.causal import CausalCleaner
+from audio_denoising.cleaning.cleaner import load_cleaner
 from audio_denoising.cleaning.recording import Progress, Report, advancing, clean_recording
 from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cleaning.stream import Stream
-from audio_denoising.device import check_device_name, pick_device
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.errors import UserError
 from audio_denoising.files import refuse_address
 from audio_denoising.media.arrays import Audio, from_samples, to_samples
 from audio_denoising.media.formats import default_output
 from audio_denoising.media.reading import read_audio
-from audio_denoising.models.causal_weights import folded
-from audio_denoising.models.header import Weights, load_weights
 from audio_denoising.models.hub import find_weights
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM, DEFAULT, VERSIONS, locate
+from audio_denoising.models.versions import DEFAULT
 from audio_denoising.samples import Samples
 
 if TYPE_CHECKING:
     import torch
 
-    from audio_denoising.cleaning.windows import Model, WindowedCleaner
+    from audio_denoising.cleaning.windows import Model
 
 Content = str | os.PathLike[str] | BinaryIO
 """The name of a file, or an open one."""
@@ -67,27 +65,7 @@ class Denoiser:
     ) -> None:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"batch_size is {batch_size!r}: give a whole number of 1 or more")
-        check_device_name(device)
-        self._cleaner: WindowedCleaner | CausalCleaner
-        network: Weights | Model
-        if isinstance(model, str | Path):
-            network = weights = load_weights(locate(model))
-            name = name or f"{weights.version}-{weights.size}"
-            if VERSIONS[weights.version].hears == COMPRESSED_SPECTRUM:
-                if str(device) not in ("auto", "cpu"):
-                    pick_device(device)  # refuses what is not there
-                self._cleaner = CausalCleaner(folded(weights.model_state), name)
-                return
-        elif callable(model):
-            network = model
-        else:
-            raise UserError(
-                f"a {type(model).__name__} is no model: give the name of a version, such as v5, a "
-                f"checkpoint file, or a network"
-            )
-        from audio_denoising.cleaning.windows import WindowedCleaner  # and torch with it
-
-        self._cleaner = WindowedCleaner.of(network, name or "model", device, batch_size)
+        self._cleaner = load_cleaner(model, name=name, device=device, batch_size=batch_size)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Denoiser:
@@ -241,14 +219,7 @@ class Denoiser:
         path = Path(output) if output is not None else input if in_place else default_output(input)
         noise = None if save_noise is None else str(Path(save_noise))
         settings = Settings(strength, limit, force, in_place, salvage)
-        return self.clean(Job(str(input), str(path), noise), settings, progress)
-
-    def clean(self, job: Job, settings: Settings, progress: Progress | None = None) -> Report:
-        """Does what `denoise_file` does, for a job and settings that were made before.
-
-        Raises:
-            UserError: the input cannot be read, or an output cannot be written.
-        """
+        job = Job(str(input), str(path), noise)
         return clean_recording(self._cleaner, job, settings, progress)
 
     def stream(

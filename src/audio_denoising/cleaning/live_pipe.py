@@ -1,4 +1,4 @@
-"""A sound that goes through a pipe and is cleaned while it goes on, by `Denoiser.stream`."""
+"""A sound that goes through a pipe and is cleaned by v5 while it goes on."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import sys
 import time
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
 
 from audio_denoising.cleaning.causal import CausalCleaner
-from audio_denoising.cleaning.denoiser import Denoiser
+from audio_denoising.cleaning.cleaner import Cleaner
 from audio_denoising.cleaning.recording import Report, too_loud
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.errors import UserError
 from audio_denoising.media.piped import PipedSound, PipedWriter, Raw, WavHead
 from audio_denoising.media.reading import AudioReader
 from audio_denoising.media.writing import AudioWriter
-from audio_denoising.samples import Samples
 
 _MOST_CHANNELS = 64  # no network cleans more as fast as they come
 
 
 def clean_as_it_comes(
-    denoiser: Denoiser,
+    cleaner: Cleaner,
     raw: Raw | None,
     head: WavHead | None,
     output: str | None,
@@ -32,7 +30,7 @@ def clean_as_it_comes(
     """Cleans standard input while it comes, bare samples or a WAV.
 
     Args:
-        denoiser: one that streams.
+        cleaner: which is no use unless it is v5's.
         raw: what comes are bare samples of this kind.
         head: otherwise what stood before them, in a WAV.
         output: a file, or None for standard output.
@@ -47,11 +45,11 @@ def clean_as_it_comes(
     """
     pipe, source = sys.stdin.buffer, None
     kind = head.raw if head is not None else raw
-    if kind is None or kind.channels > _MOST_CHANNELS:
+    if not isinstance(cleaner, CausalCleaner) or kind is None or kind.channels > _MOST_CHANNELS:
         return None
     sound = PipedSound(pipe, kind, head)
     if output is None:
-        return stream_sound(denoiser, sound, PipedWriter(sys.stdout.buffer, sound), settings)
+        return stream_sound(cleaner, sound, PipedWriter(sys.stdout.buffer, sound), settings)
     if head is not None:
         if head.length is not None:  # the file gets the tags behind the samples, too
             return None
@@ -67,11 +65,11 @@ def clean_as_it_comes(
         force=settings.force,
         source=source,
     )
-    return stream_sound(denoiser, sound, writer, settings)
+    return stream_sound(cleaner, sound, writer, settings)
 
 
 def stream_sound(
-    denoiser: Denoiser, sound: PipedSound, writer: PipedWriter | AudioWriter, settings: Settings
+    cleaner: CausalCleaner, sound: PipedSound, writer: PipedWriter | AudioWriter, settings: Settings
 ) -> Report:
     """Cleans a sound while it comes.
 
@@ -83,12 +81,11 @@ def stream_sound(
     """
     started = time.process_time()  # what is waited for is no work
     raw = sound.raw
-    strength, limit = settings.strength, settings.limit
     beyond = 0
     with writer:
-        stream = denoiser.stream(raw.rate, raw.channels, strength=strength, limit=limit)
+        stream = cleaner.open(raw.rate, raw.channels)
         for block in chain(sound.blocks(), [None]):
-            clean: Samples = stream.flush() if block is None else cast(Any, stream.push(block))
+            clean = settings.mix(*(stream.flush() if block is None else stream.push(block)))
             if clean.size:
                 writer.write(clean)
             if writer.clips:
@@ -98,8 +95,8 @@ def stream_sound(
     return Report(
         seconds=sound.samples / raw.rate,
         elapsed=time.process_time() - started,
-        model=denoiser.name,
-        device=CausalCleaner.device,
+        model=cleaner.name,
+        device=cleaner.device,
         output=writer.path,
         damage=sound.damage,
         warnings=(*sound.notices, *writer.left_out, *too_loud(beyond, str(writer.path))),

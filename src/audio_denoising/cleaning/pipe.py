@@ -20,7 +20,7 @@ from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.errors import UserError
 
 if TYPE_CHECKING:
-    from audio_denoising.cleaning.denoiser import Denoiser
+    from audio_denoising.cleaning.cleaner import Cleaner
     from audio_denoising.cleaning.recording import Report
     from audio_denoising.media.piped import Raw
 
@@ -58,7 +58,7 @@ def clean_pipe(
     output: str | None,
     raw: Raw | None,
     settings: Settings,
-    load: Callable[[], Denoiser],
+    load: Callable[[], Cleaner],
     clean: Callable[[Job], Report],
 ) -> Report:
     """Cleans what comes through a pipe, or into one; one of the two ends may be a file.
@@ -89,11 +89,11 @@ def clean_pipe(
 
                 head, taken = read_head(sys.stdin.buffer) if raw is None else (None, b"")
                 sounds = raw is not None or head is not None  # or no network is loaded for it yet
-                if sounds and (denoiser := load()).streams:
+                if sounds:
                     from audio_denoising.cleaning.live_pipe import clean_as_it_comes
 
                     to = None if into_pipe else output
-                    report = clean_as_it_comes(denoiser, raw, head, to, settings, folder)
+                    report = clean_as_it_comes(load(), raw, head, to, settings, folder)
             if report is None:
                 source = Path(input)
                 if input == PIPE:

@@ -22,8 +22,7 @@ from audio_denoising.media.reading import AudioReader
 from audio_denoising.media.writing import AudioWriter
 
 if TYPE_CHECKING:
-    from audio_denoising.cleaning.causal import CausalCleaner
-    from audio_denoising.cleaning.windows import WindowedCleaner
+    from audio_denoising.cleaning.cleaner import Cleaner
 
 Progress = Callable[[float, float], None]
 """Called with the seconds of audio done and the seconds in all."""
@@ -53,10 +52,7 @@ class Report:
 
 
 def clean_recording(
-    cleaner: WindowedCleaner | CausalCleaner,
-    job: Job,
-    settings: Settings,
-    progress: Progress | None,
+    cleaner: Cleaner, job: Job, settings: Settings, progress: Progress | None = None
 ) -> Report:
     """Cleans a recording into its outputs; the progress is called now and then.
 

@@ -22,10 +22,10 @@ from audio_denoising.models.versions import DEFAULT, locate
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.batch import Outcome
-    from audio_denoising.cleaning.denoiser import Denoiser
+    from audio_denoising.cleaning.cleaner import Cleaner
     from audio_denoising.cleaning.recording import Report
 
-    Load = Callable[[], Denoiser]
+    Load = Callable[[], Cleaner]
 
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
@@ -134,11 +134,10 @@ def clean(
     settings = Settings(percent, decibels, force, in_place, salvage=not in_place)
     locate(model)
 
-    def load() -> Denoiser:
-        require_usable(model)
-        from audio_denoising.cleaning.denoiser import Denoiser
+    def load() -> Cleaner:
+        from audio_denoising.cleaning.cleaner import load_cleaner
 
-        return Denoiser(model, device=device)
+        return load_cleaner(model, device=device)
 
     if ray is None:
         refuse_absent(device)
@@ -210,6 +209,7 @@ def _clean_one(job: Job, settings: Settings, load: Load, screen: Console) -> Rep
     """Cleans one recording under a bar; its errors are those of the command."""
     require_file(job.input)  # before torch and the network are loaded: a wrong name is told at once
     job.check(settings)
+    from audio_denoising.cleaning.recording import clean_recording
     from audio_denoising.media.reading import AudioReader
 
     with AudioReader(job.input) as reader:  # and so is what is no sound
@@ -217,11 +217,14 @@ def _clean_one(job: Job, settings: Settings, load: Load, screen: Console) -> Rep
     from rich.markup import escape
     from rich.progress import Progress
 
-    denoiser = load()
+    cleaner = load()
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bars:
         bar = bars.add_task(f"Cleaning {escape(Path(job.input).name)}", total=None)
-        return denoiser.clean(
-            job, settings, lambda done, total: bars.update(bar, completed=done, total=total)
+        return clean_recording(
+            cleaner,
+            job,
+            settings,
+            lambda done, total: bars.update(bar, completed=done, total=total),
         )
 
 
