@@ -74,16 +74,3 @@ def test_peers_stand_in_the_same_table_and_missing_packages_are_told(
     table = answer.output.split("set: 1")[1]
     assert all(name in table for name in PEERS)
     assert "PESQ" not in table and "STOI" in table
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--model", "v9"), "no version v9: choose one of v2, v3, v4.*, torch"),
-        (("--testset", "gone"), "gone has no folder clean"),
-        (("--testset", "gone", "--update"), "name it with --json"),
-    ],
-)
-def test_bad_input_is_refused_with_a_sentence(arguments, sentence):
-    with pytest.raises(UserError, match=sentence):
-        run("--model", "v2", *arguments)
