@@ -27,9 +27,9 @@ def require_usable(folder: RunFolder, options: TrainingOptions) -> None:
         if not (_is_whole(folder.last) or _is_whole(folder.previous)):
             raise _lost(folder)
     elif options.start_from is not None:
-        from audio_denoising.models.header import read_contents
-
         path = locate(options.start_from)
+        from audio_denoising.models.header import read_contents  # and NumPy with it
+
         if header := read_contents(path):
             _require_weights(path, header["version"], header["size"], options)
 
