@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from audio_denoising.cleaning import folder
+from audio_denoising.cleaning import plan as plans
+from audio_denoising.cleaning.folder import earlier_results
 from audio_denoising.cleaning.settings import Job
 from audio_denoising.errors import UserError
 from audio_denoising.media.formats import MEDIA_EXTENSIONS
@@ -30,7 +31,7 @@ def is_address(name: str) -> bool:
 def plan(
     inputs: Sequence[str], output: str | None, recursive: bool = False, save_noise: bool = False
 ) -> tuple[list[Job], list[str]]:
-    """The jobs and what is left out, as `folder.plan` lists them, for names that may be addresses.
+    """The jobs and what is left out, as `plan.plan` lists them, for names that may be addresses.
 
     With an address among them, ``output`` is a folder, and needed. Paths come out absolute.
     UserError where there is nothing to clean, or two inputs lead to one output.
@@ -38,7 +39,7 @@ def plan(
     inputs = [name.removeprefix("file://") for name in inputs]
     output = output and output.removeprefix("file://")
     if not any(is_address(name) for name in (*inputs, output or "")):
-        jobs, left_out = folder.plan(inputs, output, recursive=recursive, save_noise=save_noise)
+        jobs, left_out = plans.plan(inputs, output, recursive=recursive, save_noise=save_noise)
         return [Job(_absolute(job.input), *map(_absolute, job.outputs)) for job in jobs], left_out
     if output is None or PurePosixPath(output).suffix.lower() in MEDIA_EXTENSIONS:
         raise UserError(f"{output or inputs[0]} needs a folder for the results: give one with -o")
@@ -47,13 +48,13 @@ def plan(
     left_out = []
     for name in map(_absolute, inputs):
         places = dict(found(name, recursive))
-        made = folder.earlier_results(list(places.values()), left_out)
+        made = earlier_results(list(places.values()), left_out)
         for place, below in places.items():
             if below not in made and not place.startswith(f"{root}/"):  # an earlier run's
-                target = below.with_suffix(folder.output_suffix(below))
-                noise = f"{root}/{folder.noise_beside(target)}" if save_noise else None
+                target = below.with_suffix(plans.output_suffix(below))
+                noise = f"{root}/{plans.noise_beside(target)}" if save_noise else None
                 jobs_of[place] = Job(place, f"{root}/{target}", noise)
-    return folder.checked(list(jobs_of.values()), inputs), left_out
+    return plans.checked(list(jobs_of.values()), inputs), left_out
 
 
 def pending(jobs: Sequence[Job], output: str | None) -> list[Job]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from audio_denoising.cleaning import folder
+from audio_denoising.cleaning.plan import pending, plan
 from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cli.options import device_option, require_usable
 from audio_denoising.device import refuse_absent
@@ -163,10 +163,10 @@ def clean(
         planned, left_out = storage.plan(inputs, output, recursive, save_noise)
         waiting = planned if force else storage.pending(planned, output)
     else:
-        planned, left_out = folder.plan(
+        planned, left_out = plan(
             inputs, output, recursive=recursive, in_place=in_place, save_noise=save_noise
         )
-        waiting = folder.pending(planned, force=force, skip_existing=skip_existing)
+        waiting = pending(planned, force=force, skip_existing=skip_existing)
     for sentence in left_out:
         console.print(sentence, markup=False, soft_wrap=True)
     if len(waiting) < len(planned):

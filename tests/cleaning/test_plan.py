@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from audio_denoising.cleaning import folder
-from audio_denoising.cleaning.folder import noise_beside, pending
+from audio_denoising.cleaning import plan as plans
+from audio_denoising.cleaning.plan import noise_beside, pending
 from audio_denoising.cleaning.settings import Job
 from audio_denoising.errors import UserError
 
@@ -29,7 +29,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def plan(*arguments: Any, **options: Any) -> list[Job]:
     """The jobs of a plan."""
-    return folder.plan(*arguments, **options)[0]
+    return plans.plan(*arguments, **options)[0]
 
 
 def lines(jobs: list[Job]) -> list[str]:
@@ -93,7 +93,7 @@ class TestPlan:
 
         hidden = "deep"
         monkeypatch.setattr(os, "scandir", closed)
-        planned, (told,) = folder.plan(["talks"], recursive=True)
+        planned, (told,) = plans.plan(["talks"], recursive=True)
         assert len(planned) == 2
         assert told.endswith("deep left out: it cannot be listed (Permission denied)")
         hidden = "talks"
