@@ -30,7 +30,8 @@ from audio_denoising.nn.module import Pair, output_size
 STEP, EDGE = 4, 6  # a tile is 6 pixels long and starts every 4
 
 # Kernel and image are polynomials, multiplied at the points 0, 1, -1, 2, -2 and infinity and put
-# together again.
+# together again. The device is named: this file may be imported while a network without memory is
+# built.
 G = torch.tensor(
     [
         [1 / 4, 0, 0],
@@ -41,6 +42,7 @@ G = torch.tensor(
         [0, 0, 1],
     ],
     dtype=torch.float64,
+    device="cpu",
 )
 B_T = torch.tensor(
     [
@@ -50,10 +52,12 @@ B_T = torch.tensor(
         [0, -2, -1, 2, 1, 0],
         [0, 2, -1, -2, 1, 0],
         [0, 4, 0, -5, 0, 1],
-    ]
+    ],
+    device="cpu",
 )
 A_T = torch.tensor(
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+    device="cpu",
 )
 
 
