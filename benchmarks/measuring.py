@@ -43,7 +43,7 @@ _STATUS = Path("/proc/self/status")
 _PRODUCT_UNITS = ("avx2", "avx512f")  # for products of float32, as Linux names them
 _PACKAGES = ("audio-denoising", "torch", "numpy", "soundfile", "soxr", "av")
 _PRELOADED = [
-    f"audio_denoising.{name}" for name in ("cli.app", "training.run", "cleaning.denoiser")
+    f"audio_denoising.{name}" for name in ("cli.app", "training.trainer", "cleaning.denoiser")
 ]
 _WIDE = 140  # characters, where the output goes to no terminal
 

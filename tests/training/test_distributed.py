@@ -2,55 +2,53 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
+import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from audio_denoising.cli.app import main
 from audio_denoising.errors import UserError
+from audio_denoising.training import distributed
 from audio_denoising.training.distributed import joined, local_device
 from audio_denoising.training.options import ALONE, Processes, RunPlace
 from audio_denoising.training.trainer import Trainer
+from benchmarks.measuring import ready
 from tests.training.runs import (
-    NARROW,
-    NARROW_V5,
     NOISE,
     SPEECH,
     Recorder,
     content,
     options,
+    quickly,
     rows,
     train,
 )
 
-SOURCE = Path(__file__).resolve().parents[2] / "src"
-# Several runs one after the other: to start processes takes longer than to train so little.
-PROGRAM = f"""
-import json, sys
-from audio_denoising.models import WIDTHS, causal
-from audio_denoising.training import distributed, material, run_folder
-from audio_denoising.cli.app import main
 
-WIDTHS.update({NARROW})
-causal.SIZES["small"] = causal.{NARROW_V5}
-material.STATISTICS = 2
-distributed.BUCKET = 2000  # several buckets even in a narrow network
-material.VALIDATION_SIZE = 4
-run_folder._draw = lambda path, *_: path.touch()
-for number, arguments in enumerate(json.loads(sys.argv[1])):
-    distributed.restarts = lambda: number  # the store still knows the last one's addresses
-    sys.argv = ["denoise", *arguments]
-    try:
-        main()
-    except SystemExit as end:
-        if end.code:
-            raise
-"""
+def _one(rank: int, ports: list[int], runs: list[list[str]], folder: Path) -> None:
+    """What one process of two does, as `torchrun` would start it: one run after the other, because
+    to start processes takes longer than to train so little."""
+    with (folder / f"told{rank}").open("w") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+    with quickly(narrow=True) as patch:
+        patch.setattr(distributed, "BUCKET", 2000)  # several buckets even in a narrow network
+        for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}.items():
+            patch.setenv(name, str(value))
+        patch.setenv("MASTER_ADDR", "127.0.0.1")
+        for port, arguments in zip(ports, runs, strict=True):
+            patch.setenv("MASTER_PORT", str(port))
+            patch.setattr(sys, "argv", ["denoise", *arguments])
+            with pytest.raises(SystemExit) as end:
+                main()
+            assert not end.value.code
+
+
 # An epoch is a step, so that the history tells the loss of every step.
 SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 4, "epoch_size": 4, "learning_rate": 1e-3}
 V5: dict[str, Any] = {**SETTINGS, "epochs": 2, "clip_seconds": 0.5}
@@ -58,26 +56,23 @@ V5: dict[str, Any] = {**SETTINGS, "epochs": 2, "clip_seconds": 0.5}
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the runs `v4`, `torch` and `v5`, by two processes of one thread each, as a user
-    starts them; what they told is in `told`."""
+    """Folder of the runs `v4`, `torch` and `v5`, by two processes of one thread each; what they
+    told is in `told0` and `told1`."""
     folder = tmp_path_factory.mktemp("both")
-    (folder / "program.py").write_text(PROGRAM)
     common = ["--size", "small", "--device", "cpu", "--speech", str(SPEECH), "--noise", str(NOISE)]
     common += ["--batch-size", "4", "--epoch-size", "4", "--lr", "1e-3"]
     own = {version: ["--epochs", "3", "--accumulate", "2"] for version in ("v4", "torch")}
     own["v5"] = ["--epochs", "2", "--clip-seconds", "0.5", "--cache", str(folder / "cache")]
     runs = [["train", v, *common, "--out", str(folder / v), *more] for v, more in own.items()]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", str(folder / "program.py"), json.dumps(runs)]
-    done = subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    (folder / "told").write_text(done.stdout)
+    with ExitStack() as stack:
+        free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in runs]
+        ports = [each.getsockname()[1] for each in free]
+    processes = [ready().Process(target=_one, args=(rank, ports, runs, folder)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(200)
+        assert process.exitcode == 0
     return folder
 
 
@@ -107,8 +102,8 @@ def test_two_processes_equal_one(name: str, both: Path, tmp_path: Path) -> None:
     one, start = tmp_path / "one", tmp_path / "start"
     assert train(one, name, **SETTINGS)
     assert train(start, name, **{**SETTINGS, "epochs": 1, "learning_rate": 1e-30})
-    told = (both / "told").read_text()
-    assert told.count(f"{name}-small on cpu") == 1  # the first process alone talks
+    told = [(both / f"told{rank}").read_text() for rank in (0, 1)]
+    assert told[0].count(f"{name}-small on cpu") == 1 and told[1] == ""  # the first alone talks
     assert unlike(one, both / name, start) == []
 
     # Another number of processes goes on with the same run.
