@@ -75,7 +75,8 @@ def device_option(panel: str, *, elsewhere: bool = False) -> Any:
         return name
 
     return typer.Option(
-        help="Where to compute; auto takes a GPU if there is one (cuda: NVIDIA, mps: Apple).",
+        help="Where to compute; auto takes a GPU if there is one (cuda: NVIDIA, mps: Apple). v5 "
+        "cleans on the CPU wherever it was trained.",
         metavar="auto|cpu|cuda|mps",
         callback=known,
         rich_help_panel=panel,
