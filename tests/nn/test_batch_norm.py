@@ -45,7 +45,7 @@ def test_running_averages_and_evaluation_are_those_of_torch(kind: type[nn.BatchN
 @pytest.mark.parametrize("offset", [1.0, 1e3, 1e5])
 def test_moments_far_from_zero_do_not_cancel(offset: float) -> None:
     """E[z^2] - E[z]^2 would lose every digit in float32."""
-    x = random_tensor((40, 5, 700, 2), torch.float32, 1) + offset  # more than one block
+    x = random_tensor((40, 5, 700, 2), torch.float32, 1) + offset
     layer = nn.BatchNorm(2)
     layer.momentum = 1.0
     layer(x)

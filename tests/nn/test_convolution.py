@@ -102,24 +102,16 @@ both = pytest.mark.parametrize("transposed", [False, True], ids=["plain", "trans
 @both
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@given(data=st.data())
+@given(data=st.data(), values=st.sampled_from([1, 300, 3000, tiles.TILE]))
 @ladder
 def test_convolution(
-    data: st.DataObject, dtype: torch.dtype, kernels: str, transposed: bool
+    data: st.DataObject, values: int, dtype: torch.dtype, kernels: str, transposed: bool
 ) -> None:
-    data.draw(cases(transposed=transposed)).check(kernels, dtype, transposed)
-
-
-@both
-@pytest.mark.parametrize("values", [1, 300, 3000])
-@given(data=st.data())
-@ladder
-def test_tiles_of_a_few_rows(data: st.DataObject, values: int, transposed: bool) -> None:
-    """Images of the tests are small and would be a single tile."""
+    """Images of the tests are small and would always be a single tile."""
     case = data.draw(cases(transposed=transposed))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "TILE", values)
-        case.check("fast", torch.float64, transposed)
+        case.check(kernels, dtype, transposed)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -34,9 +34,6 @@ Make = Callable[[Any, int, int, int, int], Any]
 
 IMAGES: dict[str, Make] = {  # (N, C, F, T), F and T even
     "Conv2d": lambda of, c, f, o, k: of.Conv2d(c, o, k, 1, k // 2),
-    "Conv2d, stride 2": lambda of, c, f, o, k: of.Conv2d(c, o, 3, 2, 1),
-    "Conv2d 1x1 without bias": lambda of, c, f, o, k: of.Conv2d(c, o, 1, bias=False),
-    "ConvTranspose2d 2x2": lambda of, c, f, o, k: of.ConvTranspose2d(c, o, 2, 2),
     "ConvTranspose2d 3x3": lambda of, c, f, o, k: of.ConvTranspose2d(c, o, 3, 2, 1, 1),
     "MaxPool2d": lambda of, c, f, o, k: of.MaxPool2d(2),
     "ReLU": lambda of, c, f, o, k: of.ReLU(),

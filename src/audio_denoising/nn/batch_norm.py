@@ -50,7 +50,8 @@ class BatchNorm(Module):
         if self.training:
             if len(rows) < 2:
                 raise ValueError(f"{name} needs 2 rows or more to train, got {len(rows)}")
-            mean, variance = _moments(rows)
+            mean = rows.mean(0)
+            variance = (rows - mean).square_().mean(0)
             unbiased = variance * (len(rows) / (len(rows) - 1))
             self.running_mean.data.lerp_(mean, self.momentum)
             self.running_var.data.lerp_(unbiased, self.momentum)
@@ -60,8 +61,7 @@ class BatchNorm(Module):
         else:
             scale, shift = self.affine()
         y = empty(tuple(rows.shape), rows)
-        for part, out in _blocks(rows, y):
-            self._finish(torch.addcmul(shift, part, scale, out=out))
+        self._finish(torch.addcmul(shift, rows, scale, out=y))
         return y.view(x.shape)
 
     # With p = a z + k, a = gain / sigma, and sums over the M rows of a batch:
@@ -79,16 +79,12 @@ class BatchNorm(Module):
         """`backward` in place."""
         rows, mean, inverse, scale, shift = self.take()
         grad = grad_output.reshape(rows.shape)
-        offset, product = torch.zeros_like(mean), torch.zeros_like(mean)
-        for part, dp in _blocks(rows, grad):
-            self._slope(part, dp, scale, shift)
-            offset += dp.sum(0)
-            product += (dp * part).sum(0)
+        self._slope(rows, grad, scale, shift)
+        offset, product = grad.sum(0), (grad * rows).sum(0)
         gain = (product - mean * offset) * inverse
         k1 = -scale * inverse * gain / len(rows)
         k0 = -scale * offset / len(rows) - k1 * mean
-        for part, dp in _blocks(rows, grad):
-            dp.mul_(scale).add_(k0).addcmul_(part, k1)
+        grad.mul_(scale).add_(k0).addcmul_(rows, k1)
         self.weight.add_gradient(gain)
         if self.bias is not None:
             self.bias.add_gradient(offset)
@@ -125,29 +121,6 @@ class BatchNormSiLU(BatchNorm):
         p = torch.addcmul(shift, rows, scale)
         s = torch.sigmoid(p)
         grad.mul_(p.mul_(1 - s).add_(1).mul_(s))
-
-
-def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance (C) over the rows (M, C)."""
-    if rows.device.type != "cpu":
-        variance, mean = torch.var_mean(rows, 0, correction=0)
-        return mean, variance
-    total, squares = rows.new_zeros(rows.shape[1]), rows.new_zeros(rows.shape[1])
-    # About a first guess of the mean, so that E[(z - g)^2] - E[z - g]^2 does not cancel.
-    guess = rows[: min(len(rows), BLOCK // rows.shape[1])].mean(0)
-    for (part,) in _blocks(rows):
-        moved = part - guess
-        total += moved.sum(0)
-        squares += moved.square_().sum(0)
-    mean = total / len(rows)
-    return mean + guess, (squares / len(rows) - mean * mean).clamp_(min=0)
-
-
-def _blocks(*rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Matrices (M, C) a stretch of rows at a time; whole on a GPU."""
-    count, channels = rows[0].shape
-    size = max(1, BLOCK // channels) if rows[0].device.type == "cpu" else max(1, count)
-    yield from zip(*(r.split(size) for r in rows), strict=True)
 
 
 def folded(network: Module) -> Module:

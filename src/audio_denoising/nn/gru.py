@@ -13,7 +13,6 @@ frame; after the loop of the backward pass the weights' gradients are one produc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -68,26 +67,18 @@ class GRU(Module):
         from_state = empty((kept, rows, 3 * hidden), frames)
         gates = empty((kept, rows, 2 * hidden), frames)
         candidates = empty((kept, rows, hidden), frames)
-        # Views of every frame, all made beforehand: a frame is seven short operations.
-        frame = zip(
-            _each(from_state, count),
-            from_input[..., : 2 * hidden].unbind(0),
-            _each(from_state[..., : 2 * hidden], count),
-            _each(gates, count),
-            from_input[..., 2 * hidden :].unbind(0),
-            _each(gates[..., :hidden], count),
-            _each(from_state[..., 2 * hidden :], count),
-            _each(candidates, count),
-            _each(gates[..., hidden:], count),
-            states[1:].unbind(0),
-            strict=True,
-        )
         h = states[0]
-        for product, input_rz, state_rz, rz, input_n, r, state_n, n, z, after in frame:
-            torch.addmm(bias, h, across, out=product)
-            torch.add(input_rz, state_rz, out=rz).sigmoid_()
-            torch.addcmul(input_n, r, state_n, out=n).tanh_()
-            h = torch.lerp(n, h, z, out=after)
+        for t in range(count):
+            place = t if self.training else 0
+            product = torch.addmm(bias, h, across, out=from_state[place])
+            rz = torch.add(
+                from_input[t, :, : 2 * hidden], product[:, : 2 * hidden], out=gates[place]
+            )
+            r, z = rz.sigmoid_().chunk(2, 1)
+            n = torch.addcmul(
+                from_input[t, :, 2 * hidden :], r, product[:, 2 * hidden :], out=candidates[place]
+            )
+            h = torch.lerp(n.tanh_(), h, z, out=states[t + 1])
         self.last_state = states[count].clone()
         self.keep(frames, states, from_state, gates, candidates)
         return states[1:].view(*x.shape[:-1], hidden)
@@ -134,9 +125,3 @@ class GRU(Module):
             at_state[t, :, : 2 * hidden] = d_gates
             later = torch.addmm(kept, at_state[t], across)
         return at_input, at_state
-
-
-def _each(x: Tensor, count: int) -> Sequence[Tensor]:
-    """The frames of x, `count` of them; where it has room for one, that one every time."""
-    views = x.unbind(0)
-    return views if len(views) == count else views * count
