@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from torch.profiler import ProfilerActivity, profile, schedule
+from torch.profiler import profile, schedule
 
 from audio_denoising.errors import counted
 from audio_denoising.files import save_whole
@@ -27,32 +27,24 @@ ROWS = 11  # of the table: ten operators, and what the steps took beside them
 
 
 class StepProfile(Watcher):
-    """Profiles the first steps of a run.
+    """Profiles the first steps of a run, ``active`` ones at most: validation, at the end of an
+    epoch, would bury them.
 
-    Args:
-        path: of the trace, in Chrome's JSON format.
-        tell: is given what was found, in a few lines of plain text, when the trace is written.
-        active: steps that are recorded at most: validation, at the end of an epoch, would bury
-            them.
-
-    Raises:
-        UserError: the trace cannot be written (from any method).
+    The trace goes to ``path``, in Chrome's JSON format; ``tell`` is given what was found, in a few
+    lines of plain text. UserError from any method where the trace cannot be written.
     """
 
     def __init__(self, path: Path, tell: Callable[[str], object], active: int = 2) -> None:
-        self.path = path
-        self.tell = tell
-        self.active = active
+        self.path, self.tell, self.active = path, tell, active
         self.done = 0  # steps
         self._running: profile | None = None
-        self._on_gpu = False
 
     def started(self, trainer: Trainer) -> None:
         """Switches the profiler on."""
         self._on_gpu = trainer.device.type == "cuda"
         self._running = profile(
-            activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA][: 1 + self._on_gpu],
             schedule=schedule(wait=BEFORE - 1, warmup=1, active=self.active, repeat=1),
+            on_trace_ready=self._write,
         )
         self._running.start()
 
@@ -73,16 +65,16 @@ class StepProfile(Watcher):
             self._running.step()
 
     def ended(self, trainer: Trainer, reason: str = "") -> None:
-        """Switches the profiler off; writes and tells what it found, if it has not yet."""
+        """Switches the profiler off, which writes what it found."""
         if self._running is None:
             return
         found, self._running = self._running, None
         found.stop()
         if self.done <= BEFORE:
-            self.tell(
-                f"No profile: this run ended after {self.done} steps, of which the first "
-                f"{BEFORE} are not recorded."
-            )
+            self.tell(f"No profile: this run ended after {self.done} steps, too few to record one.")
+
+    def _write(self, found: profile) -> None:
+        if self.done <= BEFORE:
             return
         save_whole(self.path, lambda temporary: found.export_chrome_trace(str(temporary)))
         # On a GPU what the kernels of an operator took there.

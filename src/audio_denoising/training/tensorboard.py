@@ -16,12 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import Tensor
+import torch
 
 from audio_denoising.dsp.spectrum import SAMPLE_RATE, image, stft
 from audio_denoising.errors import UserError
-from audio_denoising.training.options import TrainingOptions
 from audio_denoising.training.progress import Watcher
 from audio_denoising.training.run_folder import Row
 from audio_denoising.training.trainer import Trainer
@@ -42,8 +40,6 @@ EPOCH_TAGS = {  # keys of a row of the history
     "validation_si_sdr": "si_sdr_db/validation",
     "validation_si_sdr_gain": "si_sdr_db/gain",
 }
-RULE = 4  # white pixels between two spectrograms
-FLUSH_SECONDS = 10
 
 
 class TensorBoardLog(Watcher):
@@ -57,25 +53,34 @@ class TensorBoardLog(Watcher):
     def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard.summary import hparams
         except ImportError as error:
             raise UserError("--tensorboard needs TensorBoard: pip install tensorboard") from error
         self.folder = folder
-        self._kind = SummaryWriter
+        self._kind, self._hparams = SummaryWriter, hparams
         self._writer: Any = None
 
     def started(self, trainer: Trainer) -> None:
         """Logs the options, at the first step that is still to come."""
-        first = trainer.step + 1
+        first, options = trainer.step + 1, trainer.options.as_dict()
         about = [f"device: {trainer.device}", f"steps of an epoch: {trainer.steps}"]
         about += trainer.material.describe()
-        rows = [f"| {name} | `{value}` |\n" for name, value in trainer.options.as_dict().items()]
+        rows = [f"| {name} | `{value}` |\n" for name, value in options.items()]
+        plain = {
+            name: value if isinstance(value, str | int | float) else json.dumps(value)
+            for name, value in options.items()
+            if value is not None
+        }
+        # What HPARAMS shows of a run: the page's columns, its options, and that it is over.
+        figures = dict.fromkeys(EPOCH_TAGS.values(), 0)
+        *summaries, self._end = self._hparams(plain, figures)
         with self._explained():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._writer = self._kind(str(self.folder), purge_step=first, flush_secs=FLUSH_SECONDS)
+            self._writer = self._kind(str(self.folder), purge_step=first, flush_secs=10)
             self._writer.add_text("run/about", "".join(f"    {line}\n" for line in about), first)
             table = "| option | value |\n|---|---|\n" + "".join(rows)
             self._writer.add_text("run/options", table, first)
-            for summary in _session(trainer.options)[:2]:
+            for summary in summaries:
                 self._writer.file_writer.add_summary(summary, first)
             self._writer.flush()
 
@@ -87,6 +92,8 @@ class TensorBoardLog(Watcher):
 
     def finished_epoch(self, trainer: Trainer, row: Row, is_best: bool) -> None:
         """Logs the figures of an epoch, and how the fixed clips look and sound now."""
+        from matplotlib import colormaps
+
         step, writer = row["step"], self._writer
         clips = trainer.clips()
         with self._explained():
@@ -95,7 +102,11 @@ class TensorBoardLog(Watcher):
             for number, clip in enumerate(clips, 1):
                 # Numbers, because tags are sorted.
                 sounds = {"1 noisy": clip.noisy, "2 cleaned": clip.cleaned, "3 clean": clip.clean}
-                shown = picture(*(image(stft(sound)) for sound in sounds.values()))
+                levels = torch.hstack([image(stft(sound)) for sound in sounds.values()])
+                # Colours up to the loudest point of the noisy one, the same in every epoch; low
+                # frequencies below.
+                levels /= levels[:, : levels.shape[1] // 3].max() or 1.0
+                shown = colormaps["magma"](levels.flip(0).numpy())[..., :3]
                 tag = f"noisy, cleaned, clean/clip {number}"
                 writer.add_image(tag, shown, step, dataformats="HWC")
                 for name, sound in sounds.items():
@@ -108,8 +119,7 @@ class TensorBoardLog(Watcher):
         if self._writer is not None:
             with self._explained():
                 if reason:
-                    end = _session(trainer.options)[2]
-                    self._writer.file_writer.add_summary(end, trainer.step)
+                    self._writer.file_writer.add_summary(self._end, trainer.step)
                 self._writer.close()
 
     @contextmanager
@@ -121,37 +131,3 @@ class TensorBoardLog(Watcher):
                 f"cannot write to {self.folder} ({error}): free some space, or train without "
                 "--tensorboard"
             ) from error
-
-
-def _session(options: TrainingOptions) -> list[Any]:
-    """What HPARAMS shows of a run: the page's columns, its options, and that it is over."""
-    from torch.utils.tensorboard.summary import hparams
-
-    plain = {
-        name: value if isinstance(value, str | int | float) else json.dumps(value)
-        for name, value in options.as_dict().items()
-        if value is not None
-    }
-    return list(hparams(plain, dict.fromkeys(EPOCH_TAGS.values(), 0)))
-
-
-def picture(noisy: Tensor, cleaned: Tensor, clean: Tensor) -> np.ndarray:
-    """Three images ``(256, T)`` side by side, low frequencies below.
-
-    Colours go from -80 dB to the loudest point of the noisy one, the same in every epoch.
-
-    Returns:
-        ``(256, 3 * T + 2 * RULE, 3)``, 8-bit RGB.
-    """
-    top = float(noisy.max()) or 1.0
-    left, middle, right = (_coloured(levels / top) for levels in (noisy, cleaned, clean))
-    rule = np.full((len(left), RULE, 3), 255, np.uint8)
-    return np.hstack([left, rule, middle, rule, right])
-
-
-def _coloured(levels: Tensor) -> np.ndarray:
-    """Levels (F, T) in [0, 1] as RGB, the highest frequency in the first row."""
-    from matplotlib import colormaps
-
-    colours: np.ndarray = colormaps["magma"](levels.flip(0).numpy(), bytes=True)
-    return colours[..., :3]
