@@ -34,7 +34,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
-import soxr
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -135,7 +134,7 @@ def measure(who: str, recording: Path) -> Trial:
     if hops is None or about.samplerate != ALIKE_RATE:
         return trial
     samples = soundfile.read(recording, dtype="float32", frames=HEARD * ALIKE_RATE)[0]
-    heard = np.asarray(soxr.resample(samples, ALIKE_RATE, hops.rate), np.float32)
+    heard = resample(samples[None], ALIKE_RATE, hops.rate)[0]
     frames = heard[: heard.size // hops.hop * hops.hop].reshape(-1, hops.hop)
     hops.step(frames[0])
     marks = [time.process_time()]

@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
+from audio_denoising.dsp.resampling import resample
 from audio_denoising.errors import UserError
 from audio_denoising.samples import Samples
 
@@ -249,18 +249,13 @@ def _frame_by_frame(stream: type[PeerStream]) -> Cleaner:
 
     def clean(noisy: Samples, sample_rate: int) -> Samples:
         fresh = stream()
-        heard = _resampled(noisy, sample_rate, stream.rate)
+        heard = resample(noisy[None], sample_rate, stream.rate)[0]
         padding = stream.delay + -(heard.size + stream.delay) % stream.hop
         frames = np.pad(heard, (0, padding)).reshape(-1, stream.hop)
         late = np.concatenate([fresh.step(frame) for frame in frames])
-        back = _resampled(late[stream.delay :], stream.rate, sample_rate)[: noisy.size]
-        return np.pad(back, (0, noisy.size - back.size)).astype(np.float32)
+        return resample(late[None, stream.delay :], stream.rate, sample_rate, noisy.size)[0]
 
     return clean
-
-
-def _resampled(samples: Samples, rate: int, wanted: int) -> Samples:
-    return samples if rate == wanted else np.asarray(soxr.resample(samples, rate, wanted))
 
 
 PEERS: dict[str, Peer] = {"noisereduce": Peer("noisereduce", spectral_gating)} | {

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import soxr
 
 from audio_denoising.corpora.corpus import Recording, read_segment
 from audio_denoising.corpora.sources import EXTENSIONS
 from audio_denoising.dsp.constants import SAMPLE_RATE
+from audio_denoising.dsp.resampling import resample
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.synthesis import in_room
 from audio_denoising.media.reading import AudioReader, read_audio
@@ -170,9 +170,7 @@ def _mono(path: Path) -> tuple[Samples, int]:
 
 def at_16_khz(samples: Samples, rate: int) -> Samples:
     """The samples ``(L,)`` at the rate that is scored."""
-    if rate == SAMPLE_RATE:
-        return samples
-    return np.asarray(soxr.resample(samples, rate, SAMPLE_RATE), np.float32)
+    return resample(samples[None], rate, SAMPLE_RATE)[0]
 
 
 TOLERANCE_SECONDS = 0.050
