@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from audio_denoising.evaluation import report
 from audio_denoising.evaluation.comparison import Comparison, Take
@@ -39,8 +40,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page(browser: Any, page_file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    opened = browser.new_page(viewport={"width": getattr(request, "param", 1280), "height": 800})
+def page(browser: Any, page_file: Path) -> Iterator[Any]:
+    opened = browser.new_page(viewport={"width": 1280, "height": 800})
     complaints: list[str] = []
     requested: list[str] = []
     opened.on("console", lambda message: complaints.append(message.text))
@@ -131,6 +132,24 @@ def test_table_and_buttons_switch_and_mark_the_best(page: Any) -> None:
     assert names == ["PESQ", "SI-SDR dB", "pauses dB", "RTF"]
     told = table.locator("tbody th").all_inner_texts()
     assert all(row.removeprefix(name).strip() for row, name in zip(told, names, strict=True))
+
+
+def test_on_a_phone_every_column_is_seen_and_a_version_can_be_saved(
+    browser: Any, tmp_path: Path
+) -> None:
+    tone = np.full((1, RATE), 0.1, np.float32)
+    names = ("noisy", "v2", "v3", "v4", "torch", "v5", "clean")
+    takes = [Take(name, tone * (1 + n), {"SI-SDR dB": -12.3}, 0.01) for n, name in enumerate(names)]
+    opened = browser.new_page(viewport={"width": 390, "height": 844})
+    opened.goto(write_comparisons([Comparison("one", RATE, takes)], tmp_path).as_uri())
+    for box in ("document.documentElement", "document.querySelector('.scroll')"):
+        assert opened.evaluate(f"{box}.scrollWidth <= {box}.clientWidth")
+    opened.keyboard.press("3")
+    with opened.expect_download() as download:
+        opened.get_by_role("link", name="Save v3.wav").click()
+    samples, rate = soundfile.read(download.value.path())
+    assert rate == RATE and samples == pytest.approx(0.3, abs=0.001)
+    opened.close()
 
 
 def test_one_recording_plays_at_a_time(page: Any) -> None:
