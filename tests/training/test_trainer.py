@@ -8,9 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
 from audio_denoising.dsp.representation import SIGNALS
@@ -126,22 +124,14 @@ def test_gradients_that_are_no_numbers_stop_the_run_and_are_never_the_best(tmp_p
     assert not list(tmp_path.rglob("best.pth"))
 
 
-def test_averaged_weights_are_validated_kept_and_resumed(straight: Trained, tmp_path: Path) -> None:
-    assert train(tmp_path / "straight", ema=0.9)
-    averaged, plain = (
-        content(folder / "last.pth") for folder in (tmp_path / "straight", straight("v4"))
-    )
+def test_averaged_weights_are_validated_and_kept(straight: Trained, tmp_path: Path) -> None:
+    assert train(tmp_path, ema=0.9)
+    averaged, plain = (content(folder / "last.pth") for folder in (tmp_path, straight("v4")))
     # The average changes nothing about how the weights move, only which are kept.
     assert differences(averaged["unaveraged_model"], plain["model"]) == []
     assert differences(averaged["model"], plain["model"]) != []
-    losses = [rows(at)[-1]["validation_loss"] for at in (tmp_path / "straight", straight("v4"))]
+    losses = [rows(at)[-1]["validation_loss"] for at in (tmp_path, straight("v4"))]
     assert losses[0] != losses[1]
-    assert not train(tmp_path / "stopped", ema=0.9, recorder=Recorder(stop_after=3))
-    assert train(tmp_path / "stopped", ema=0.9, resume=True)
-    for name in ("last.pth", "best.pth"):
-        found = (content(tmp_path / folder / name) for folder in ("straight", "stopped"))
-        assert differences(*found) == []
-    assert rows(tmp_path / "straight") == rows(tmp_path / "stopped")
 
 
 def test_a_run_that_gets_no_better_ends_early(
@@ -191,25 +181,6 @@ def test_several_weighted_folders(tmp_path: Path) -> None:
     settings["speech_weights"] = None
     with pytest.raises(UserError, match="was trained with another speech_weights"):
         train(tmp_path, resume=True, **settings)
-
-
-def test_one_voice_and_noise_shorter_than_a_frame(tmp_path: Path) -> None:
-    (tmp_path / "me").mkdir()
-    for number, path in enumerate((SPEECH / "train-clean-100" / "26").rglob("*.opus")):
-        shutil.copy(path, tmp_path / "me" / f"{number}.opus")
-    (tmp_path / "noise").mkdir()
-    click = np.random.default_rng(0).uniform(-0.5, 0.5, 100)  # a frame has 512 samples
-    for number in range(3):
-        soundfile.write(tmp_path / "noise" / f"{number}.wav", click * (number + 1) / 3, 16_000)
-    told = Recorder()
-    assert train(
-        tmp_path / "out", speech=tmp_path / "me", noise=tmp_path / "noise", epochs=1, recorder=told
-    )
-    assert {r.path for r in told.material.splits.train.speech}.isdisjoint(
-        r.path for r in told.material.splits.validation.speech
-    )
-    assert all(math.isfinite(value) for value in told.rows[0].values())
-    assert told.material.damaged == []
 
 
 def test_damaged_files_are_passed_over_and_named_at_the_end(tmp_path: Path) -> None:

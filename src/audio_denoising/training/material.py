@@ -24,7 +24,6 @@ from audio_denoising.corpora.corpus import (
     scan,
 )
 from audio_denoising.corpora.held_out import is_held_out
-from audio_denoising.corpora.sources import is_shards
 from audio_denoising.corpora.splits import TEST_FOLD, Split, Splits, split
 from audio_denoising.dsp import frames
 from audio_denoising.dsp.constants import SAMPLE_RATE
@@ -182,24 +181,6 @@ class Material:
         if self.options.augmentation == RICH:
             return (length * self.blocks + 1) * frames.HOP
         return round(length * self.options.clip_seconds * SAMPLE_RATE)
-
-
-def find_material(
-    options: TrainingOptions,
-    place: RunPlace,
-    processes: Processes = ALONE,
-    device: torch.device = _CPU,
-) -> Material:
-    """Folders or tar shards, whatever the places of a run are.
-
-    Raises:
-        UserError: there is nothing that can be trained on.
-    """
-    if not is_shards(str(place.speech[0])):
-        return Material(options, place, processes, device)
-    from audio_denoising.training.shard_material import ShardMaterial
-
-    return ShardMaterial(options, place, processes, device)
 
 
 def divided(

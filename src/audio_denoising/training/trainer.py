@@ -24,13 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audio_denoising.corpora.sources import is_shards
 from audio_denoising.device import pick_device
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.nn import MovingAverage, Schedule, take_statistics
 from audio_denoising.nn.memory import release
 from audio_denoising.training.learner import build_learner
-from audio_denoising.training.material import find_material
+from audio_denoising.training.material import Material
 from audio_denoising.training.options import (
     ALONE,
     Processes,
@@ -104,13 +105,8 @@ class Trainer:
         torch.set_flush_denormal(True)
         self.folder = RunFolder(place.out)
         resume = self.folder.resumes(place.resume)
-        self.learner = build_learner(
-            options,
-            self.device,
-            parts=place.accumulate,
-            recompute=place.recompute,
-            processes=processes,
-        )
+        ways = {"parts": place.accumulate, "recompute": place.recompute, "processes": processes}
+        self.learner = build_learner(options, self.device, **ways)
         self.average = MovingAverage(self.learner.weights(), options.ema) if options.ema else None
         self.history: list[Row] = []
         self.earlier: list[dict[str, Any]] = []  # the runs behind --start-from
@@ -124,7 +120,12 @@ class Trainer:
             restore(self)
         elif options.start_from is not None:
             start_from(self, options.start_from)
-        self.material = find_material(options, place, processes, self.device)
+        if is_shards(str(place.speech[0])):
+            from audio_denoising.training.shard_material import ShardMaterial
+
+            self.material: Material = ShardMaterial(options, place, processes, self.device)
+        else:
+            self.material = Material(options, place, processes, self.device)
         self.licence = self.licence or self.material.licence
         require_batch(len(self.material), options.batch_size)
         self.steps = len(self.material) // options.batch_size
