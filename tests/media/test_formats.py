@@ -1,4 +1,4 @@
-"""Whatever the container and codec: the same length, rate, channels, place and level come out."""
+"""What the matrix of containers and codecs leaves out, and what becomes of what none can hold."""
 
 from __future__ import annotations
 
@@ -20,29 +20,21 @@ from tests.media.tools import filmed, lag, needs_ffmpeg
 
 # Samples by which a codec is late where the file cannot tell so.
 LATE = {".aac": 1024, ".amr": 40}
-EXACT, MP3, LOSSY = 0.05, 0.3, 1.0  # dB that the level may differ
+EXACT, LOSSY = 0.05, 1.0  # dB that the level may differ
 
 # Name, codec (libsndfile's in capitals, FFmpeg's in small letters), rate, channels, subtype out,
 # samples that may follow the end (what the container cannot tell of codec padding), dB of level.
 COMBINATIONS = [
-    ("a.wav", "PCM_24", 48_000, 2, "PCM_24", 0, EXACT),
     ("a.wav", "FLOAT", 16_000, 1, "FLOAT", 0, EXACT),
     ("a.wav", "DOUBLE", 192_000, 2, "DOUBLE", 0, EXACT),
     ("a.wav", "64 bits", 11_025, 2, "DOUBLE", 0, EXACT),
     ("a.wav", "PCM_16", 16_000, 32, "PCM_16", 0, EXACT),
-    ("a.flac", "PCM_24", 96_000, 1, "PCM_24", 0, EXACT),
-    ("a.aiff", "PCM_24", 44_100, 2, "PCM_24", 0, EXACT),
     ("a.m4a", "alac", 48_000, 2, "ALAC_24", 0, EXACT),
-    ("a.mka", "pcm_s24le", 48_000, 6, "PCM_24", 0, EXACT),
     ("a.mov", "pcm_s16le", 48_000, 2, "PCM_16", 0, EXACT),
     ("a.opus", "OPUS", 16_000, 2, "OPUS", 0, LOSSY),
-    ("a.mp3", "libmp3lame", 16_000, 1, "MPEG_LAYER_III", 0, MP3),
-    ("a.m4a", "aac", 44_100, 2, "AAC", 0, LOSSY),
     ("a.mp4", "ac3", 48_000, 2, "AC3", 1536, LOSSY),
     ("a.mkv", "aac", 48_000, 1, "AAC", 1024, LOSSY),
-    ("a.aac", "aac", 22_050, 1, "AAC", 2 * 1024, LOSSY),
     ("a.webm", "libopus", 48_000, 2, "OPUS", 0, LOSSY),
-    ("a.wma", "wmav2", 44_100, 2, "WMA", 2 * 2048, LOSSY),
     ("a.amr", "libopencore_amrnb", 8000, 1, "AMR_NB", 2 * 160, 2.5),
 ]
 
@@ -89,7 +81,7 @@ def test_every_format_keeps_length_rate_channels_place_and_level(
         encode(source, codec, x, rate)
 
     before, _ = read_audio(source)
-    if source.suffix not in (".aac", ".amr", ".wma"):  # these do not tell of the codec's delay
+    if source.suffix != ".amr":  # which does not tell of the codec's delay
         assert lag(x[0], before[0]) == 0
         assert 0 <= before.shape[1] - x.shape[1] <= slack
     Denoiser(unchanged).denoise_file(source, target)
@@ -99,8 +91,7 @@ def test_every_format_keeps_length_rate_channels_place_and_level(
 
     assert 0 <= after.shape[1] - before.shape[1] <= slack
     for channel in range(channels):
-        if (channels, channel) != (6, 3):  # the low-frequency channel of 5.1
-            assert lag(before[channel], after[channel]) == LATE.get(source.suffix, 0)
+        assert lag(before[channel], after[channel]) == LATE.get(source.suffix, 0)
     assert abs(level_db(after) - level_db(before)) <= level
     assert {path.name for path in tmp_path.iterdir()} == {source.name, target.name}
 

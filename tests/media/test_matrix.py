@@ -20,6 +20,7 @@ from torch import Tensor
 
 from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.media.formats import default_output
+from audio_denoising.media.reading import AudioReader
 from tests.media.tools import lag, needs_ffmpeg
 
 pytestmark = needs_ffmpeg
@@ -189,6 +190,9 @@ def test_sound(
     assert set(places) == {0 if sound.told else lag(made[0], before[0]) + sound.late}
     loud = [10 * np.log10(np.square(x).sum() / np.square(made).sum()) for x in (before, after)]
     assert abs(loud[1] - loud[0]) < 0.5
+    if sound.to == sound.name and sound.codec != "adpcm_ms":
+        with AudioReader(source) as old, AudioReader(target) as new:
+            assert new.subtype == old.subtype
 
 
 @dataclass(frozen=True)

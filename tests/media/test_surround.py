@@ -53,9 +53,7 @@ def heard(path: Path) -> tuple[list[int], str]:
     [
         ("wav", "quad"),
         ("wav", "5.1(side)"),
-        ("flac", "5.1(side)"),
         ("flac", "7.1"),
-        ("w64", "5.1"),
         ("mkv", "5.1"),
         ("mov", "5.1"),
         ("ogg", "5.1"),
