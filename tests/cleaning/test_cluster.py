@@ -203,7 +203,7 @@ def test_what_would_fail_for_all_ends_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("auto", r"no Ray answers at auto \(nobody answers\): check the address"),
+        ("auto", r"no Ray answers at auto \(nobody answers\): check it"),
         ("127.0.0.1:1", r"no Ray answers at 127.0.0.1:1 \(.*refused"),
         ("local", r"no Ray answers at local \(nobody answers\): run the same again"),
     ],

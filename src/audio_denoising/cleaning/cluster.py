@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -44,46 +43,31 @@ def connected(address: str) -> Iterator[None]:
     that was connected to before is used and left as it is, ``local`` starts one and ends it.
     UserError where Ray is not installed, or there is none."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
-    before = sys.modules.get("ray")
-    if before is None or not before.is_initialized():
-        _require_ray(address)  # or it would be loaded first, and try for minutes
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
+    if find_spec("ray") is None:
+        raise UserError("--ray needs Ray, which is not installed: pip install ray fsspec")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    known = address in ("auto", "local") or "://" in host  # an address of another kind
+    if not known and not (host and port.isdigit()):
+        raise UserError(f"{address} is no address of a Ray: give HOST:PORT, or auto or local")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
         options |= {"include_dashboard": False, "object_store_memory": 256 << 20}  # for weights
     try:
-        ray.init(address=address, **options)
+        if not known:  # before Ray is loaded, which would try for minutes
+            socket.create_connection((host, int(port)), _PATIENCE).close()
+        import ray
+
+        found = ray.is_initialized()
+        if not found:
+            ray.init(address=address, **options)
     except Exception as error:  # Ray itself raises no narrower one where it cannot be started
-        ray.shutdown()
-        raise _no_answer(address, error) from error
+        todo = "run the same again" if address == "local" else "check it, or take --ray local"
+        raise UserError(f"no Ray answers at {address} ({error}): {todo}") from error
     try:
         yield
     finally:
-        ray.shutdown()
-
-
-def _require_ray(address: str) -> None:
-    """Raises UserError if there is no Ray, as far as can be told before it is loaded."""
-    if find_spec("ray") is None:
-        raise UserError("--ray needs Ray, which is not installed: pip install ray fsspec")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address in ("auto", "local") or "://" in host:  # an address of another kind that Ray knows
-        return
-    if not (host and port.isdigit()):
-        raise UserError(f"{address} is no address of a Ray: give HOST:PORT, or auto or local")
-    try:
-        socket.create_connection((host, int(port)), _PATIENCE).close()
-    except (OSError, OverflowError) as error:  # OverflowError: there is no port of this number
-        raise _no_answer(address, error) from error
-
-
-def _no_answer(address: str, error: Exception) -> UserError:
-    todo = "run the same again" if address == "local" else "check the address, or take --ray local"
-    return UserError(f"no Ray answers at {address} ({error}): {todo}")
+        if not found:
+            ray.shutdown()
 
 
 def run(
@@ -160,11 +144,8 @@ def _network(load: Any) -> Cleaner:
 
 
 def _work(load: list[Any], settings: Settings, job: Job, tag: str) -> Outcome:
-    """Cleans one recording on a worker; what has an address is fetched before, published after.
-    TransferError where storage failed: another attempt may help."""
+    """Cleans one recording on a worker; TransferError where another attempt may help."""
     cleaner = _network(load[0])
-    if (torch := sys.modules.get("torch")) is not None:  # which v5 does without
-        torch.set_num_threads(1)
     # Named after the task, so that whoever is given it again removes what a lost worker left.
     temporary = Path(gettempdir(), f"denoise-{tag}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -186,7 +167,7 @@ def _work(load: list[Any], settings: Settings, job: Job, tag: str) -> Outcome:
             with opened(job.input) as (far, path):
                 far.get_file(path, copies[0])
         report = clean_recording(cleaner, Job(*copies), replace(settings, force=True))
-        for number in range(len(job.outputs), 0, -1):  # the noise first: it is there with the other
+        for number in range(len(job.outputs), 0, -1):  # the noise first, so that no output lacks it
             if is_address(names[number]):
                 publish(Path(copies[number]), names[number], f"{tag}-{number}")
     except TransferError:

@@ -107,8 +107,7 @@ def _is_recording(path: str) -> bool:
 
 @contextmanager
 def opened(name: str) -> Iterator[tuple[Any, str]]:
-    """The filesystem of a name and the path in it; what it says in many ways, in one sentence:
-    TransferError where it failed half-way, UserError where it cannot be used at all."""
+    """The filesystem of a name and the path in it; its many errors come in one sentence."""
     from fsspec.core import url_to_fs
 
     try:
