@@ -55,15 +55,13 @@ from benchmarks.measuring import (
 )
 
 OURS, NCHW, CHANNELS_LAST, REFERENCE = "ours", "torch_nchw", "torch_channels_last", "reference"
-SIDES = (OURS, NCHW, CHANNELS_LAST, REFERENCE)
-TWINS = (NCHW, CHANNELS_LAST)
-TITLES = dict(
-    zip(
-        SIDES,
-        ("ours", "torch.nn, NCHW", "torch.nn, channels last", "reference (im2col)"),
-        strict=True,
-    )
-)
+TITLES = {
+    OURS: "ours",
+    NCHW: "torch.nn, NCHW",
+    CHANNELS_LAST: "torch.nn, channels last",
+    REFERENCE: "reference (im2col)",
+}
+SIDES, TWINS = tuple(TITLES), (NCHW, CHANNELS_LAST)
 VERSION = "v4"
 LEARNING_RATE = 1e-4
 DEFAULT_BATCH = {"small": 16, "large": 4}

@@ -2,12 +2,15 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from audio_denoising import nn
 from audio_denoising.evaluation.scores import METRICS
+from audio_denoising.models.versions import DEFAULT
+from benchmarks import first_command
 from benchmarks.quality_tables import beside_v4_table, quality_table
 from benchmarks.readme import HISTORIES, RESULTS, fill
 
@@ -47,6 +50,19 @@ def test_the_reading_order_names_files_that_are_there():
     assert len(named) > 40
     package = DOCS.parent / "src" / "audio_denoising"
     assert not [name for name in named if not (package / name).is_file()]
+
+
+def test_the_first_command_leaves_its_words_and_a_picture(tmp_path, monkeypatch):
+    for folder in ("examples", first_command.PICTURE.parent, RESULTS):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(DOCS.parent / first_command.NOISY, tmp_path / "examples")
+    monkeypatch.setattr(first_command, "ROOT", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(DOCS.parent / "src"))
+    first_command.main()
+    output, summary = (tmp_path / RESULTS / "sample_output.txt").read_text().splitlines()
+    assert output == str(first_command.CLEAN) and f"model {DEFAULT}-" in summary
+    assert (tmp_path / first_command.PICTURE).read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in (tmp_path / "examples").iterdir()] == [first_command.NOISY.name]
 
 
 # Their tables are computed from the committed results, and only inside the marks
