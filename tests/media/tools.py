@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -56,6 +57,12 @@ def pass_on(source: Path, target: Path) -> tuple[str, ...]:
         for block in reader.blocks(20_011):
             writer.write(block)
     return writer.left_out
+
+
+def arrangement(path: Path) -> str:
+    """The arrangement of the channels that a file tells."""
+    with av.open(path) as container:
+        return container.streams.audio[0].layout.name
 
 
 def lag(x: np.ndarray, y: np.ndarray) -> int:
