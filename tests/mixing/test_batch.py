@@ -181,9 +181,9 @@ def test_nothing_waits_for_the_device():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_makes_the_same_batch():
-    ours = mixer(Recipe()).batch(5, COUNT, SAMPLES)
-    theirs = Mixer(SPEECH.to("cuda"), NOISE.to("cuda"), Recipe(), 1).batch(5, COUNT, SAMPLES)
-    for cpu, gpu in zip(ours, theirs, strict=True):
+    banks = (replace(bank, samples=bank.samples.to("cuda")) for bank in (SPEECH, NOISE))
+    made = Mixer(*banks, Recipe(), 1).batch(5, COUNT, SAMPLES)
+    for cpu, gpu in zip(mixer(Recipe()).batch(5, COUNT, SAMPLES), made, strict=True):
         torch.testing.assert_close(gpu.cpu(), cpu, atol=1e-4, rtol=1e-3)
 
 

@@ -74,7 +74,8 @@ def write_shards(
     left_out, samples = {}, 0
     # Nothing of this machine or of this day: the same recordings give the same bytes.
     fixed = {"encoder": False, "user": "", "group": "", "mtime": 0}
-    pattern, size = str(out / f"{what}-{split}-%06d.tar"), megabytes * 1e6
+    place, size = out.resolve().as_uri().replace("%", "%%"), megabytes * 1e6
+    pattern = f"{place}/{what}-{split}-%06d.tar"
     with all_cores() as pool, ShardWriter(pattern, maxsize=size, verbose=0, **fixed) as writer:
         for first in range(0, len(pieces), _AT_ONCE):
             some = pieces[first : first + _AT_ONCE]
@@ -85,7 +86,7 @@ def write_shards(
                     continue
                 about = json.dumps(piece.about).encode()
                 writer.write({"__key__": piece.key, "flac": audio, "json": about})
-                counts[Path(writer.fname).name] += 1
+                counts[writer.fname.rpartition("/")[2]] += 1
                 groups.add(piece.about["group"])
                 samples += piece.about["samples"]
     if not groups:
