@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "audio_denoising"
-GROUND = {"device", "errors", "files", "folders", "machine", "samples"}  # files beside rooms
+# Files beside the rooms.
+GROUND = {"device", "errors", "files", "folders", "machine", "samples", "torch_settings"}
 ARROWS = {
     "nn": set(),
     "dsp": set(),

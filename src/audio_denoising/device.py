@@ -1,6 +1,6 @@
-"""Where to compute: the name a user gives, checked, and turned into torch's own; how threads wait.
+"""Where to compute, by the name that a user gives, and how threads wait: before torch is loaded.
 
-The check needs no torch, so that a wrong name is told before it loads.
+`torch_settings` turns the name into torch's own.
 """
 
 from __future__ import annotations
@@ -8,15 +8,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 from audio_denoising.errors import UserError
-
-if TYPE_CHECKING:
-    import torch
 
 _SPIN_ROUNDS = "3000"
 _NAME = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
@@ -51,64 +45,15 @@ def refuse_absent(name: object) -> None:
     """
     kind = str(name).partition(":")[0]
     if kind == "mps" and sys.platform != "darwin":
-        raise _absent(name, ["cpu"])
+        raise absent(name, ["cpu"])
     if kind in ("cuda", "xpu"):
         from importlib.metadata import PackageNotFoundError, version
 
         with suppress(PackageNotFoundError):  # of a torch that was put there by hand
             if "+cpu" in version("torch"):  # what it calls such a build; others may lack a GPU too
-                raise _absent(name, ["cpu"])
+                raise absent(name, ["cpu"])
 
 
-def _absent(name: object, here: list[str]) -> UserError:
+def absent(name: object, here: list[str]) -> UserError:
+    """The error for a device that there is not, where there are others."""
     return UserError(f"there is no device {name} here: choose {' or '.join(['auto', *here])}")
-
-
-def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """The torch device of a name; "auto" takes CUDA where there is one, then MPS, then the CPU.
-
-    UserError where there is no such device on this machine.
-    """
-    import torch
-
-    check_device_name(name)
-    here = ["cpu"]
-    if torch.backends.mps.is_available():
-        here.append("mps")
-    if torch.cuda.is_available():
-        here.append("cuda")
-    if name == "auto":
-        return torch.device(here[-1])
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # the only sure test that it is there and computes
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise _absent(name, here) from error
-    return device
-
-
-_lock = threading.Lock()
-_inside = 0  # threads for which the default dtype is the usual one; it is the same for all threads
-_theirs: torch.dtype | None = None  # what it was before
-
-
-@contextmanager
-def usual_defaults() -> Iterator[None]:
-    """New tensors are float32 on the CPU meanwhile, whatever the program around prefers."""
-    global _inside, _theirs
-    import torch
-
-    with _lock:
-        if not _inside:
-            _theirs = torch.get_default_dtype()
-            torch.set_default_dtype(torch.float32)
-        _inside += 1
-    usual = torch.get_default_device().type == "cpu"  # the mode would only slow every call down
-    try:
-        with nullcontext() if usual else torch.device("cpu"):
-            yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if not _inside and _theirs is not None:
-                torch.set_default_dtype(_theirs)

@@ -11,7 +11,7 @@ import torch
 from audio_denoising import nn
 from audio_denoising.cleaning.causal import CausalCleaner, CausalStream
 from audio_denoising.errors import UserError
-from audio_denoising.models import causal
+from audio_denoising.models.causal_start import build
 from audio_denoising.models.causal_weights import folded
 from audio_denoising.samples import Samples
 
@@ -21,7 +21,7 @@ def cleaner() -> CausalCleaner:
     """An untrained network whose masks differ from bin to bin and from frame to frame."""
     with torch.inference_mode():
         torch.manual_seed(1)
-        network = causal.build("small")
+        network = build("small")
         head = [m for m in network.modules() if isinstance(m, nn.FrequencyConv)][-1]
         head.weight.data *= 20
         network.train()
@@ -61,7 +61,7 @@ def test_any_cutting_gives_the_samples_of_one_block(
 @pytest.mark.parametrize("rate", [8_000, 44_100])
 def test_nothing_is_late_and_nothing_louder(rate: int) -> None:
     """With the untrained network every bin is turned down alike: the signal stays, at its place."""
-    network = causal.build("small")
+    network = build("small")
     head = [m for m in network.modules() if isinstance(m, nn.FrequencyConv)][-1]
     head.weight.data.zero_()
     even = CausalCleaner(folded(network.state_dict()), "v5")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from audio_denoising.cli.options import NOISE, SPEECH
+from audio_denoising.cli.data_options import NOISE, SPEECH
 from audio_denoising.training import trainer
 from tests.cli.command import ROOT, denoise
 

@@ -13,8 +13,9 @@ from audio_denoising import nn
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, hear
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.models import causal_weights
-from audio_denoising.models.causal import SIZES, build, overlapping_triangles
+from audio_denoising.models.causal import SIZES
 from audio_denoising.models.causal_frames import SMALLEST, FrameNetwork
+from audio_denoising.models.causal_start import build, overlapping_triangles
 from audio_denoising.models.twin import build_twin, spectrum_loss
 from audio_denoising.nn import activations, folded, gradient_check
 from tests.nn.parity import (

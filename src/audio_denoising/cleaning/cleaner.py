@@ -35,7 +35,7 @@ def load_cleaner(
         name = name or f"{weights.version}-{weights.size}"
         if VERSIONS[weights.version].hears == COMPRESSED_SPECTRUM:
             if str(device) not in ("auto", "cpu"):
-                from audio_denoising.device import pick_device
+                from audio_denoising.torch_settings import pick_device
 
                 pick_device(device)  # refuses what is not there
             return CausalCleaner(folded(weights.model_state), name)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from audio_denoising.cli.options import NOISES, SPEECHES, Cache, HoldOut, Noises, Speeches
+from audio_denoising.cli.data_options import NOISES, SPEECHES, Cache, HoldOut, Noises, Speeches
 from audio_denoising.errors import UserError
 from audio_denoising.folders import refuse_file
 

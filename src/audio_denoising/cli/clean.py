@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +19,6 @@ from audio_denoising.files import require_file
 from audio_denoising.models.versions import DEFAULT, locate
 
 if TYPE_CHECKING:
-    from audio_denoising.cleaning.batch import Outcome
     from audio_denoising.cleaning.cleaner import Cleaner
     from audio_denoising.cleaning.recording import Report
 
@@ -158,7 +155,7 @@ def clean(
     if raw:
         raise UserError("--raw tells what comes through a pipe: it goes with - as the input")
     if ray is not None:
-        from audio_denoising.cleaning import cluster, storage
+        from audio_denoising.cleaning import storage
 
         planned, left_out = storage.plan(inputs, output, recursive, save_noise)
         waiting = planned if force else storage.pending(planned, output)
@@ -175,26 +172,16 @@ def clean(
     if not waiting:
         return
     if ray is not None:
-        from rich.progress import track
+        from audio_denoising.cli.clean_many import clean_on_cluster
 
         require_usable(model)
-        quiet = not console.is_terminal
-        with (
-            cluster.connected(ray),  # first: a wrong address is told before torch is loaded
-            closing(
-                cluster.run(waiting, settings, cluster.loader(model, device), device, jobs or 0)
-            ) as done,
-        ):
-            seen = track(
-                done, "All files", len(waiting), console=console, transient=True, disable=quiet
-            )
-            raise typer.Exit(_finish_many(seen))
+        raise typer.Exit(clean_on_cluster(waiting, settings, ray, model, device, jobs or 0))
     if len(planned) == 1:
         report = _clean_one(waiting[0], settings, load, console)
         raise typer.Exit(_finish_one(report, waiting[0].outputs, console))
-    from audio_denoising.cleaning.batch import clean_all
+    from audio_denoising.cli.clean_many import clean_here
 
-    raise typer.Exit(_finish_many(clean_all(waiting, settings, load, jobs or 1, console)))
+    raise typer.Exit(clean_here(waiting, settings, load, jobs or 1))
 
 
 def _number(text: str, unit: str, option: str) -> float:
@@ -248,32 +235,12 @@ def _finish_one(report: Report, written: Sequence[str], screen: Console) -> int:
     """Tells what was written, how long it took and what was wrong; the exit code says so, too."""
     for path in written:
         screen.print(path, style="bold", markup=False, soft_wrap=True)
-    screen.print(_sum([report], report.elapsed), soft_wrap=True)
-    _print_troubles(report, report.damage)
+    screen.print(told_sum([report], report.elapsed), soft_wrap=True)
+    print_troubles(report, report.damage)
     return int(bool(report.damage))
 
 
-def _finish_many(outcomes: Iterable[Outcome]) -> int:
-    """Tells the outputs as they come, the sum, and what failed; the exit code says so, too."""
-    started = time.perf_counter()
-    ended = []
-    for outcome in outcomes:
-        ended.append(outcome)
-        for path in outcome.job.outputs if outcome.report is not None else ():
-            console.print(path, markup=False, soft_wrap=True)
-    reports = [outcome.report for outcome in ended if outcome.report is not None]
-    if reports:
-        told = _sum(reports, time.perf_counter() - started)
-        console.print(f"{counted(len(reports), 'file')}, {told}", soft_wrap=True)
-    for outcome in ended:
-        _print_troubles(outcome.report, outcome.sentence)
-    failed = sum(bool(outcome.sentence) for outcome in ended)
-    if failed:
-        errors.print(f"{failed} of {counted(len(ended), 'file')} failed or came out incomplete")
-    return int(failed > 0)
-
-
-def _sum(reports: Sequence[Report], elapsed: float) -> str:
+def told_sum(reports: Sequence[Report], elapsed: float) -> str:
     """How much sound was cleaned, how fast and by what."""
     seconds = sum(report.seconds for report in reports)
     return (
@@ -282,7 +249,7 @@ def _sum(reports: Sequence[Report], elapsed: float) -> str:
     )
 
 
-def _print_troubles(report: Report | None, sentence: str) -> None:
+def print_troubles(report: Report | None, sentence: str) -> None:
     """What the user should know."""
     lines = [f"Warning: {warning}" for warning in report.warnings] if report else []
     if sentence:

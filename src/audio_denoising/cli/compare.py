@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from audio_denoising.cli.options import NOISE, SPEECH, device_option, require_usable
+from audio_denoising.cli.data_options import NOISE, SPEECH
+from audio_denoising.cli.options import device_option, require_usable
 from audio_denoising.errors import UserError
 from audio_denoising.files import require_file, require_free
 

@@ -10,16 +10,8 @@ import typer
 from rich.console import Console
 
 from audio_denoising.cli.check import check
-from audio_denoising.cli.options import (
-    DATA,
-    NOISE,
-    SPEECH,
-    Command,
-    Group,
-    HoldOut,
-    Noise,
-    Speech,
-)
+from audio_denoising.cli.data_options import DATA, NOISE, SPEECH, HoldOut, Noise, Speech
+from audio_denoising.cli.options import Command, Group
 from audio_denoising.cli.prepare import prepare
 from audio_denoising.cli.shard import shard
 from audio_denoising.errors import counted

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from audio_denoising.cli.options import NOISE, SPEECH, require_usable
+from audio_denoising.cli.data_options import NOISE, SPEECH
+from audio_denoising.cli.options import require_usable
 from audio_denoising.errors import UserError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from audio_denoising.cli.options import NOISES, SPEECHES, Cache, Noises, Speeches
+from audio_denoising.cli.data_options import NOISES, SPEECHES, Cache, Noises, Speeches
 from audio_denoising.errors import counted
 from audio_denoising.folders import refuse_file
 

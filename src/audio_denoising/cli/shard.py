@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from audio_denoising.cli.options import DATA, NOISE, SPEECH, HoldOut
+from audio_denoising.cli.data_options import DATA, NOISE, SPEECH, HoldOut
 from audio_denoising.errors import UserError, counted
 
 console = Console(highlight=False, emoji=False, markup=False)

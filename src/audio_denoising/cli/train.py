@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from audio_denoising.cli.options import (
+from audio_denoising.cli.data_options import (
     DATA,
     NOISES,
     SPEECHES,
@@ -17,9 +17,8 @@ from audio_denoising.cli.options import (
     HoldOut,
     Noises,
     Speeches,
-    device_option,
-    option,
 )
+from audio_denoising.cli.options import device_option, option
 from audio_denoising.errors import UserError
 
 console = Console(highlight=False, emoji=False)

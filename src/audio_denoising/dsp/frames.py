@@ -6,11 +6,8 @@ every sample rate. No torch is needed for any of it, nor to clean a recording.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+import numpy as np
+import numpy.typing as npt
 
 HOP_SECONDS = 0.016
 HOP = 256  # samples at 16 kHz
@@ -39,8 +36,6 @@ def windows(hop: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
     The first is w, a periodic Hann window, and the second v = w / (w^2 + w'^2), with w' the window
     of the other frame that covers a sample. Spectra have the size of those at 16 kHz.
     """
-    import numpy as np  # here: the numbers are asked for where a command is only looked up
-
     size = 2 * hop
     window = 0.5 - 0.5 * np.cos(2 * np.pi / size * np.arange(size))
     squares = window * window

@@ -1,17 +1,16 @@
 """Networks, built from the layers of `nn` (and, for the baselines, of torch.nn).
 
-Read ``versions.py`` (which there are, and how each is trained), then ``unet.py`` and ``causal.py``;
-``twin.py`` has the same in torch.nn.
+Read ``versions.py`` (which there are, and how each is trained), ``networks.py`` (which builds any),
+then ``unet.py`` and ``causal.py``; ``twin.py`` has the same in torch.nn.
 """
 
+from audio_denoising.models.networks import blueprint, build
 from audio_denoising.models.versions import (
     COMPRESSED_SPECTRUM,
     DECIBEL_IMAGE,
     VERSIONS,
     WIDTHS,
     Version,
-    blueprint,
-    build,
 )
 
 __all__ = [

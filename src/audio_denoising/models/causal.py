@@ -5,20 +5,16 @@ a recurrence over time and a mixing of bands. Nothing looks ahead and nothing bu
 looks back, so a frame can be answered as soon as it is heard. The plan is FastEnhancer's
 (github.com/aask1357/fastenhancer), with a learned matrix per channel where that has attention.
 
-Like the U-Net it is assembled by one function from the layers of our `nn` or of torch.nn.
+Like the U-Net it is assembled by one function from the layers of our `nn` or of torch.nn. Its
+weights as NumPy has them are in `causal_weights`, and those it begins with in `causal_start`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from audio_denoising import nn
 
 
 @dataclass(frozen=True)
@@ -98,58 +94,3 @@ def assemble(layers: Any, widths: Widths) -> Any:
     return layers.Sequential(
         level(0), layers.FrequencyConv(wide, OUTPUTS, 3, True), layers.RadialTanh()
     )
-
-
-def build(size: str = "base") -> nn.Module:
-    """The from-scratch network.
-
-    Raises:
-        KeyError: unknown size.
-    """
-    import torch  # here: sizes are asked for where no network is needed
-
-    from audio_denoising import nn
-
-    widths = SIZES[size]
-    model: nn.Module = assemble(nn, widths)
-    layers = list(model.modules())
-    convolutions = [layer for layer in layers if isinstance(layer, nn.FrequencyConv)]
-    convolutions[0].input_gradient = False  # nothing is trained before it
-    if convolutions[0].weight.data.is_meta:  # there is nothing to fill
-        return model
-    down, up = (layer for layer in layers if isinstance(layer, nn.BandMatrix))
-    triangles = overlapping_triangles(POSITIONS, widths.bands)
-    down.weight.data.copy_(triangles / triangles.sum(1, keepdim=True))
-    up.weight.data.copy_((triangles / triangles.sum(0)).t())
-    for layer in layers:
-        if isinstance(layer, nn.Residual):
-            norm = list(layer.modules())[-1]
-            assert isinstance(norm, nn.BatchNorm)
-            norm.weight.data.fill_(0.5)
-    # Training starts from a mask of tanh(1) everywhere, close to "change nothing".
-    head = convolutions[-1]
-    assert head.bias is not None
-    head.weight.data *= 0.1
-    head.bias.data.copy_(torch.tensor([1.0, 0.0]).repeat(OUTPUTS // 2))
-    return model
-
-
-def overlapping_triangles(positions: int, bands: int) -> Tensor:
-    """(bands, positions): each band rises from the centre of the band below to its own and falls.
-
-    The first third of the bands are one position (125 Hz) each; above, centres lie at equal ratios,
-    up to the last position.
-    """
-    import torch
-
-    single = bands // 3
-    ratios = torch.arange(bands - single) / (bands - 1 - single)
-    high = single * ((positions - 1) / single) ** ratios
-    centres = torch.cat((torch.arange(single, dtype=torch.float32), high))
-    places = torch.arange(positions, dtype=torch.float32)
-    edges = torch.cat((centres[:1] - 1, centres, centres[-1:] + 1))
-    below, above = edges[:-2, None], edges[2:, None]
-    middle = centres[:, None]
-    rise = (places - below) / (middle - below).clamp(min=1e-6)
-    fall = (above - places) / (above - middle).clamp(min=1e-6)
-    return torch.minimum(rise, fall).clamp(0, 1)

@@ -19,7 +19,6 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from audio_denoising.device import usual_defaults
 from audio_denoising.dsp.representation import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
@@ -35,6 +34,7 @@ from audio_denoising.models.header import (
     unreadable,
 )
 from audio_denoising.models.versions import shipped
+from audio_denoising.torch_settings import usual_defaults
 
 # What something of another type leads to, in a place where this program writes something.
 _ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)

@@ -5,10 +5,7 @@ that a wrong file is told at once.
 from __future__ import annotations
 
 import json
-import pickle
-import zipfile
 import zlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ from safetensors import safe_open
 from audio_denoising.dsp.frames import SIGNAL
 from audio_denoising.errors import UserError
 from audio_denoising.models import causal_weights
+from audio_denoising.models.archive import read_archive
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
 
 FORMAT = 1
@@ -75,53 +73,12 @@ def read_contents(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as file:
             is_zip = file.read(2) == b"PK"
-        contents = _archived(path) if is_zip else _contents(path)
+        contents = read_archive(path) if is_zip else _contents(path)
     except Exception as error:  # whatever the readers of either format raise
         raise unreadable(path) from error
     if contents is not None:
         check_description(path, contents)
     return None if is_zip else contents
-
-
-class _Torchs:
-    """Stands for what is torch's own in a pickle: a tensor, or a type of numbers."""
-
-    def __init__(self, *parts: object) -> None:
-        pass
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads plain values and their containers; nothing that a file names is imported or called."""
-
-    def find_class(self, module: str, name: str) -> type:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module.partition(".")[0] == "torch":
-            return _Torchs
-        raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
-
-    def persistent_load(self, pid: object) -> None:
-        """The numbers of a tensor, which lie in another record."""
-
-
-def _archived(path: Path) -> Any:
-    """What `torch.save` has written, without its tensors; None where only torch can tell.
-
-    Any exception where it is something else.
-    """
-    with zipfile.ZipFile(path) as archive:
-        # It is stored as it is, so that a small file cannot become a large one; and torch does not
-        # look at the checksums.
-        if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
-            raise ValueError("compressed records")
-        if damaged := archive.testzip():
-            raise ValueError(f"{damaged} is damaged")
-        (record,) = (each for each in archive.namelist() if each.endswith("/data.pkl"))
-        try:
-            with archive.open(record) as file:
-                return _PlainUnpickler(file).load()
-        except Exception:  # whatever values lead to that are not plain
-            return None
 
 
 def _contents(path: Path) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
 from audio_denoising.models.checkpoint import Checkpoint
+from audio_denoising.models.networks import refuse_without_samples
 from audio_denoising.models.onnx_layers import OPSET, Graph, Shape, express
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM, refuse_without_samples
+from audio_denoising.models.versions import COMPRESSED_SPECTRUM
 
 IR_VERSION = 8  # of the file's own form, as old as `OPSET`
 

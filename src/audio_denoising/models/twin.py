@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from audio_denoising.dsp.loudness import LoudnessLoss
-from audio_denoising.models.versions import assemble, build
+from audio_denoising.models.networks import assemble, build
 
 
 class UNetLevel(torch.nn.Module):
