@@ -366,7 +366,7 @@ def test_loss(name: str, layout: str, dtype: torch.dtype) -> None:
         (nn.GRU(4, 3), (4,), "GRU takes (T, ..., 4) and got (4,)"),
         (nn.FrequencyConv(4, 3), (2, 6, 5), "FrequencyConv takes (..., F, 4) and got (2, 6, 5)"),
         (nn.BandMatrix(6, 3), (2, 5, 4), "BandMatrix takes (..., 6, C) and got (2, 5, 4)"),
-        (nn.ChannelBandMatrix(4, 6, 3), (2, 5, 4), "ChannelBandMatrix takes (..., 6, C) and"),
+        (nn.ChannelBandMatrix(4, 6, 3), (2, 5, 4), "ChannelBandMatrix takes (..., 6, 4) and"),
         (nn.RadialTanh(), (2, 5), "RadialTanh takes pairs along the last axis and got (2, 5)"),
     ],
     ids=lambda value: type(value).__name__,

@@ -20,7 +20,7 @@ from audio_denoising.nn.activations import SiLU
 from audio_denoising.nn.containers import Sequential
 from audio_denoising.nn.linear import FrequencyConv, Linear
 from audio_denoising.nn.memory import empty
-from audio_denoising.nn.module import Buffer, Module, Parameter, require_channels
+from audio_denoising.nn.module import Buffer, Module, Parameter, require
 
 BLOCK = 1 << 16  # values: on a CPU a block stays in the second-level cache from pass to pass
 
@@ -45,7 +45,8 @@ class BatchNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> the same shape; ValueError for other channels, or too few rows to train."""
         name = type(self).__name__
-        require_channels(name, x, len(self.weight.data))
+        channels = len(self.weight.data)
+        require(x.shape[-1:] == (channels,), f"{name} takes (..., {channels})", x)
         rows = x.reshape(-1, x.shape[-1])
         if self.training:
             if len(rows) < 2:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising.nn.fast import rows, winograd
-from audio_denoising.nn.module import Module, Pair, Parameter, output_size, pair, require_image
+from audio_denoising.nn.module import Module, Pair, Parameter, output_size, pair, require
 
 KERNELS = ("fast", "reference")
 FEWEST_CHANNELS = 32  # below, Winograd's transforms cost too much
@@ -192,7 +192,9 @@ class Conv2d(Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T'); ValueError for other channels, or a small image."""
-        require_image("Conv2d", x, self.weight.data.shape[1])
+        channels = self.weight.data.shape[1]
+        fits = x.dim() == 4 and x.shape[1] == channels
+        require(fits, f"Conv2d takes images (N, {channels}, F, T)", x)
         self.keep(x)
         weight, bias = self.weight.data, self._bias()
         y: Tensor = self.operations(x).correlate(x, weight, bias, self.stride, self.padding)
@@ -249,7 +251,9 @@ class ConvTranspose2d(Convolution):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C', F', T'); ValueError where x is no image, or of other channels."""
-        require_image("ConvTranspose2d", x, len(self.weight.data))
+        channels = len(self.weight.data)
+        fits = x.dim() == 4 and x.shape[1] == channels
+        require(fits, f"ConvTranspose2d takes images (N, {channels}, F, T)", x)
         self.keep(x)
         (kf, kt), (sf, st), (pf, pt) = self.kernel, self.stride, self.padding
         f = (x.shape[2] - 1) * sf - 2 * pf + kf + self.output_padding[0]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from audio_denoising.nn.linear import uniform
 from audio_denoising.nn.memory import empty
-from audio_denoising.nn.module import Module, Parameter, require_channels
+from audio_denoising.nn.module import Module, Parameter, require
 
 
 class GRU(Module):
@@ -45,8 +45,9 @@ class GRU(Module):
     def forward(self, x: Tensor) -> Tensor:
         """(T, ..., C) -> (T, ..., H); ValueError for other channels, or another first state."""
         hidden = self.hidden
-        require_channels("GRU", x, self.weight_ih_l0.data.shape[1], "T, ...")
-        count, rows, inputs = x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]
+        inputs = self.weight_ih_l0.data.shape[1]
+        require(x.dim() > 1 and x.shape[-1] == inputs, f"GRU takes (T, ..., {inputs})", x)
+        count, rows = x.shape[0], math.prod(x.shape[1:-1])
         frames = x.reshape(count, rows, inputs).contiguous()
         states = empty((count + 1, rows, hidden), frames)
         if self.first_state is None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audio_denoising.nn.fast import rows as lowering
 from audio_denoising.nn.memory import empty
-from audio_denoising.nn.module import Module, Parameter, require_bands, require_channels
+from audio_denoising.nn.module import Module, Parameter, require
 
 
 def uniform(shape: tuple[int, ...], fan_in: int) -> Tensor:
@@ -36,7 +36,7 @@ class Linear(Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C'); ValueError for other channels."""
         outputs, inputs = self.weight.data.shape
-        require_channels("Linear", x, inputs)
+        require(x.shape[-1:] == (inputs,), f"Linear takes (..., {inputs})", x)
         rows = x.reshape(-1, inputs)
         self.keep(rows)
         y = empty((len(rows), outputs), rows)
@@ -80,7 +80,8 @@ class FrequencyConv(Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., F, C) -> (..., F, C'); ValueError for other channels."""
         outputs, inputs, _ = self.weight.data.shape
-        require_channels("FrequencyConv", x, inputs, "..., F")
+        fits = x.dim() > 1 and x.shape[-1] == inputs
+        require(fits, f"FrequencyConv takes (..., F, {inputs})", x)
         images = _one_row(x)
         self.keep(images)
         bias = None if self.bias is None else self.bias.data
@@ -118,7 +119,8 @@ class BandMatrix(Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., F, C) -> (..., F', C); ValueError for other bands."""
         outputs, inputs = self.weight.data.shape
-        require_bands("BandMatrix", x, inputs)
+        fits = x.dim() > 1 and x.shape[-2] == inputs
+        require(fits, f"BandMatrix takes (..., {inputs}, C)", x)
         pictures = x.reshape(-1, inputs, x.shape[-1])
         self.keep(pictures)
         y = torch.matmul(self.weight.data, pictures)
@@ -150,8 +152,8 @@ class ChannelBandMatrix(Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., F, C) -> (..., F', C); ValueError for other bands or channels."""
         channels, outputs, inputs = self.weight.data.shape
-        require_channels("ChannelBandMatrix", x, channels, "..., F")
-        require_bands("ChannelBandMatrix", x, inputs)
+        fits = x.shape[-2:] == (inputs, channels)
+        require(fits, f"ChannelBandMatrix takes (..., {inputs}, {channels})", x)
         rows = _channels_first(x)
         self.keep(rows)
         y = torch.bmm(rows, self.weight.data.transpose(1, 2))

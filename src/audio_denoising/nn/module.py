@@ -244,23 +244,7 @@ def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
     return fo, to
 
 
-def require_image(layer: str, x: Tensor, channels: int | None = None) -> None:
-    """Raises ValueError, naming the layer, unless x is (N, C, F, T), with so many channels."""
-    if x.dim() != 4 or (channels is not None and x.shape[1] != channels):
-        wanted = "C" if channels is None else channels
-        raise ValueError(f"{layer} takes images (N, {wanted}, F, T) and got {tuple(x.shape)}")
-
-
-def require_channels(layer: str, x: Tensor, channels: int, before: str = "...") -> None:
-    """Raises ValueError, naming the layer, unless the last axis of x has `channels` values.
-
-    `before` names the axes in front, with a comma between two; "..." may stand for none.
-    """
-    if x.dim() < 1 + before.count(",") or x.shape[-1:] != (channels,):
-        raise ValueError(f"{layer} takes ({before}, {channels}) and got {tuple(x.shape)}")
-
-
-def require_bands(layer: str, x: Tensor, bands: int) -> None:
-    """Raises ValueError, naming the layer, unless the last axis but one of x has `bands` values."""
-    if x.dim() < 2 or x.shape[-2] != bands:
-        raise ValueError(f"{layer} takes (..., {bands}, C) and got {tuple(x.shape)}")
+def require(fits: bool, takes: str, x: Tensor) -> None:
+    """Raises ValueError unless x fits: one sentence with the shapes that a layer `takes`."""
+    if not fits:
+        raise ValueError(f"{takes} and got {tuple(x.shape)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audio_denoising.nn.module import Module, Pair, output_size, pair, require_image
+from audio_denoising.nn.module import Module, Pair, output_size, pair, require
 
 
 class MaxPool2d(Module):
@@ -32,7 +32,7 @@ class MaxPool2d(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, F, T) -> (N, C, F', T'); ValueError for no image, or one below the window."""
-        require_image("MaxPool2d", x)
+        require(x.dim() == 4, "MaxPool2d takes images (N, C, F, T)", x)
         size = (x.shape[2], x.shape[3])
         taps = self._taps(x, output_size(size, self.kernel, self.stride, (0, 0)))
         best = taps[0].clone()
