@@ -6,81 +6,66 @@ No torch is needed to clean by v5. So here stands what a network of `nn` would k
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
-from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audio_denoising.models import causal
+from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
+from audio_denoising.models.causal import SIZES
 
 Array: TypeAlias = NDArray[np.float32]
-Outline: TypeAlias = dict[str, Any]
-"""A layer as plain values: its "kind", and by name the layers in it and the shapes of weights."""
+Shape: TypeAlias = tuple[int, ...]
 
 EPSILON = np.float32(1e-5)  # as nn.BatchNorm has it
 
 
-def _layer(kind: str, **held: Outline | tuple[int, ...] | bool) -> Outline:
-    return {"kind": kind, **{name: each for name, each in held.items() if each}}
+def shapes(size: str) -> dict[str, Shape]:
+    """The names of all weights and running moments of a network that `causal.assemble` makes.
+
+    In the order of a `state_dict`, with their shapes; KeyError where there is no such size.
+    """
+    return dict(_shapes(size))
 
 
-def _chain(*layers: Outline) -> Outline:
-    return _layer("Sequential", **{str(place): layer for place, layer in enumerate(layers)})
+def _shapes(size: str) -> Iterator[tuple[str, Shape]]:
+    widths = SIZES[size]
+    wide, bands, narrow = widths.channels, widths.bands, widths.features
+    levels = ["0" + depth * ".inner" for depth in range(widths.encoders + 1)]
+    for level in levels:
+        inputs = FEATURES if level == "0" else wide
+        yield from _normed(f"{level}.encode", 0, (wide, inputs, 3))
+    core = f"{levels[-1]}.inner"
+    yield f"{core}.0.weight", (bands, POSITIONS)
+    yield from _normed(core, 1, (narrow, wide))
+    place = 3
+    for _ in range(widths.blocks):
+        recurrence, mix = f"{core}.{place}.inner", f"{core}.{place + 1}.inner"
+        for side in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            shape = (3 * narrow, narrow) if side.startswith("weight") else (3 * narrow,)
+            yield f"{recurrence}.0.{side}_l0", shape
+        yield from _normed(recurrence, 1, (narrow, narrow))
+        yield f"{mix}.0.weight", (narrow, narrow)
+        yield f"{mix}.1.weight", (narrow, bands, bands)
+        yield from _normed(mix, 3, (narrow, narrow))
+        place += 2
+    yield f"{core}.{place}.weight", (POSITIONS, bands)
+    yield from _normed(core, place + 1, (wide, narrow), offset=False)
+    for level in reversed(levels):
+        yield from _normed(f"{level}.decode", 0, (wide, 2 * wide))
+        if level != "0":
+            yield from _normed(f"{level}.decode", 2, (wide, wide, 3))
+    yield from {"1.weight": (OUTPUTS, wide, 3), "1.bias": (OUTPUTS,)}.items()
 
 
-def _norm(kind: str, channels: int, bias: bool = True) -> Outline:
-    one = (channels,)
-    return _layer(kind, weight=one, bias=bias and one, running_mean=one, running_var=one)
-
-
-def _gru(inputs: int, hidden: int) -> Outline:
-    weights = {"weight_ih_l0": (3 * hidden, inputs), "weight_hh_l0": (3 * hidden, hidden)}
-    return _layer("GRU", **weights, bias_ih_l0=(3 * hidden,), bias_hh_l0=(3 * hidden,))
-
-
-_LAYERS = SimpleNamespace(
-    BandMatrix=lambda inputs, outputs: _layer("BandMatrix", weight=(outputs, inputs)),
-    BatchNorm=partial(_norm, "BatchNorm"),
-    BatchNormSiLU=partial(_norm, "BatchNormSiLU"),
-    ChannelBandMatrix=lambda channels, inputs, outputs: _layer(
-        "ChannelBandMatrix", weight=(channels, outputs, inputs)
-    ),
-    FrequencyConv=lambda inputs, outputs, kernel, bias: _layer(
-        "FrequencyConv", weight=(outputs, inputs, kernel), bias=bias and (outputs,)
-    ),
-    GRU=_gru,
-    Linear=lambda inputs, outputs, bias: _layer(
-        "Linear", weight=(outputs, inputs), bias=bias and (outputs,)
-    ),
-    RadialTanh=lambda: _layer("RadialTanh"),
-    Residual=lambda inner: _layer("Residual", inner=inner),
-    Sequential=_chain,
-    SiLU=lambda: _layer("SiLU"),
-    UNetLevel=lambda encode, inner, decode, axis: _layer(
-        "UNetLevel", encode=encode, inner=inner, decode=decode
-    ),
-)
-
-
-def outline(size: str) -> Outline:
-    """The whole network of a size, assembled like every other; KeyError where there is none."""
-    found: Outline = causal.assemble(_LAYERS, causal.SIZES[size])
-    return found
-
-
-def shapes(size: str) -> dict[str, tuple[int, ...]]:
-    """The names of all weights and running moments, and their shapes, as in a `state_dict`."""
-
-    def below(layer: Outline, name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-        for key, held in layer.items():
-            if isinstance(held, tuple):
-                yield name + key, held
-            elif isinstance(held, dict):
-                yield from below(held, f"{name}{key}.")
-
-    return dict(below(outline(size), ""))
+def _normed(
+    chain: str, place: int, weight: Shape, offset: bool = True
+) -> Iterator[tuple[str, Shape]]:
+    """A layer without a bias, by its place in a chain, and the normalisation behind it."""
+    yield f"{chain}.{place}.weight", weight
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        if offset or name != "bias":
+            yield f"{chain}.{place + 1}.{name}", weight[:1]
 
 
 def folded(state: Mapping[str, Any]) -> dict[str, Array]:

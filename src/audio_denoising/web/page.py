@@ -8,7 +8,7 @@ layers before them (`causal_weights.folded`), so a browser has neither to know n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from operator import methodcaller
 from pathlib import Path
@@ -19,7 +19,7 @@ from audio_denoising.files import save_whole
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS, locate
 
 if TYPE_CHECKING:
-    from audio_denoising.models.causal_weights import Array, Outline
+    from audio_denoising.models.causal_weights import Array
 
 WEIGHTS = "weights.bin"
 
@@ -50,14 +50,14 @@ def weights_file(model: str | Path = "v5") -> bytes:
     """
     import numpy as np
 
-    from audio_denoising.models import causal_weights
+    from audio_denoising.models import causal, causal_weights
     from audio_denoising.models.header import load_weights
 
     found = load_weights(locate(model))
     refuse_large(found.version)
     weights = causal_weights.folded(found.model_state)
     order: list[str] = []
-    tree = _tree(causal_weights.outline(found.size), "", weights, order)
+    tree = _tree(causal.assemble(_Kinds(), causal.SIZES[found.size]), "", weights, order)
     header = json.dumps({"name": f"{found.version}-{found.size}", "network": tree})
     header += " " * (len(header.encode()) % 2)  # so that the numbers begin at an even byte
     values = np.concatenate([weights[name].ravel() for name in order]).astype("<f2")
@@ -65,8 +65,24 @@ def weights_file(model: str | Path = "v5") -> bytes:
     return len(text).to_bytes(4, "little") + text + values.tobytes()
 
 
+class _Kinds:
+    """Stands for `nn` in `causal.assemble`: a layer is its kind, and the layers in it by name."""
+
+    def __getattr__(self, kind: str) -> Callable[..., dict[str, Any]]:
+        return lambda *sizes: {"kind": kind}
+
+    def Sequential(self, *layers: Any) -> dict[str, Any]:
+        return {"kind": "Sequential", **{str(place): each for place, each in enumerate(layers)}}
+
+    def Residual(self, inner: Any) -> dict[str, Any]:
+        return {"kind": "Residual", "inner": inner}
+
+    def UNetLevel(self, encode: Any, inner: Any, decode: Any, axis: int) -> dict[str, Any]:
+        return {"kind": "UNetLevel", "encode": encode, "inner": inner, "decode": decode}
+
+
 def _tree(
-    layer: Outline, prefix: str, weights: Mapping[str, Array], order: list[str]
+    layer: dict[str, Any], prefix: str, weights: Mapping[str, Array], order: list[str]
 ) -> dict[str, Any]:
     """A folded layer as plain values: its kind, the layers in it, and the shapes of its weights.
 
