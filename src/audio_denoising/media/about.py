@@ -19,7 +19,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from audio_denoising.media.ffmpeg_reading import ERRORS, open_media
-from audio_denoising.media.reading import ORDERS, Order
+from audio_denoising.media.joined import ORDERS, Order
 
 # Entries that describe the old file, not the recording.
 _TECHNICAL = {

@@ -77,7 +77,7 @@ class MediaDecoder:
         NoSoundTrackError: a video without sound.
     """
 
-    plain = False
+    plain = alone = False
 
     def __init__(self, path: Path) -> None:
         self._path = path

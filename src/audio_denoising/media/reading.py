@@ -6,10 +6,9 @@ with the sound track of videos.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -29,11 +28,6 @@ _MOST_SAMPLES = 1 << 22
 SHORT = 0.25  # seconds: less may be a difference in counting
 _FFMPEG_ALONE = (".mp3", ".flac")  # libsndfile need not be tried
 _LOUDEST = 1e10  # samples that an integer's full scale of 2^31 was taken for 1 stay below it
-Order = Literal["little", "big"]
-ORDERS: dict[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"FORM": "big"}
-# How AU, CAF, TTA and ASF begin -> so many bytes are the same at the beginning of the next.
-_HEADS = {b".snd": 8, b"caff": 8, b"TTA1": 8, b"\x30\x26\xb2\x75": 16}
-_MP4_HEAD = 12  # bytes: the size of the first box, ftyp and the brand
 
 
 class AudioReader:
@@ -127,11 +121,14 @@ class AudioReader:
 
     def _missing(self, seconds: float) -> Iterator[str]:
         """What the file told of and did not hold, which need not be damage."""
-        if _is_followed(self.path):
-            yield (
-                f"{self.path} holds a second recording behind the first, which is not read: split "
-                f"the file, and clean them one by one"
-            )
+        if not self._decoder.alone:
+            from audio_denoising.media.joined import is_followed
+
+            if is_followed(self.path):
+                yield (
+                    f"{self.path} holds a second recording behind the first, which is not read: "
+                    f"split the file, and clean them one by one"
+                )
         told = self._decoder.told
         if seconds < told - SHORT:
             yield (
@@ -185,25 +182,3 @@ def not_numbers(name: str, rate: int, done: int, piece: Samples) -> str:
         f"{name} holds samples {what}, the first after {first / rate:.2f} s: export it again from "
         f"the original"
     )
-
-
-def _is_followed(path: Path) -> bool:
-    """Whether another file begins where this one should end.
-
-    Most kinds of files are read to the end, whatever they are joined from. Those whose header tells
-    where everything is are not, and players stop at the first as well.
-    """
-    with path.open("rb") as file:
-        head = file.read(16)
-        if order := ORDERS.get(head[:4]):
-            size = int.from_bytes(head[4:8], order)
-            file.seek(8 + size + size % 2)
-            return file.read(4) in ORDERS
-        mp4 = head[4:8] == b"ftyp"
-        length = _MP4_HEAD if mp4 else _HEADS.get(head[:4], 0)
-        if not length:
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            again = data.find(head[:length], length)
-            # Fragments of a broadcast may each have a head of their own; they are read.
-            return again > 0 and not (mp4 and data.find(b"moof") >= 0)

@@ -50,6 +50,7 @@ class SndfileDecoder:
     """A file opened by libsndfile; the attributes are those of ``AudioReader``.
 
     Attributes:
+        alone: no second recording can follow: libsndfile refuses a WAV with another behind it.
         exact: libsndfile reads all of what this format can hold.
         empty: the header tells of no samples.
         told: seconds of sound that the header tells of.
@@ -67,6 +68,7 @@ class SndfileDecoder:
         self.channels = int(self._file.channels)
         self.subtype = str(self._file.subtype)
         partial = self._file.format in _PARTIAL or self.subtype.startswith("MPEG")
+        self.alone = self._file.format in ("WAV", "WAVEX")
         self.exact = not partial or self._fits_one_page(path)
         frames = int(self._file.frames)
         self.empty = frames == 0

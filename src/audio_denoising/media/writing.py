@@ -6,7 +6,8 @@ name only when it is complete. An error or Ctrl-C on the way removes it.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,35 +62,28 @@ class AudioWriter:
         require_free(self.path, force=force)
         container, chosen = choose_format(self.path, subtype, frames * channels)
         self._whole = ExitStack()
-        try:
-            # libsndfile takes a refused folder and a refused format for the same error.
+        with self._told():
+            # Before the encoder: libsndfile takes a refused folder and a refused format for the
+            # same error.
             self._temporary = self._whole.enter_context(whole_file(self.path))
-        except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            self._encoder = self._open(container, chosen, rate, channels, frames)
-        except BaseException as error:
-            self._whole.__exit__(type(error), error, error.__traceback__)
-            if isinstance(error, CannotHoldError):
-                raise self._too_much(error) from error
-            if isinstance(error, ERRORS):
-                raise UserError(
-                    f"{self.path} cannot hold {channels} channel(s) at {rate} Hz as {container} "
-                    f"{chosen}: choose a .wav name instead"
-                ) from error
-            raise
+            try:
+                self._encoder = self._open(container, chosen, rate, channels, frames)
+            except BaseException as error:
+                self._whole.__exit__(type(error), error, error.__traceback__)
+                if isinstance(error, ERRORS) and not isinstance(error, CannotHoldError):
+                    raise UserError(
+                        f"{self.path} cannot hold {channels} channel(s) at {rate} Hz as "
+                        f"{container} {chosen}: choose a .wav name instead"
+                    ) from error
+                raise
         self.subtype = self._encoder.subtype  # that is written
         # Samples beyond full scale do not survive; only the floating-point formats keep them.
         self.clips = self.subtype not in ("FLOAT", "DOUBLE")
 
     def write(self, samples: Samples) -> None:
         """Append samples ``(channels, n)``; UserError where the disk is full or the folder gone."""
-        try:
+        with self._told():
             self._encoder.write(samples)
-        except CannotHoldError as error:
-            raise self._too_much(error) from error
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def __enter__(self) -> AudioWriter:
         return self
@@ -99,20 +93,15 @@ class AudioWriter:
             self._encoder.abort()
             self._whole.__exit__(*raised)
             return
-        try:
-            with self._whole:
-                self._encoder.close()
-                self.left_out = self._encoder.left_out
-                if self._source is not None and not self._source.plain:
-                    from audio_denoising.media.about import complete
+        with self._told(), self._whole:
+            self._encoder.close()
+            self.left_out = self._encoder.left_out
+            if self._source is not None and not self._source.plain:
+                from audio_denoising.media.about import complete
 
-                    source, told = self._source.path, self.left_out
-                    self.left_out += complete(source, self._temporary, self._rate, told)
-                require_free(self.path, force=self._force)
-        except CannotHoldError as problem:
-            raise self._too_much(problem) from problem
-        except OSError as problem:
-            raise self._unwritable(problem) from problem
+                source, told = self._source.path, self.left_out
+                self.left_out += complete(source, self._temporary, self._rate, told)
+            require_free(self.path, force=self._force)
 
     def _open(
         self, container: str, subtype: str, rate: int, channels: int, frames: int
@@ -134,15 +123,19 @@ class AudioWriter:
 
         return MediaEncoder(self._temporary, rate, channels, kind, subtype, self._source)
 
-    def _too_much(self, error: CannotHoldError) -> UserError:
-        kept = "" if self.path.suffix == ".mkv" else "a .mkv name, which keeps the video, or "
-        return UserError(
-            f"{self.path} cannot hold {error}: choose {kept}a .wav name for the sound alone"
-        )
-
-    def _unwritable(self, error: BaseException) -> UserError:
-        reason = getattr(error, "strerror", None) or "the disk may be full"
-        return UserError(
-            f"{self.path} cannot be written ({reason}): free some space, or choose another folder "
-            f"with the output option"
-        )
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns what goes wrong in the block into a UserError."""
+        try:
+            yield
+        except CannotHoldError as error:
+            kept = "" if self.path.suffix == ".mkv" else "a .mkv name, which keeps the video, or "
+            raise UserError(
+                f"{self.path} cannot hold {error}: choose {kept}a .wav name for the sound alone"
+            ) from error
+        except OSError as error:
+            reason = error.strerror or "the disk may be full"
+            raise UserError(
+                f"{self.path} cannot be written ({reason}): free some space, or choose another "
+                f"folder with the output option"
+            ) from error
