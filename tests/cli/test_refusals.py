@@ -37,6 +37,16 @@ def test_version() -> None:
     assert (result.code, result.out.strip()) == (0, f"audio-denoising {__version__}")
 
 
+def test_without_docstrings() -> None:
+    result = python("-OO", "-m", "audio_denoising", "clean", "--help")
+    assert (result.code, result.err) == (0, "") and "--strength" in result.out
+
+
+def test_a_pipe_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of it
+    assert "- is for pipes" in denoise("clean", "-").sentence
+
+
 def _train(*arguments: object) -> tuple[object, ...]:
     small = (*CORPORA, "--size", "small")
     return ("train", "v4", *small, "--device", "cpu", *arguments)
