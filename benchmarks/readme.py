@@ -26,6 +26,7 @@ from benchmarks.inference import inference_table
 from benchmarks.korean import in_korean
 from benchmarks.measuring import markdown_table
 from benchmarks.page import page_sentence
+from benchmarks.perceptual import perceptual_table
 from benchmarks.quality_tables import (
     beside_v4_table,
     clean_table,
@@ -145,6 +146,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "page": (RESULTS / "page.json", _one(page_sentence)),
     "scaling": (RESULTS / "scaling.json", _one(scaling_table)),
     "thrift": (RESULTS / "thrift.json", _one(thrift_table)),
+    "perceptual": (RESULTS / "perceptual.json", _one(perceptual_table)),
     "faults": (RESULTS / "faults.json", _one(faults_table)),
     "fuzz": (RESULTS / "fuzz.json", _one(fuzz_table)),
     "ablation-small": (RESULTS / "ablation_small.json", _one(ablation_table)),
