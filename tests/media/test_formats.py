@@ -12,7 +12,6 @@ import soundfile
 from torch import Tensor
 
 from audio_denoising.cleaning.denoiser import Denoiser
-from audio_denoising.errors import UserError
 from audio_denoising.media.formats import default_output
 from audio_denoising.media.reading import AudioReader, read_audio
 from audio_denoising.media.writing import AudioWriter
@@ -106,18 +105,6 @@ def test_an_mp3_is_as_long_as_its_sound(
         writer.write(x)
     assert read_audio(tmp_path / "a.mp3")[0].shape == x.shape
     assert soundfile.info(tmp_path / "a.mp3").frames == x.shape[1]
-
-
-@pytest.mark.parametrize(
-    ("name", "rate", "channels"),
-    [("a.amr", 16_000, 1), ("a.amr", 8000, 2), ("a.mp3", 96_000, 1), ("a.m4a", 192_000, 2)],
-)
-def test_what_a_codec_cannot_hold_is_refused(
-    tmp_path: Path, name: str, rate: int, channels: int
-) -> None:
-    with pytest.raises(UserError, match="choose a .wav name"):
-        AudioWriter(tmp_path / name, rate, channels)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_opus_in_a_video_container_is_resampled(

@@ -42,8 +42,6 @@ def _floats(value: float) -> Callable[[Path], None]:
 
 BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "missing": ("gone.wav", lambda path: None, "does not exist"),
-    "folder": ("folder", lambda path: path.mkdir(), "is a folder"),
-    "empty": ("empty.wav", lambda path: path.write_bytes(b""), "is empty"),
     "text": ("text.wav", lambda path: path.write_text("dear diary\n" * 99), "is not an audio file"),
     "text as mp3": (
         "text.mp3",
@@ -61,7 +59,6 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "corrupt": ("holes.flac", _corrupt, "truncated or corrupt"),
     "NaN": ("nan.wav", _floats(np.nan), "after 0.50 s"),
     "infinite": ("inf.wav", _floats(np.inf), "after 0.50 s"),
-    "null": ("nu\0ll.wav", lambda path: None, "cannot be read|does not exist"),
 }
 
 

@@ -173,16 +173,15 @@ def test_a_video_without_sound_is_refused(tmp_path: Path) -> None:
         AudioReader(tmp_path / "a.mp4")
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_video_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+def test_an_interrupted_video_leaves_nothing(tmp_path: Path) -> None:
     source = filmed(tmp_path / "a.mp4", "mpeg4")
     with (
         AudioReader(source) as reader,
-        pytest.raises(error),
+        pytest.raises(KeyboardInterrupt),
         AudioWriter(tmp_path / "b.mp4", RATE, 1, source=reader) as writer,
     ):
         writer.write(np.zeros((1, RATE), np.float32))
-        raise error
+        raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == [source]
 
 
