@@ -18,7 +18,6 @@ from audio_denoising.training import distributed
 from audio_denoising.training.distributed import joined, local_device
 from audio_denoising.training.options import ALONE, Processes, RunPlace
 from audio_denoising.training.trainer import Trainer
-from benchmarks.measuring import ready
 from tests.training.runs import (
     NOISE,
     SPEECH,
@@ -58,6 +57,9 @@ V5: dict[str, Any] = {**SETTINGS, "epochs": 2, "clip_seconds": 0.5}
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the runs `v4`, `torch` and `v5`, by two processes of one thread each; what they
     told is in `told0` and `told1`."""
+    pytest.importorskip("resource", reason="processes are forked")
+    from benchmarks.measuring import ready
+
     folder = tmp_path_factory.mktemp("both")
     common = ["--size", "small", "--device", "cpu", "--speech", str(SPEECH), "--noise", str(NOISE)]
     common += ["--batch-size", "4", "--epoch-size", "4", "--lr", "1e-3"]
