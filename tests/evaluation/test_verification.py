@@ -46,7 +46,7 @@ def test_every_layer_and_network_is_a_subject() -> None:
     """Nothing that the networks are made of is left out."""
     judged = {type(m) for s in subjects() for m in s.ours().modules()}
     exported = {getattr(nn, name) for name in nn.__all__}
-    # Recompute has no derivative of its own: tests/nn/test_containers.py compares it bit by bit.
+    # Recompute has no derivative of its own: tests/nn/test_recompute.py compares it bit by bit.
     bases = {nn.Module, nn.Loss, nn.L1Loss, nn.MSELoss, nn.Recompute}
     layers = {c for c in exported if isinstance(c, type) and issubclass(c, nn.Module)}
     assert layers - bases <= judged

@@ -15,19 +15,12 @@ features are (T, N, F, C); H is their hidden size; R stands for all axes in fron
 Read `module` (what a layer is), `activations` (the simplest ones), `convolution` (with its readable
 im2col), `containers`, `losses` and `optimisers`: that is all that v2 to v4 are made of, but for
 `pooling`. Then `linear`, `batch_norm` and `gru`, which v5 adds, and `gradient_check`, which proves
-them. `memory` and `fast/` make it fast and change no result.
+them. `memory` and `fast/` make it fast, `recompute` makes it small, and they change no result.
 """
 
 from audio_denoising.nn.activations import LeakyReLU, RadialTanh, ReLU, Sigmoid, SiLU
 from audio_denoising.nn.batch_norm import BatchNorm, BatchNormSiLU, folded, take_statistics
-from audio_denoising.nn.containers import (
-    Mask,
-    Recompute,
-    Residual,
-    Sequential,
-    UNetLevel,
-    recompute_levels,
-)
+from audio_denoising.nn.containers import Mask, Residual, Sequential, UNetLevel
 from audio_denoising.nn.convolution import Conv2d, ConvTranspose2d
 from audio_denoising.nn.gradient_check import gradient_check
 from audio_denoising.nn.gru import GRU
@@ -44,6 +37,7 @@ from audio_denoising.nn.optimisers import (
     gradient_norm,
 )
 from audio_denoising.nn.pooling import MaxPool2d
+from audio_denoising.nn.recompute import Recompute, recompute_levels
 
 __all__ = [
     "Module", "Parameter", "Buffer", "LeakyReLU", "ReLU", "Sigmoid", "SiLU", "RadialTanh",
