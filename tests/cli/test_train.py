@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import runpy
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from audio_denoising.cli.data_options import NOISE, SPEECH
+from audio_denoising.models.checkpoint import describe
 from audio_denoising.training import trainer
 from tests.cli.command import ROOT, denoise
 
@@ -28,9 +29,11 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
             return False
 
     for name in ("s", "t", "x", "n", "m", "o", SPEECH, NOISE):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "sound.wav").touch()
-    zipfile.ZipFile(tmp_path / "o" / "last.pth", "w").close()
+        for voice in ("anna", "ben"):
+            (tmp_path / name / voice).mkdir(parents=True)
+            (tmp_path / name / voice / "sound.wav").touch()
+    for path in (tmp_path / "o" / "last.pth", tmp_path / "w.pth"):
+        torch.save(describe("v4", "small"), path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trainer, "Trainer", Stub)
     return found
