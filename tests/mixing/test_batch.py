@@ -17,7 +17,7 @@ COUNT, SAMPLES = 24, 16000
 # Nothing but speech, noise, ratio and level.
 PLAIN = Recipe(
     clean_only=0, noise_only=0, speed=0, biquad=0, low_pass=0, clipping=0, room=0, babble=0,
-    coloured=0, second=0, pausing=0, level=(-38.0, -30.0),
+    coloured=0, second=0, pausing=0, knock=0, level=(-38.0, -30.0),
 )  # fmt: skip
 
 
@@ -81,7 +81,9 @@ def test_ratio_and_level_are_those_drawn(recipe):
 
 
 def test_clean_only_is_the_target_itself_and_noise_only_asks_for_silence():
-    noisy, clean = mixer(replace(Recipe(), clean_only=1, clipping=0)).batch(0, COUNT, SAMPLES)
+    noisy, clean = mixer(replace(Recipe(), clean_only=1, clipping=0, knock=0)).batch(
+        0, COUNT, SAMPLES
+    )
     assert torch.equal(noisy, clean) and (clean.abs().amax(dim=1) > 0).all()
     noisy, clean = mixer(replace(Recipe(), noise_only=1, clean_only=0)).batch(0, COUNT, SAMPLES)
     assert not clean.any() and (noisy.abs().amax(dim=1) > 0).all()
@@ -124,6 +126,23 @@ def test_clipping_spoils_the_mixture_only():
     np.testing.assert_allclose(ratio, drawn.clip, rtol=1e-4)
 
 
+def test_a_knock_is_short_loud_and_in_the_mixture_only():
+    recipe = replace(PLAIN, knock=1, knock_level=(20.0, 30.0), knock_decay=(0.0, 0.0))
+    noisy, clean = mixer(replace(recipe, level=(-50.0, -45.0))).batch(0, COUNT, SAMPLES)
+    whole = mixer(replace(PLAIN, level=(-50.0, -45.0))).batch(0, COUNT, SAMPLES)
+    drawn = mixer(recipe).choices(0, COUNT, SAMPLES)
+    assert torch.equal(clean, whole[1])
+    for row, (amplitude, start, length, _) in enumerate(drawn.knocks):
+        inside = slice(round(16000 * start), round(16000 * (start + length)))
+        added = noisy[row] - whole[0][row]
+        heard = added[inside].square().mean().sqrt()
+        added[max(0, inside.start - 1) : inside.stop + 1] = 0
+        assert not added.any()
+        if inside.stop - inside.start > 1600 and inside.stop < SAMPLES:
+            over = 20 * np.log10(float(heard)) - level(whole[0][row])
+            assert over == pytest.approx(20 * np.log10(amplitude), abs=1.5)
+
+
 @pytest.mark.parametrize("measured", [0, 1])
 def test_rooms_keep_the_speech_in_place_and_the_target_has_the_reverberation(measured):
     rooms = torch.zeros(2, 8000)
@@ -160,7 +179,7 @@ def test_choices_are_as_frequent_as_the_recipe_says():
         0.02: drawn.clip < 1,
         0.5: drawn.speech.speed != 1,
     }
-    for share, chosen in shares.items():
+    for share, chosen in (*shares.items(), (0.10, drawn.knocks[:, 0] > 0)):
         assert chosen.mean() == pytest.approx(share, abs=3 * (share * (1 - share) / 4000) ** 0.5)
     assert drawn.heard.any(axis=1).all()
     assert ((drawn.voices > 0).sum(axis=1) <= 8).all()

@@ -183,11 +183,27 @@ class Mixer:
         noisy = clean + noise * gain[:, None]
         if self.recipe.level is not None:
             loud = 10 ** (level / 20) * active_power(noisy).clamp_min(1e-12).rsqrt()
+        self._knock(noisy, drawn)
         peak = torch.maximum(noisy.abs().amax(dim=1), clean.abs().amax(dim=1))
         loud = torch.minimum(loud, _FULL_SCALE / peak.clamp_min(1e-6))[:, None]
         noisy, clean = noisy * loud, clean * loud
         limit = (clip * noisy.abs().amax(dim=1))[:, None]
         return torch.minimum(torch.maximum(noisy, -limit), limit), clean
+
+    def _knock(self, noisy: Tensor, drawn: Choices) -> None:
+        """Adds their knock to the rows of ``noisy`` ``(N, L)`` that shall have one."""
+        rows = np.flatnonzero(drawn.knocks[:, 0])
+        if not len(rows):
+            return
+        place = to_device(rows, self.device)
+        sound = _even(self._made.read(drawn.knock.take(rows), noisy.shape[1]))
+        numbers = to_device(drawn.knocks[rows].T.astype(np.float32), self.device)
+        amplitude, start, length, decay = numbers[..., None]
+        time = torch.arange(noisy.shape[1], device=self.device) / SAMPLE_RATE
+        passed = (time - start) / length
+        shape = (-decay * passed).exp() * ((passed >= 0) & (passed < 1))
+        loud = active_power(noisy[place]).sqrt()[:, None]
+        noisy.index_add_(0, place, sound * shape * amplitude * loud)
 
 
 def active_power(sound: Tensor) -> Tensor:

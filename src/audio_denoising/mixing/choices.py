@@ -41,6 +41,8 @@ class Choices:
     t60: Array  # of a made room, as what follows
     direct: Array
     tail: Crops  # where its noise begins
+    knock: Crops  # where the noise of a knock begins
+    knocks: Array  # (N, 4): amplitude over all else, 0 for none; start and length in s; decay
 
     def take(self, rows: slice) -> Choices:
         """Some of the rows."""
@@ -140,6 +142,16 @@ def draw(
         t60=spread(recipe.t60),
         direct=spread(recipe.direct),
         tail=tail._replace(recording=np.zeros_like(tail.recording)),
+        knock=steady(),
+        knocks=np.stack(
+            (
+                np.where(chance(recipe.knock), 10 ** (spread(recipe.knock_level) / 20), 0.0),
+                spread((0.0, samples / SAMPLE_RATE)),
+                spread(recipe.knock_length),
+                spread(recipe.knock_decay),
+            ),
+            axis=1,
+        ),
     )
 
 

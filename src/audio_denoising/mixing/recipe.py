@@ -52,6 +52,12 @@ class Recipe:
     cutoff: Range = (4000.0, 7500.0)  # where they end, in Hz
     clipping: float = 0.02  # chance that the mixture is clipped, the target not
     clip: Range = (0.3, 0.9)  # where it is clipped, as a part of its peak
+    # Chance that something falls or slams, so loud and short that what remembers may forget the
+    # voice over it: noise that dies away, over the active level of all else.
+    knock: float = 0.1
+    knock_level: Range = (10.0, 45.0)  # at its beginning, in dB
+    knock_length: Range = (0.02, 0.3)  # s
+    knock_decay: Range = (0.0, 5.0)  # by the end it has fallen to exp(-decay)
 
     room: float = 0.15  # chance that speech is heard in a room; the target keeps the reverberation
     measured: float = 0.3  # part of the rooms that are measured ones, if any; the others are made
@@ -63,7 +69,7 @@ _ORIGINAL = Recipe(
     snr=(0.0, 15.0), active_levels=False, level=None, inside=True,
     clean_only=0.0, noise_only=0.0, speech_active=0.05, noise_active=0.05,
     babble=0.0, coloured=0.0, second=0.0, speed=0.0, pausing=0.0,
-    biquad=0.0, low_pass=0.0, clipping=0.0, room=0.0,
+    biquad=0.0, low_pass=0.0, clipping=0.0, room=0.0, knock=0.0,
 )  # fmt: skip
 
 PRESETS = {

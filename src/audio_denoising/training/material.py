@@ -94,9 +94,10 @@ class Material:
         recipe = PRESETS[options.augmentation]
         self.mixer = Mixer(speech, noise, recipe, options.seed, rooms, device, in_turn)
         # The others are judged by the original mixtures, so that runs can be compared. Of mixtures
-        # without noise, or without speech, there is no ratio to improve.
+        # without noise, or without speech, there is no ratio to improve; a knock alone would decide
+        # it.
         judged = recipe if rich else PRESETS["original"]
-        judged = replace(judged, clean_only=0.0, noise_only=0.0)
+        judged = replace(judged, clean_only=0.0, noise_only=0.0, knock=0.0)
         self.judged = Mixer(voices, sounds, judged, VALIDATION_SEED, rooms, device, not rich)
         self.size = options.epoch_size or len(train.speech)
         self.steps = self.size // options.batch_size
