@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audio_denoising.dsp.resampling import carry_over, resample, resampled_length, top_band_gain
+from audio_denoising.dsp.resampling import resample, resampled_length
+from audio_denoising.dsp.upper_band import carry_over, top_band_gain
 
 
 def tone(frequency: float, rate: int, seconds: float = 0.5) -> np.ndarray:

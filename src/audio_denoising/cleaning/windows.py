@@ -23,8 +23,9 @@ from audio_denoising import nn
 from audio_denoising.cleaning.recording import Advance
 from audio_denoising.dsp import spectrum
 from audio_denoising.dsp.level import ActiveLevel
-from audio_denoising.dsp.resampling import carry_over, resample, resampled_length
+from audio_denoising.dsp.resampling import resample, resampled_length
 from audio_denoising.dsp.spectrum import SAMPLE_RATE, SEGMENT
+from audio_denoising.dsp.upper_band import carry_over
 from audio_denoising.errors import UserError
 from audio_denoising.models.checkpoint import build_model
 from audio_denoising.models.header import Weights
