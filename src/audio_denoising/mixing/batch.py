@@ -201,7 +201,7 @@ class Mixer:
         amplitude, start, length, decay = numbers[..., None]
         time = torch.arange(noisy.shape[1], device=self.device) / SAMPLE_RATE
         passed = (time - start) / length
-        shape = (-decay * passed).exp() * ((passed >= 0) & (passed < 1))
+        shape = (-decay * passed.clamp(0, 1)).exp() * ((passed >= 0) & (passed < 1))
         loud = active_power(noisy[place]).sqrt()[:, None]
         noisy.index_add_(0, place, sound * shape * amplitude * loud)
 
