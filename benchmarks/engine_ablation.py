@@ -71,18 +71,13 @@ def experiments(widths: tuple[int, ...], batch: int) -> Iterator[Experiment]:
     yield from _whole(shallow, batch)
     yield from _whole(deep, batch)
     yield from _row_lowering(shallow, batch)
-    yield from _strided(shallow, deep, batch)
     yield from _winograd(deep, batch)
     yield from _element_wise(shallow, batch)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # only the calling thread can change how it treats denormals
-    yield _denormals()
-    torch.set_num_threads(threads)
 
 
 def _whole(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     channels, edge = layer
-    x, g, w, b = _tensors(channels, channels, edge, edge, batch)
+    x, g, w, b = _tensors(layer, batch)
     shipped = convolution.choose(x, w, ONE, SAME)
     yield Experiment(
         "all of them",
@@ -96,7 +91,7 @@ def _whole(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
 def _row_lowering(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     channels, edge = layer
     title = f"conv 3×3, {channels} @ {edge}×{edge}"
-    x, g, w, b = _tensors(channels, channels, edge, edge, batch)
+    x, g, w, b = _tensors(layer, batch)
     ours = _both_ways(row_lowering, x, g, w, b)
     turned = _both_ways(row_lowering, x.contiguous(), g.contiguous(), w, b)
     yield Experiment(
@@ -113,32 +108,9 @@ def _row_lowering(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     yield Experiment("buffers used again", title, "fresh tensors", ours, _patched(ours, _fresh))
 
 
-def _strided(shallow: tuple[int, int], deep: tuple[int, int], batch: int) -> Iterator[Experiment]:
-    channels, edge = shallow
-    _, g, w, _ = _tensors(channels, channels, edge, edge // 2, batch)
-    geometry = ((edge, edge), (2, 2), SAME)
-    yield Experiment(
-        "phases instead of scatter-add",
-        f"conv 3×3 stride 2, {channels} @ {edge}×{edge}, gradient at the input",
-        "product and nine shifted additions (col2im), else with the same care",
-        lambda: row_lowering.input_gradient(g, w, *geometry),
-        lambda: scatter_input_gradient(g, w, *geometry),
-    )
-    channels, edge = deep
-    x, _, w, b = _tensors(channels, channels, edge, edge // 2, batch)
-    as_in_torch = w.contiguous()
-    yield Experiment(
-        "weights lie as the products read them",
-        f"conv 3×3 stride 2, {channels} @ {edge}×{edge}, forward",
-        "weights in torch's order",
-        lambda: row_lowering.correlate(x, w, b, (2, 2), SAME),
-        lambda: row_lowering.correlate(x, as_in_torch, b, (2, 2), SAME),
-    )
-
-
 def _winograd(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     channels, edge = layer
-    x, g, w, b = _tensors(channels, channels, edge, edge, batch)
+    x, g, w, b = _tensors(layer, batch)
     yield Experiment(
         "Winograd for many channels",
         f"conv 3×3, {channels} @ {edge}×{edge}",
@@ -150,7 +122,7 @@ def _winograd(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
 
 def _element_wise(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     channels, edge = layer
-    x, g, _, _ = _tensors(channels, channels, edge, edge, batch)
+    x, g, _, _ = _tensors(layer, batch)
     activation = nn.LeakyReLU(0.2)
 
     def call() -> None:
@@ -169,35 +141,16 @@ def _element_wise(layer: tuple[int, int], batch: int) -> Iterator[Experiment]:
     yield Experiment("in blocks", title, "in place, the whole image at a time", call, whole)
 
 
-def _denormals() -> Experiment:
-    torch.set_flush_denormal(False)  # or there would be none
-    tiny, other = torch.full((128, 64), 1e-40), torch.rand(64, 128)
-    out = torch.empty(128, 128)
-
-    def product(flush: bool) -> None:
-        torch.set_flush_denormal(flush)
-        torch.mm(tiny, other, out=out)
-        torch.set_flush_denormal(True)
-
-    return Experiment(
-        "denormals flushed to zero",
-        "product of 128×64 values of 1e-40 with 64×128, one thread",
-        "denormals kept",
-        lambda: product(True),
-        lambda: product(False),
-    )
-
-
-def _tensors(
-    channels_in: int, channels_out: int, edge: int, edge_out: int, batch: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _tensors(layer: tuple[int, int], batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x, dL/dy (both channels last), a 3x3 weight, a bias."""
-    x = torch.randn(batch, channels_in, edge, edge).contiguous(memory_format=torch.channels_last)
-    g = torch.randn(batch, channels_out, edge_out, edge_out)
-    layer = nn.Conv2d(channels_in, channels_out, 3)
-    assert layer.bias is not None
-    g = g.contiguous(memory_format=torch.channels_last)
-    return x, g, layer.weight.data, layer.bias.data
+    channels, edge = layer
+    x, g = (
+        torch.randn(batch, channels, edge, edge).contiguous(memory_format=torch.channels_last)
+        for _ in range(2)
+    )
+    made = nn.Conv2d(channels, channels, 3)
+    assert made.bias is not None
+    return x, g, made.weight.data, made.bias.data
 
 
 def _both_ways(kernels: Any, x: Tensor, g: Tensor, w: Tensor, b: Tensor) -> Call:
@@ -238,12 +191,12 @@ def _batched() -> Patches:
     return [patch.object(row_lowering, "tiles", one_tile)]
 
 
-# Two common ways to convolve that the engine does not take. They keep every other trick, so that
-# one idea is compared with another and not care with carelessness.
-
-
 def columns_correlate(x: Tensor, weight: Tensor, bias: Tensor, padding: Pair) -> Tensor:
-    """A stride-1 convolution by columns of whole patches. Shapes as in `row_lowering.correlate`."""
+    """A stride-1 convolution by columns of whole patches, which the engine does not take.
+
+    It keeps every other trick, so that one idea is compared with another and not care with
+    carelessness. Shapes as in `row_lowering.correlate`.
+    """
     co, ci, kf, kt = weight.shape
     n, _, f, t = x.shape
     (pf, pt), (fo, to) = padding, output_size((f, t), (kf, kt), (1, 1), padding)
@@ -258,28 +211,6 @@ def columns_correlate(x: Tensor, weight: Tensor, bias: Tensor, padding: Pair) ->
         columns.copy_(patches)
         torch.addmm(bias, columns.view(fo * to, -1), matrix, out=out)
     return y.view(n, fo, to, co).permute(0, 3, 1, 2)
-
-
-def scatter_input_gradient(
-    grad_output: Tensor, weight: Tensor, size: Pair, stride: Pair, padding: Pair
-) -> Tensor:
-    """dL/dx by the adjoint of im2col. Shapes as in `row_lowering.input_gradient`."""
-    co, ci, kf, kt = weight.shape
-    n, _, fo, to = grad_output.shape
-    (f, t), (sf, st), (pf, pt) = size, stride, padding
-    matrix = weight.permute(0, 2, 3, 1).reshape(co, kf * kt * ci)
-    x = empty((n, f, t, ci), grad_output)
-    padded = x.new_empty(f + 2 * pf, t + 2 * pt, ci)
-    for g, out in zip(grad_output.permute(0, 2, 3, 1), x, strict=True):
-        columns = scratch((fo * to, kf * kt * ci), g)
-        torch.mm(g.reshape(fo * to, co), matrix, out=columns)
-        taps = columns.view(fo, to, kf, kt, ci)
-        padded.zero_()
-        for i in range(kf):
-            for j in range(kt):
-                padded[i : i + sf * fo : sf, j : j + st * to : st] += taps[:, :, i, j]
-        out.copy_(padded[pf : pf + f, pt : pt + t])
-    return x.permute(0, 3, 1, 2)
 
 
 def ablation_table(results: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """How long denoising takes and how much memory: long recordings, and everybody side by side.
 
 python -m benchmarks.inference [--model v4 v5] [--seconds 10 60 600 3600] [--threads 1 2]
-    [--alike 60] [--rounds 3] [--json PATH] [--figure PATH]
+    [--alike 60] [--rounds 3] [--json PATH]
 
 First recordings of those lengths, the example over and over as 48 kHz stereo, beside spectral
 gating by ``noisereduce`` (Sainburg and Zorea, 2024) with its defaults, on the whole recording as
@@ -34,14 +34,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from audio_denoising.dsp.resampling import resample
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.judging import MODELS
 from audio_denoising.evaluation.peers import PEERS
-from audio_denoising.files import save_whole
 from audio_denoising.media.reading import read_audio
 from audio_denoising.models.versions import DEFAULT, VERSIONS
 from benchmarks.measuring import MIB, describe_machine, in_fresh_process, markdown_table, report
@@ -54,10 +52,6 @@ REPEATED = 60  # seconds; longer recordings are measured once
 SHARED = 600  # seconds; longer ones are for networks and the first number of threads alone
 HEARD = 30  # seconds that are taken hop by hop
 RARE = 0.999  # of the hops take less
-
-_COLOURS = ("#d1495b", "#8f2d56", "#edae49", "#00798c")
-_GATING_COLOURS = ("#8d99ae", "#30638e")
-_TIME_TICKS = (0.03, 0.1, 0.3, 1.0)
 
 Trial = dict[str, Any]
 
@@ -327,36 +321,6 @@ def duration(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def draw(results: dict[str, Any], picture: Path) -> None:
-    """Time and memory against the length of the recording, written whole."""
-    figure = Figure(figsize=(9.6, 3.9), dpi=100, layout="constrained")
-    time_axes, memory_axes = figure.subplots(1, 2)
-    rows = rows_of(results, LONG_RATE)
-    colours = iter(_COLOURS), iter(_GATING_COLOURS)
-    for name in dict.fromkeys(row["title"] for row in rows):
-        same = [row for row in rows if row["title"] == name]
-        seconds = [row["seconds"] for row in same]
-        line = {"marker": "o", "ms": 4, "c": next(colours[same[0]["who"] in GATING])}
-        for of, style, label in (("elapsed", "--", None), ("processor", "-", name)):
-            times = [row[of] / row["seconds"] for row in same]
-            time_axes.plot(seconds, times, style, label=label, **line)
-        memory_axes.plot(seconds, [row["memory_mb"] for row in same], label=name, **line)
-    time_axes.axhline(1.0, color="black", lw=1, ls=":", label="real time")
-    time_axes.set_title("time for a second of sound")
-    time_axes.set(yscale="log", ylabel="seconds of processor (dashed: elapsed)")
-    time_axes.set_yticks(_TIME_TICKS, [f"{each:g}" for each in _TIME_TICKS])
-    memory_axes.set_title("peak memory above the loaded model")
-    memory_axes.set(ylim=(0, None), ylabel="MB")
-    lengths = sorted({row["seconds"] for row in rows})
-    for axes in (time_axes, memory_axes):
-        axes.set(xscale="log", xlabel="length of the recording, 48 kHz stereo")
-        axes.set_xticks(lengths, [duration(each) for each in lengths])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    save_whole(picture, partial(figure.savefig, metadata={"Software": "audio_denoising"}))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Measures, prints the tables, keeps every trial."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -366,7 +330,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--alike", type=int, default=60, help="seconds for all alike")
     parser.add_argument("--rounds", type=int, default=3, help=f"up to {REPEATED} s of sound")
     parser.add_argument("--json", type=Path, help="file for everything measured")
-    parser.add_argument("--figure", type=Path, help="picture of time and memory")
     given = parser.parse_args(arguments)
     try:
         gating = GATING if find_spec("noisereduce") else ()
@@ -384,8 +347,6 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{error}")
     results = merged(given.json, trials, describe_machine())
     report(results, given.json, inference_table(results))
-    if given.figure is not None:
-        draw(results, given.figure)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the perceptual term of v5's loss is worth at equal audio.
 
 python -m benchmarks.perceptual STATE --speech DIR --noise DIR [--rooms DIR] [--cache DIR]
-    [--weights 0 1] [--steps 150] [--keep DIR] [--json FILE]
+    [--weights 0 1] [--steps 150] [--json FILE]
 
 From the same state of a run at constant rate (its `last.pth`), with the same mixtures in the same
 order, the rate falls to zero in a straight line, once for each weight of the term. Then the moments
@@ -39,12 +39,12 @@ MEASURES = {"PESQ-WB": 3, "STOI": 4, "SI-SDR, dB": 2, "DNSMOS": 3}  # and the di
 STATISTICS = 16  # batches
 JUDGED = replace(
     Recipe(), clean_only=0.0, noise_only=0.0, level=(-30.0, -25.0), snr=(2.5, 17.5),
-    clipping=0.0, low_pass=0.0, room=0.0, speed=0.0,
+    clipping=0.0, low_pass=0.0, room=0.0, speed=0.0, knock=0.0,
 )  # fmt: skip
 
 
 def ablate(
-    state: Path, place: RunPlace, weights: list[float], steps: int, keep: Path | None = None
+    state: Path, place: RunPlace, weights: list[float], steps: int
 ) -> dict[str, list[list[float]]]:
     """Weight of the term -> the measures of every mixture."""
     content = load_checkpoint(state).content
@@ -62,9 +62,10 @@ def ablate(
         for learner in learners.values():
             heard = learner.representation.hear(noisy)
             learner.step(heard, clean, options.learning_rate * (1 - step / steps))
-    for weight, learner in learners.items():
-        if keep:
-            torch.save(learner.state_dict(), keep / f"{weight:g}.pth")
+    for learner in learners.values():
+        batches = map(learner.representation.hear, islice(material.statistics(), STATISTICS))
+        with torch.inference_mode():
+            take_statistics(learner.model, (heard.features for heard in batches))
     return {f"{weight:g}": judge(each, material) for weight, each in learners.items()}
 
 
@@ -72,8 +73,6 @@ def judge(learner: Learner, material: Material) -> list[list[float]]:
     """The measures of 40 mixtures as the network cleans them."""
     hearing, found = learner.representation, []
     with torch.inference_mode():
-        batches = map(hearing.hear, islice(material.statistics(), STATISTICS))
-        take_statistics(learner.model, (heard.features for heard in batches))
         mixer = Mixer(material.judged.speech, material.judged.noise, JUDGED, 4321, None)
         for number in range(4):
             noisy, clean = mixer.batch(number, 10, 249 * HOP)
@@ -107,21 +106,30 @@ def perceptual_table(results: Mapping[str, Any]) -> str:
     return markdown_table(["weight", *MEASURES], rows)
 
 
+def asking_for_corpora(text: str | None) -> argparse.ArgumentParser:
+    """A command line that asks for the folders of a training and for a file of results."""
+    parser = argparse.ArgumentParser(description=(text or "").splitlines()[0])
+    for name, needed in (("speech", True), ("noise", True), ("rooms", False)):
+        parser.add_argument(f"--{name}", type=Path, action="append", required=needed, default=[])
+    parser.add_argument("--cache", type=Path, help="where the decoded recordings are kept")
+    parser.add_argument("--json", type=Path, help="where to write the results")
+    return parser
+
+
+def place(given: argparse.Namespace) -> RunPlace:
+    """These folders."""
+    return RunPlace(given.speech, given.noise, Path(), rooms=given.rooms, cache=given.cache)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = asking_for_corpora(__doc__)
     parser.add_argument("state", type=Path, help="last.pth of a run at constant rate")
-    for name, needed in (("speech", True), ("noise", True), ("rooms", False)):
-        parser.add_argument(f"--{name}", type=Path, nargs="+", required=needed, default=[])
-    parser.add_argument("--cache", type=Path, help="where the decoded recordings are kept")
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 1.0])
     parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--keep", type=Path, help="folder for the networks at the end")
-    parser.add_argument("--json", type=Path, help="where to write the results")
     given = parser.parse_args(arguments)
     torch.set_flush_denormal(True)
-    place = RunPlace(given.speech, given.noise, Path(), rooms=given.rooms, cache=given.cache)
-    judged = ablate(given.state, place, given.weights, given.steps, given.keep)
+    judged = ablate(given.state, place(given), given.weights, given.steps)
     results = {"machine": describe_machine(), "steps": given.steps, "judged": judged}
     report(results, given.json, perceptual_table(results))
 

@@ -24,6 +24,7 @@ from benchmarks.faults import faults_table
 from benchmarks.fuzz import fuzz_table
 from benchmarks.inference import inference_table
 from benchmarks.korean import in_korean
+from benchmarks.learning_curve import curve_table
 from benchmarks.measuring import markdown_table
 from benchmarks.page import page_sentence
 from benchmarks.perceptual import perceptual_table
@@ -140,6 +141,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),
     "training": (HISTORIES / "*.json", _histories),
     "learning-v5": (HISTORIES / "v5-base.json", _one(learning_table)),
+    "learning-curve": (RESULTS / "learning_curve.json", _one(curve_table)),
     "engine": (RESULTS / "engine_*.json", _all(engine_table)),
     "engine-v5": (RESULTS / "v5_engine.json", _one(engine_v5_table)),
     "inference": (RESULTS / "inference.json", _one(inference_table)),

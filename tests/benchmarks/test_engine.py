@@ -65,19 +65,14 @@ def test_the_tricks_are_measured_one_by_one(thin: None, tmp_path: Path) -> None:
     path = tmp_path / "ablation.json"
     engine.main([*QUICK, "--ablation", "--json", str(path)])
     results = json.loads(path.read_text(encoding="utf-8"))
-    assert len({row["trick"] for row in results["ablation"]}) >= 10
+    tricks = {row["trick"] for row in results["ablation"]}
+    assert {"all of them", "lower along time only", "Winograd for many channels"} <= tricks
     assert all(row["ratio"]["of"] == "without" for row in results["ablation"])
 
 
-def test_the_alternatives_compute_the_same() -> None:
+def test_the_alternative_computes_the_same() -> None:
     x, weight, bias = torch.rand(2, 3, 8, 6), torch.rand(4, 3, 3, 3), torch.rand(4)
     torch.testing.assert_close(
         engine_ablation.columns_correlate(x, weight, bias, (1, 1)),
         rows.correlate(x, weight, bias, (1, 1), (1, 1)),
-    )
-    geometry: Any = ((8, 6), (2, 2), (1, 1))
-    g = torch.rand(2, 4, 4, 3)
-    torch.testing.assert_close(
-        engine_ablation.scatter_input_gradient(g, weight, *geometry),
-        rows.input_gradient(g, weight, *geometry),
     )
