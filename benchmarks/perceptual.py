@@ -79,14 +79,9 @@ def judge(learner: Learner, material: Material) -> list[list[float]]:
             cleaned = hearing.sound(learner.predict(hearing.hear(noisy)), noisy)
             for estimate, reference in zip(cleaned.numpy(), clean.numpy(), strict=True):
                 inside = slice(HOP, -HOP)
-                found.append(
-                    [
-                        pesq_wb(estimate, reference),
-                        stoi(estimate, reference),
-                        si_sdr(estimate[inside], reference[inside]),
-                        dnsmos(estimate).ovrl,
-                    ]
-                )
+                asked = pesq_wb(estimate, reference), stoi(estimate, reference)
+                measured = si_sdr(estimate[inside], reference[inside]), dnsmos(estimate).ovrl
+                found.append([*asked, *measured])
     return found
 
 
