@@ -118,8 +118,8 @@ def test_no_operator_of_a_training_step_is_a_layer(
     assert {"sigmoid", last} <= recorder.operators  # it did see the step
 
 
-def test_no_operator_of_live_cleaning_is_a_layer() -> None:
-    """The network as it cleans: its normalisation folded, frame by frame, and back to sound."""
+def test_no_operator_of_a_folded_network_is_a_layer() -> None:
+    """What v5's cleaning, which is NumPy, is compared with: normalisations folded, then sound."""
     transform = HalfOverlap()
     with torch.inference_mode(), Recorder() as recorder:
         heard = hear(random_tensor((1, 6 * 256), torch.float32, 3), transform)

@@ -39,7 +39,6 @@ from audio_denoising.mixing.frozen_set import Choice
 
 HELD_OUT, UNSEEN, CLEAN = "held-out", "unseen noise", "clean speech"
 OTHER, ROOM, QUIET = "other domain", "in a room", "quiet"
-NO_NOISE = ""  # the noise class of clean speech
 
 
 @dataclass(frozen=True)
