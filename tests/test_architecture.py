@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "audio_denoising"
 # Files beside the rooms.
-GROUND = {"device", "errors", "files", "folders", "machine", "samples", "torch_settings"}
+GROUND = {"device", "errors", "files", "folders", "machine", "paths", "samples", "torch_settings"}
 ARROWS = {
     "nn": set(),
     "dsp": set(),

@@ -1,6 +1,5 @@
-"""Where to compute, by the name that a user gives, and how threads wait: before torch is loaded.
-
-`torch_settings` turns the name into torch's own.
+"""Where to compute, by the name that a user gives, and how threads wait; wrong names are refused
+before torch is loaded.
 """
 
 from __future__ import annotations
@@ -9,8 +8,12 @@ import os
 import re
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from audio_denoising.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 _SPIN_ROUNDS = "3000"
 _NAME = re.compile(r"auto|(cpu|cuda|mps|xpu)(:\d+)?")
@@ -45,15 +48,38 @@ def refuse_absent(name: object) -> None:
     """
     kind = str(name).partition(":")[0]
     if kind == "mps" and sys.platform != "darwin":
-        raise absent(name, ["cpu"])
+        raise _absent(name, ["cpu"])
     if kind in ("cuda", "xpu"):
         from importlib.metadata import PackageNotFoundError, version
 
         with suppress(PackageNotFoundError):  # of a torch that was put there by hand
             if "+cpu" in version("torch"):  # what it calls such a build; others may lack a GPU too
-                raise absent(name, ["cpu"])
+                raise _absent(name, ["cpu"])
 
 
-def absent(name: object, here: list[str]) -> UserError:
+def pick_device(name: str | torch.device = "auto") -> torch.device:
+    """The torch device of a name; "auto" takes CUDA where there is one, then MPS, then the CPU.
+
+    UserError where there is no such device on this machine.
+    """
+    import torch
+
+    check_device_name(name)
+    here = ["cpu"]
+    if torch.backends.mps.is_available():
+        here.append("mps")
+    if torch.cuda.is_available():
+        here.append("cuda")
+    if name == "auto":
+        return torch.device(here[-1])
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # the only sure test that it is there and computes
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise _absent(name, here) from error
+    return device
+
+
+def _absent(name: object, here: list[str]) -> UserError:
     """The error for a device that there is not, where there are others."""
     return UserError(f"there is no device {name} here: choose {' or '.join(['auto', *here])}")

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from audio_denoising.errors import UserError
-from audio_denoising.files import real
+from audio_denoising.paths import real
 
 try:
     import fcntl

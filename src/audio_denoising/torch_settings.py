@@ -1,4 +1,4 @@
-"""torch as this package needs it: on which device, and with which defaults."""
+"""torch's defaults as this package needs them, whatever the program around prefers."""
 
 from __future__ import annotations
 
@@ -7,30 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-
-from audio_denoising.device import absent, check_device_name
-
-
-def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """The torch device of a name; "auto" takes CUDA where there is one, then MPS, then the CPU.
-
-    UserError where there is no such device on this machine.
-    """
-    check_device_name(name)
-    here = ["cpu"]
-    if torch.backends.mps.is_available():
-        here.append("mps")
-    if torch.cuda.is_available():
-        here.append("cuda")
-    if name == "auto":
-        return torch.device(here[-1])
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # the only sure test that it is there and computes
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise absent(name, here) from error
-    return device
-
 
 _lock = threading.Lock()
 _inside = 0  # threads for which the default dtype is the usual one; it is the same for all threads

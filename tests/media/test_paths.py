@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from audio_denoising.errors import UserError, as_typed, told
-from audio_denoising.files import exists, real, require_file, require_free, same_file
+from audio_denoising.paths import exists, real, require_file, require_free, same_file
 
 LONG = "x" * 300 + ".wav"
 

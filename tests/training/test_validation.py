@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_denoising.dsp.representation import DecibelImage
+from audio_denoising.dsp.spectrum import DecibelImage
 from audio_denoising.training.material import Material
 from audio_denoising.training.options import RunPlace
 from audio_denoising.training.validation import Validation

@@ -20,7 +20,7 @@ from rich.progress import Progress as Bars
 
 from audio_denoising.cleaning.settings import Job, Settings
 from audio_denoising.errors import UserError, told
-from audio_denoising.files import require_file
+from audio_denoising.paths import require_file
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.cleaner import Cleaner

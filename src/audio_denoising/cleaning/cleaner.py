@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from audio_denoising.cleaning.causal import CausalCleaner
-from audio_denoising.device import check_device_name
+from audio_denoising.device import check_device_name, pick_device
 from audio_denoising.errors import UserError
 from audio_denoising.models.causal_weights import folded
 from audio_denoising.models.header import Weights, load_weights
@@ -35,8 +35,6 @@ def load_cleaner(
         name = name or f"{weights.version}-{weights.size}"
         if VERSIONS[weights.version].hears == COMPRESSED_SPECTRUM:
             if str(device) not in ("auto", "cpu"):
-                from audio_denoising.torch_settings import pick_device
-
                 pick_device(device)  # refuses what is not there
             return CausalCleaner(folded(weights.model_state), name)
     elif callable(model):

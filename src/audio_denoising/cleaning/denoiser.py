@@ -21,12 +21,12 @@ from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cleaning.stream import Stream
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.errors import UserError
-from audio_denoising.files import refuse_address
 from audio_denoising.media.arrays import Audio, from_samples, to_samples
 from audio_denoising.media.formats import default_output
 from audio_denoising.media.reading import read_audio
 from audio_denoising.models.hub import find_weights
 from audio_denoising.models.versions import DEFAULT
+from audio_denoising.paths import refuse_address
 from audio_denoising.samples import Samples
 
 if TYPE_CHECKING:

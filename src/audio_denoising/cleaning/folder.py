@@ -9,8 +9,8 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from audio_denoising.errors import UserError
-from audio_denoising.files import is_folder, same_file
 from audio_denoising.media.formats import MEDIA_EXTENSIONS
+from audio_denoising.paths import is_folder, same_file
 
 DENOISED, NOISE = "_denoised", "_noise"  # how the names of results end
 _Path = TypeVar("_Path", bound=PurePath)

@@ -13,8 +13,8 @@ from typing import TypeVar
 from audio_denoising.cleaning.folder import DENOISED, NOISE, recordings
 from audio_denoising.cleaning.settings import Job
 from audio_denoising.errors import UserError
-from audio_denoising.files import exists, is_folder, real, refuse_address
 from audio_denoising.media.formats import CONTAINERS, MEDIA_EXTENSIONS, default_output
+from audio_denoising.paths import exists, is_folder, real, refuse_address
 
 _Path = TypeVar("_Path", bound=PurePath)
 

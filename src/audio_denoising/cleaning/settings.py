@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_denoising.errors import UserError
-from audio_denoising.files import require_free, same_file
 from audio_denoising.media.formats import container_of
+from audio_denoising.paths import require_free, same_file
 
 if TYPE_CHECKING:
     from audio_denoising.samples import Samples

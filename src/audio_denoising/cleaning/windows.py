@@ -21,6 +21,7 @@ from torch import Tensor
 
 from audio_denoising import nn
 from audio_denoising.cleaning.recording import Advance
+from audio_denoising.device import pick_device
 from audio_denoising.dsp import spectrum
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.dsp.resampling import resample, resampled_length
@@ -30,7 +31,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.models.checkpoint import build_model
 from audio_denoising.models.header import Weights
 from audio_denoising.samples import Samples
-from audio_denoising.torch_settings import pick_device, usual_defaults
+from audio_denoising.torch_settings import usual_defaults
 
 Model = Callable[[Tensor], Tensor]
 """Takes noisy images ``(N, 1, 256, 256)`` in [0, 1] and returns the predicted clean ones."""

@@ -15,8 +15,8 @@ from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cli.options import device_option, require_usable
 from audio_denoising.device import refuse_absent
 from audio_denoising.errors import UserError, as_typed, counted
-from audio_denoising.files import require_file
 from audio_denoising.models.versions import DEFAULT, locate
+from audio_denoising.paths import require_file
 
 if TYPE_CHECKING:
     from audio_denoising.cleaning.cleaner import Cleaner

@@ -15,7 +15,7 @@ from rich.table import Table
 from audio_denoising.cli.data_options import NOISE, SPEECH
 from audio_denoising.cli.options import device_option, require_usable
 from audio_denoising.errors import UserError
-from audio_denoising.files import require_file, require_free
+from audio_denoising.paths import require_file, require_free
 
 if TYPE_CHECKING:
     from audio_denoising.evaluation.comparison import Comparison

@@ -11,9 +11,9 @@ from rich.console import Console
 
 from audio_denoising.cli.options import require_usable
 from audio_denoising.errors import UserError
-from audio_denoising.files import is_folder, require_free
 from audio_denoising.models.networks import refuse_without_samples
 from audio_denoising.models.versions import locate
+from audio_denoising.paths import is_folder, require_free
 
 console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
 

@@ -24,8 +24,8 @@ from rich.text import Text
 
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.errors import counted
-from audio_denoising.files import require_free
 from audio_denoising.media.formats import container_of
+from audio_denoising.paths import require_free
 
 if TYPE_CHECKING:
     from audio_denoising.live.running import Running

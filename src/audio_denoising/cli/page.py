@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from audio_denoising.cli.options import device_option, require_usable
-from audio_denoising.files import require_free
+from audio_denoising.paths import require_free
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 

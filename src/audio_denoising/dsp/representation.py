@@ -1,8 +1,8 @@
 """What a network hears, how its answer becomes sound, and how far that is from the clean speech.
 
 One concept with two forms: the decibel image of v2 to v4, a picture of 2.55 s that is answered by a
-picture, and the compressed spectrum of v5, frames of 16 ms that are answered by complex masks.
-Waveforms are (N, L) at 16 kHz.
+picture (`spectrum.DecibelImage`), and the compressed spectrum of v5, frames of 16 ms that are
+answered by complex masks. Waveforms are (N, L) at 16 kHz.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from audio_denoising.dsp import compressed_spectrum as compressed
 from audio_denoising.dsp import frames, spectrum
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, Heard
-from audio_denoising.dsp.measures import psnr
+from audio_denoising.dsp.measures import mean_psnr
 from audio_denoising.dsp.stft import HalfOverlap
 
 SIGNALS: dict[str, dict[str, float]] = {
@@ -62,41 +62,6 @@ class Representation(Protocol):
         """PSNR in dB of the cleaned sound's decibel image, which compares with any version's."""
 
 
-class DecibelImage:
-    """Images (N, 1, 256, T) in [0, 1], judged by a loss of `nn` or torch.nn; see `dsp.spectrum`."""
-
-    margin = 0
-
-    def __init__(self, criterion: Any) -> None:
-        self.criterion = criterion
-
-    def hear(self, noisy: Tensor) -> Tensor:
-        """The noisy image, which is all that is kept."""
-        return spectrum.image(spectrum.stft(noisy)).unsqueeze(1)
-
-    def features(self, heard: Tensor) -> Tensor:
-        return heard
-
-    def target(self, clean: Tensor) -> Tensor:
-        return self.hear(clean)
-
-    def loss(self, prediction: Tensor, heard: Tensor, target: Tensor) -> Tensor:
-        value: Tensor = self.criterion(prediction, target)
-        return value
-
-    def gradient(self) -> Tensor:
-        found: Tensor = self.criterion.backward()
-        return found
-
-    def sound(self, prediction: Tensor, noisy: Tensor) -> Tensor:
-        """The predicted levels with the noisy phase."""
-        spectra = spectrum.stft(noisy)
-        return spectrum.istft(spectrum.apply_image(spectra, prediction[:, 0]), noisy.shape[-1])
-
-    def psnr(self, prediction: Tensor, heard: Tensor, target: Tensor) -> Tensor:
-        return _mean_psnr(prediction, target)
-
-
 class CompressedSpectrum:
     """Features (T, N, 64, 12) and masks (T, N, 64, 8); see `dsp.compressed_spectrum`.
 
@@ -130,9 +95,4 @@ class CompressedSpectrum:
     def psnr(self, prediction: Tensor, heard: Heard, target: Tensor) -> Tensor:
         both = compressed.sound(prediction, heard, self.transform), target
         inside = slice(self.margin, -self.margin)
-        return _mean_psnr(*(spectrum.image(spectrum.stft(waves[:, inside])) for waves in both))
-
-
-def _mean_psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean over the batch; an exact copy counts as 120 dB."""
-    return psnr(prediction, target).clamp(max=120).mean()
+        return mean_psnr(*(spectrum.image(spectrum.stft(waves[:, inside])) for waves in both))

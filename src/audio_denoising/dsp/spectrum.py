@@ -10,6 +10,7 @@ Levels are decibels relative to digital full scale, from the floor of -80 dB to 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from audio_denoising.dsp.constants import FRAMES as FRAMES
 from audio_denoising.dsp.constants import HOP as HOP
 from audio_denoising.dsp.constants import SAMPLE_RATE as SAMPLE_RATE
 from audio_denoising.dsp.constants import SEGMENT as SEGMENT
+from audio_denoising.dsp.measures import mean_psnr
 
 
 @lru_cache(maxsize=16)
@@ -95,3 +97,38 @@ def apply_image(spectrum: Tensor, predicted_image: Tensor) -> Tensor:
     An unmodified image gives the spectrum back unchanged.
     """
     return spectrum * gain(predicted_image, image(spectrum))
+
+
+class DecibelImage:
+    """Images (N, 1, 256, T) in [0, 1], judged by a loss of `nn` or torch.nn; a `Representation`."""
+
+    margin = 0
+
+    def __init__(self, criterion: Any) -> None:
+        self.criterion = criterion
+
+    def hear(self, noisy: Tensor) -> Tensor:
+        """The noisy image, which is all that is kept."""
+        return image(stft(noisy)).unsqueeze(1)
+
+    def features(self, heard: Tensor) -> Tensor:
+        return heard
+
+    def target(self, clean: Tensor) -> Tensor:
+        return self.hear(clean)
+
+    def loss(self, prediction: Tensor, heard: Tensor, target: Tensor) -> Tensor:
+        value: Tensor = self.criterion(prediction, target)
+        return value
+
+    def gradient(self) -> Tensor:
+        found: Tensor = self.criterion.backward()
+        return found
+
+    def sound(self, prediction: Tensor, noisy: Tensor) -> Tensor:
+        """The predicted levels with the noisy phase."""
+        spectra = stft(noisy)
+        return istft(apply_image(spectra, prediction[:, 0]), noisy.shape[-1])
+
+    def psnr(self, prediction: Tensor, heard: Tensor, target: Tensor) -> Tensor:
+        return mean_psnr(prediction, target)

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_denoising.errors import UserError
-from audio_denoising.files import require_file
 from audio_denoising.media import sndfile
 from audio_denoising.media.sndfile import SndfileDecoder
+from audio_denoising.paths import require_file
 from audio_denoising.samples import Samples
 
 if TYPE_CHECKING:

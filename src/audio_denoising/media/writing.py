@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_denoising.errors import UserError
-from audio_denoising.files import require_free, whole_file
+from audio_denoising.files import whole_file
 from audio_denoising.media.formats import LIBSNDFILE, CannotHoldError, choose_format, container_of
 from audio_denoising.media.sndfile import ERRORS, INTEGER_BITS, SndfileEncoder
+from audio_denoising.paths import require_free
 from audio_denoising.samples import Samples
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Checkpoints: a file that says all about itself, written whole or not at all, read without trust.
+"""Checkpoints: a file that says all about itself, read without trust.
 
 The state of a training is one dictionary of tensors and plain values in torch's own form (`.pth`).
 What is shared and shipped is the weights alone as safetensors, with the description and the history
@@ -24,7 +24,6 @@ from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
 from audio_denoising.models.header import (
-    FORMAT,
     Weights,
     check_description,
     check_model,
@@ -33,6 +32,7 @@ from audio_denoising.models.header import (
     read_contents,
     unreadable,
 )
+from audio_denoising.models.saving import describe, save_checkpoint
 from audio_denoising.models.versions import shipped
 from audio_denoising.torch_settings import usual_defaults
 
@@ -53,34 +53,6 @@ class Checkpoint(Weights):
         """What the weights may be used for; empty where nobody has said so."""
         known = VERSIONS[self.version].licence if self.path == shipped(self.version) else ""
         return str(self.content.get("licence") or known)
-
-
-def describe(version: str, size: str) -> dict[str, Any]:
-    """The part of a checkpoint that says what it is for."""
-    row = VERSIONS[version]
-    return {
-        "format": FORMAT,
-        "version": version,
-        "size": size,
-        "widths": row.widths(size),
-        "signal": dict(SIGNALS[row.hears]),
-    }
-
-
-def save_checkpoint(path: Path, content: dict[str, Any], former: Path | None = None) -> None:
-    """Writes the state of a training; see `save_whole`."""
-
-    def write(temporary: Path) -> None:
-        # Through a file of Python's: in torch's own, the system's reason for a failure is lost.
-        with temporary.open("wb") as file:
-            try:
-                torch.save(content, file)
-            except RuntimeError as error:
-                if isinstance(error.__context__, OSError):
-                    raise error.__context__ from error
-                raise
-
-    save_whole(path, write, former)
 
 
 @usual_defaults()

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_denoising.errors import UserError
-from audio_denoising.files import is_folder, refuse_address
 from audio_denoising.folders import whole_folder
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.versions import COMPRESSED_SPECTRUM, FREE, SHIPPED, WEIGHTS, shipped
+from audio_denoising.paths import is_folder, refuse_address
 
 if TYPE_CHECKING:  # with torch behind it, which a wrong name of a folder need not wait for
     from audio_denoising.models.checkpoint import Checkpoint

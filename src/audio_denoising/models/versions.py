@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from audio_denoising.errors import UserError
-from audio_denoising.files import is_folder
 from audio_denoising.models import causal, unet
+from audio_denoising.paths import is_folder
 
 WIDTHS = unet.WIDTHS
 

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from audio_denoising import nn
-from audio_denoising.dsp.representation import CompressedSpectrum, DecibelImage, Representation
+from audio_denoising.dsp.representation import CompressedSpectrum, Representation
+from audio_denoising.dsp.spectrum import DecibelImage
 from audio_denoising.errors import UserError
 from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS, build
 from audio_denoising.training.options import ALONE, Processes, TrainingOptions

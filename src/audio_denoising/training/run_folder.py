@@ -80,7 +80,7 @@ class RunFolder:
         Raises:
             UserError: that is not possible; both files are as they were.
         """
-        from audio_denoising.models.checkpoint import save_checkpoint
+        from audio_denoising.models.saving import save_checkpoint
 
         # A damaged file must not take the place of the one that the run has gone on from.
         former = None if self.last_is_damaged else self.previous
@@ -93,7 +93,7 @@ class RunFolder:
         Raises:
             UserError: that is not possible; what was there before still is.
         """
-        from audio_denoising.models.checkpoint import save_checkpoint
+        from audio_denoising.models.saving import save_checkpoint
 
         if is_best:
             save_checkpoint(self.path / "best.pth", content)
@@ -124,7 +124,7 @@ def content_of(trainer: Trainer) -> dict[str, Any]:
     """What a checkpoint carries: weights to clean with, and all that the next step depends on."""
     import torch
 
-    from audio_denoising.models.checkpoint import describe
+    from audio_denoising.models.saving import describe
 
     options = trainer.options
     content = {

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 
 from audio_denoising.corpora.sources import is_shards
+from audio_denoising.device import pick_device
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.nn import MovingAverage, Schedule, take_statistics
 from audio_denoising.nn.memory import release
-from audio_denoising.torch_settings import pick_device
 from audio_denoising.training.learner import build_learner
 from audio_denoising.training.material import Material
 from audio_denoising.training.options import (
