@@ -127,6 +127,7 @@ def test_table_and_buttons_switch_and_mark_the_best(page: Any) -> None:
     )
     table = page.locator("section").first.locator("table")
     assert table.locator("td.best").all_inner_texts() == ["1.50", "1.50", "9.0"]  # as shown
+    assert table.locator("tbody td").first.inner_text() == "1.44"  # of 1.4449: rounded once
     assert table.locator("td.shown").all_inner_texts() == ["1.50", "9.0", "–", "0.020"]
     names = table.locator("tbody th b").all_inner_texts()
     assert names == ["PESQ", "SI-SDR dB", "pauses dB", "RTF"]

@@ -19,7 +19,7 @@ from audio_denoising.models.checkpoint import describe, load_checkpoint
 from audio_denoising.training.options import RunPlace
 from audio_denoising.training.resume import newest
 from audio_denoising.training.run import run
-from audio_denoising.training.run_folder import RunFolder
+from audio_denoising.training.run_folder import RunFolder, curve
 from tests.training.conftest import Trained
 from tests.training.runs import (
     NOISE,
@@ -169,3 +169,13 @@ def test_a_run_in_the_way_is_not_overwritten(straight: Trained, tmp_path: Path) 
     with pytest.raises(UserError, match="holds a run: .*--resume.*--out"):
         train(tmp_path)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_curves_stand_on_whole_epochs_and_none_that_were_not(count: int) -> None:
+    rows = [{"epoch": n + 1, "train_loss": 0.2, "validation_loss": 0.3} for n in range(count)]
+    (axes,) = curve(rows, "loss", "L1", "mine").axes
+    left, right = axes.get_xlim()
+    seen = [tick for tick in axes.get_xticks() if left <= tick <= right]
+    assert seen == [row["epoch"] for row in rows]
+    assert right - left == count  # as wide around one as around each of many
