@@ -34,7 +34,7 @@ from audio_denoising.dsp.spectrum import SEGMENT, image, stft
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
 from audio_denoising.models.twin import build_twin
-from audio_denoising.training.learner import ScratchLearner
+from audio_denoising.training.learner import Learner
 from audio_denoising.training.options import TrainingOptions
 from benchmarks.engine_ablation import ablation, ablation_table
 from benchmarks.measuring import (
@@ -86,7 +86,7 @@ class Scratch:
 
     def __init__(self, kernels: str, size: str, batch: Batch, weights: dict[str, Tensor]) -> None:
         options = TrainingOptions(VERSION, size, learning_rate=LEARNING_RATE)
-        self.learner = ScratchLearner(options, torch.device("cpu"))
+        self.learner = Learner(options, torch.device("cpu"))
         self.learner.model.load_state_dict(weights)
         for module in self.learner.model.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

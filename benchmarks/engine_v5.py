@@ -31,7 +31,7 @@ from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
 from audio_denoising.models.twin import build_twin
-from audio_denoising.training.learner import WEIGHT_DECAY, ScratchLearner
+from audio_denoising.training.learner import WEIGHT_DECAY, Learner
 from audio_denoising.training.options import TrainingOptions
 from benchmarks.measuring import (
     Series,
@@ -63,7 +63,7 @@ def make_step(side: str, size: str, batch: Batch) -> Step:
     transform = HalfOverlap()
     torch.manual_seed(0)
     if side == OURS:  # the very learner that training uses
-        learner = ScratchLearner(TrainingOptions("v5", size, clip_norm=CLIP), torch.device("cpu"))
+        learner = Learner(TrainingOptions("v5", size, clip_norm=CLIP), torch.device("cpu"))
         hear_ours = learner.representation.hear
         return lambda: float(learner.step(hear_ours(noisy), clean, RATE).loss)
 

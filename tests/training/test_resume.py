@@ -15,7 +15,7 @@ import torch
 
 from audio_denoising.errors import UserError, UserNotice
 from audio_denoising.models.checkpoint import export, load_checkpoint
-from audio_denoising.training.learner import ScratchLearner
+from audio_denoising.training.learner import Learner
 from audio_denoising.training.trainer import stop_on_signal
 from tests.training.conftest import Trained
 from tests.training.runs import (
@@ -57,14 +57,14 @@ def test_resumed_equals_uninterrupted(
 def test_stopped_during_validation(
     version: str, number: int, straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict, left = ScratchLearner.predict, [number]
+    predict, left = Learner.predict, [number]
 
     def interrupted(*arguments: Any) -> Any:
         if left:
             signal.raise_signal(left.pop())
         return predict(*arguments)
 
-    monkeypatch.setattr(ScratchLearner, "predict", interrupted)
+    monkeypatch.setattr(Learner, "predict", interrupted)
     assert not train(tmp_path, version)
     stopped = content(tmp_path / "last.pth")
     assert [stopped["position"][key] for key in ("epoch", "batch", "step")] == [1, 2, 2]

@@ -13,7 +13,7 @@ import soundfile
 from matplotlib.image import imread
 
 from audio_denoising.errors import UserError
-from audio_denoising.training import validation
+from audio_denoising.training import tensorboard
 from audio_denoising.training.options import RunPlace
 from audio_denoising.training.progress import Watcher
 from audio_denoising.training.tensorboard import (
@@ -31,7 +31,7 @@ def watch(out: Path, *others: Watcher, resume: bool = False, **changes: Any) -> 
     """A tiny run whose logs are in ``out/tensorboard``."""
     place = RunPlace([SPEECH], [NOISE], out, "cpu", resume)
     with quickly(narrow=True) as patch:
-        patch.setattr(validation, "CLIPS", 1)
+        patch.setattr(tensorboard, "CLIPS", 1)
         watchers = [TensorBoardLog(out / "tensorboard"), *others]
         return Trainer(options(**changes), place, watchers).run()
 

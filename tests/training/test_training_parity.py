@@ -21,7 +21,7 @@ from audio_denoising.dsp.spectrum import SEGMENT
 from audio_denoising.mixing.batch import Mixer
 from audio_denoising.mixing.library import load_bank
 from audio_denoising.mixing.recipe import PRESETS
-from audio_denoising.training.learner import Learner, ScratchLearner
+from audio_denoising.training.learner import Learner
 from audio_denoising.training.learner_torch import TorchLearner
 from tests.training.runs import NOISE, SPEECH, options
 
@@ -62,8 +62,8 @@ def test_twenty_steps_have_the_losses_of_torch(
     torch.manual_seed(2)
     chosen = options(version, momentum=0.9, clip_norm=3.0 if version == "v5" else 1.0)
     device = torch.device("cpu")
-    ours, theirs = ScratchLearner(chosen, device), TorchLearner(chosen, device)
-    idle = ScratchLearner(chosen, device)
+    ours, theirs = Learner(chosen, device), TorchLearner(chosen, device)
+    idle = Learner(chosen, device)
     for other in (theirs, idle):
         other.model.load_state_dict(ours.model.state_dict())
     if version == "v2":

@@ -17,7 +17,7 @@ from audio_denoising.corpora.held_out import held_out
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
 from audio_denoising.models.checkpoint import build_model, load_checkpoint
-from audio_denoising.training.learner import ScratchLearner
+from audio_denoising.training.learner import Learner
 from audio_denoising.training.material import Material, _may_be_heard
 from audio_denoising.training.options import ALONE, Processes, RunPlace
 from tests.training.conftest import Trained
@@ -49,7 +49,7 @@ def test_what_is_kept_is_the_average_with_moments_of_its_own(straight: Trained) 
     folder = straight("v5")
     with quickly(narrow=True):
         found = load_checkpoint(folder / "last.pth")
-        learner = ScratchLearner(options("v5"), CPU)
+        learner = Learner(options("v5"), CPU)
         learner.model.load_state_dict(found.model_state)
         hearing = learner.representation
         with torch.inference_mode():

@@ -58,9 +58,9 @@ def check(
     if cache is not None:
         refuse_file(cache, "--cache")
 
-    from audio_denoising.corpora.splits import require_held_out
+    from audio_denoising.corpora.hold_out import require_held_out
 
-    folders = [[each.folder for each in places] for places in (voices, sounds)]
+    folders = [[each.place for each in places] for places in (voices, sounds)]
     require_held_out(hold_out or (), *folders)
 
     from rich.progress import Progress

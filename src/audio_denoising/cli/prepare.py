@@ -43,8 +43,8 @@ def prepare(
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("Looking for files", total=None)
             recordings = [
-                *index_speech(*(source.folder for source in voices)),
-                *index_noise(*(source.folder for source in sounds)),
+                *index_speech(*(source.place for source in voices)),
+                *index_noise(*(source.place for source in sounds)),
             ]
             decoded = library.add(
                 recordings,

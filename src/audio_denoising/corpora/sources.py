@@ -8,33 +8,22 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from audio_denoising.errors import UserError
 
 EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
 
-INSTALL_SHARDS = "Shards need the webdataset library: pip install webdataset"
-
 # "DIR=2", but not an address that ends in "?token=2".
 _WEIGHTED = re.compile(r"(?P<place>[^?]+)=(?P<weight>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)", re.I)
 
 
-@dataclass(frozen=True)
-class Source:
-    """A folder, or tar shards by path or address, and how often it is drawn relative to others.
-
-    ``weight`` is None where its size decides.
-    """
+class Source(NamedTuple):
+    """A folder, or tar shards by path or address, and how often it is drawn relative to others."""
 
     place: str
-    weight: float | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The place as a folder."""
-        return Path(self.place)
+    weight: float | None = None  # its size decides
 
 
 def is_shards(place: str) -> bool:
@@ -43,29 +32,6 @@ def is_shards(place: str) -> bool:
         place.endswith((".tar", ".tar.gz", ".tgz"))
         or re.match("https?://|pipe:", place) is not None
     )
-
-
-def shard_urls(place: str) -> list[str]:
-    """The paths or addresses of the shards that a place names; UserError where there are none."""
-    try:
-        from braceexpand import braceexpand  # what webdataset expands addresses by
-
-        names = list(braceexpand(place))
-    except ImportError as error:
-        raise UserError(INSTALL_SHARDS) from error
-    except ValueError as error:
-        raise UserError(f"{place!r} has braces that do not match ({error})") from error
-    if is_remote(place):
-        return names
-    found = {path: sorted(path.parent.glob(path.name)) for path in map(Path, names)}
-    if missing := [path for path, there in found.items() if not there]:
-        raise UserError(f"{missing[0]} does not exist: check the name, or copy the shards again")
-    return [path.as_posix() for there in found.values() for path in there]
-
-
-def is_remote(place: str) -> bool:
-    """Whether shards are fetched from a web server."""
-    return place.startswith(("http://", "https://"))
 
 
 def parse_sources(texts: Sequence[str], option: str) -> list[Source]:
@@ -142,7 +108,7 @@ def require_folders(speech: Sequence[Source], noise: Sequence[Source]) -> None:
     for sources, what in ((speech, "speech"), (noise, "noise")):
         for source in sources:
             if not is_shards(source.place):
-                require_recordings(source.folder, what)
+                require_recordings(Path(source.place), what)
 
 
 def weights_of(sources: Sequence[Source]) -> list[float | None] | None:

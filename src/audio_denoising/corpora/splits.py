@@ -10,10 +10,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from audio_denoising.corpora.corpus import Recording, by_name
-from audio_denoising.errors import UserError
+from audio_denoising.corpora.corpus import Recording
+from audio_denoising.corpora.hold_out import files_held_out
 
 SPEAKER_SHARE = 0.05  # of training speakers lent to validation where a tree has no dev subset
 NOISE_SHARE = 0.10  # of loose noise recordings given to validation
@@ -62,7 +61,7 @@ def split(
 
     Raises UserError if a name of ``hold_out`` fits nothing.
     """
-    held = _all_held_out(hold_out, [*speech, *noise])
+    held = files_held_out(hold_out, [*speech, *noise]) if hold_out else set()
     speech, noise = _divisible(speech), _divisible(noise)
     spoken = _split_speech(speech, {r.group for r in speech if r.path in held})
     noisy = _split_noise(noise, {r.group for r in noise if r.path in held})
@@ -76,47 +75,11 @@ def split(
     return Splits(train, validation, test)
 
 
-def require_held_out(
-    names: Sequence[str], speech: Sequence[str | Path], noise: Sequence[str | Path]
-) -> None:
-    """Raises UserError if a name of ``hold_out`` fits no file in the folders, by its name alone."""
-    if names:
-        folders = ((speech, "speech"), (noise, "noise"))
-        named = [by_name(place, what) for places, what in folders for place in places]
-        _all_held_out(names, [each for found in named for each in found])
-
-
 def _divisible(recordings: Sequence[Recording]) -> Sequence[Recording]:
     """A corpus of one group (a single voice) can only be divided by file: each its own group."""
     if len({recording.group for recording in recordings}) > 1:
         return recordings
     return [replace(recording, group=f"file/{recording.path.name}") for recording in recordings]
-
-
-def _all_held_out(names: Sequence[str], recordings: Sequence[Recording]) -> set[Path]:
-    """The files that names hold out; UserError if one fits nothing."""
-    held: set[Path] = set()
-    for name in names:
-        found = _held_out(name, recordings)
-        if not found:
-            raise UserError(
-                f"Nothing to hold out is called {name!r}; give the name of a speaker or of a "
-                "noise source as the corpus has it, or the path of a folder inside the corpus."
-            )
-        held |= found
-    return held
-
-
-def _held_out(name: str, recordings: Sequence[Recording]) -> set[Path]:
-    """The files that ``name`` holds out: below a folder, or of a group called so."""
-    if not name:
-        return set()
-    folder = Path(name).resolve()
-    return {
-        recording.path
-        for recording in recordings
-        if folder in recording.path.parents or f"/{recording.group}".endswith(f"/{name}")
-    }
 
 
 def _split_speech(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:

@@ -12,9 +12,9 @@ from torch import Tensor
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.mixing.bank import Array, Crops, SoundBank, to_device
 from audio_denoising.mixing.choices import BABBLE, COLOURED, RECORDED, Choices, draw
-from audio_denoising.mixing.filters import biquad, fast_size, low_pass
+from audio_denoising.mixing.filters import fast_size, filtered
 from audio_denoising.mixing.recipe import Recipe
-from audio_denoising.mixing.rooms import LENGTH, made_rooms
+from audio_denoising.mixing.rooms import LENGTH
 
 _LEVEL_FRAME = SAMPLE_RATE // 10  # as in `dsp.level`
 _GATE = 0.1  # likewise
@@ -107,15 +107,9 @@ class Mixer:
         size = fast_size(LENGTH + samples + _BEHIND)
         before = size - samples - _BEHIND
         drawn = drawn.earlier(before)
-        spectra = torch.fft.rfft(
-            torch.stack((self._read(self.speech, drawn.speech, size), self._noise(drawn, size)))
-        )
-        coefficients = to_device(drawn.biquads.astype(np.float32), self.device)
-        spectra[0] *= biquad(coefficients[:, 0], size)
-        spectra[1] *= biquad(coefficients[:, 1], size)
-        spectra *= low_pass(to_device(drawn.cutoff, self.device), size)
-        self._reverberate(spectra[0], drawn, size)
-        sounds = torch.fft.irfft(spectra, n=size)[..., before : before + samples]
+        speech, noise = self._read(self.speech, drawn.speech, size), self._noise(drawn, size)
+        sounds = filtered(torch.stack((speech, noise)), drawn, self._made, self.rooms)
+        sounds = sounds[..., before : before + samples]
         return self._mix(sounds[0], sounds[1], drawn)
 
     def _read(self, bank: SoundBank, crops: Crops, size: int) -> Tensor:
@@ -148,23 +142,6 @@ class Mixer:
             noise.index_copy_(0, talked_rows, _even(babble))
         gain = to_device(drawn.second_gain[second].astype(np.float32), device)
         return noise.index_add_(0, second_rows, recorded[len(first) :] * gain[:, None])
-
-    def _reverberate(self, spectrum: Tensor, drawn: Choices, size: int) -> None:
-        """Puts the rows of ``spectrum`` ``(N, F)`` that shall be in a room into theirs."""
-        device = spectrum.device
-        rows = np.flatnonzero(drawn.room > -2)
-        if not len(rows):
-            return
-        noise = self._made.read(drawn.tail.take(rows), LENGTH)
-        t60, direct = to_device(np.stack((drawn.t60[rows], drawn.direct[rows])), device)
-        responses = made_rooms(noise, t60, direct)
-        measured = np.flatnonzero(drawn.room[rows] >= 0)
-        if len(measured):
-            numbers = to_device(drawn.room[rows][measured], device)
-            responses.index_copy_(0, to_device(measured, device), self.rooms[numbers])
-        place = to_device(rows, device)
-        heard = spectrum[place] * torch.fft.rfft(responses, n=size)
-        spectrum.index_copy_(0, place, heard)
 
     def _mix(self, speech: Tensor, noise: Tensor, drawn: Choices) -> tuple[Tensor, Tensor]:
         """Sets ratio and level: ``(noisy, clean)``, each ``(N, L)``."""

@@ -98,7 +98,7 @@ def check(
     for what, sources in (("speech", speech), ("noise", noise)):
         for source in sources:
             try:
-                found = scan(source.folder, what)
+                found = scan(source.place, what)
                 missed = [Finding(path, "unreadable", w) for path, w in found.unreadable.items()]
                 folder = Folder(what, source, found, missed)
                 report.folders.append(folder)

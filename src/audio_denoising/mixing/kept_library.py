@@ -13,19 +13,20 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from audio_denoising.corpora.corpus import Recording
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.folders import refuse_file, single_run
 from audio_denoising.mixing.bank import FRAME, Array, Tape
-from audio_denoising.mixing.library import Entry, Library
+from audio_denoising.mixing.library import Entry, Library, state
 
 DEFAULT = Path("data/decoded")  # found by training unless it is told another folder
 
@@ -47,6 +48,17 @@ class KeptLibrary(Library):
         self._saved = 0.0
         if folder.exists():
             self._open_index()
+
+    def missing(self, recordings: Sequence[Recording]) -> list[Recording]:
+        """Those that are not here, or have changed since they were decoded."""
+        return [each for each in recordings if not self._knows(each)]
+
+    def _knows(self, recording: Recording) -> bool:
+        entry = self.entries.get(str(recording.path))
+        try:
+            return entry is not None and state(recording) == (entry.size, entry.mtime_ns)
+        except OSError:
+            return False
 
     def _read_tape(self) -> tuple[Array, Array]:
         """Samples and active frames, read when they are needed."""

@@ -52,8 +52,8 @@ class Library:
         self._tape: tuple[torch.Tensor, Array] | None = None  # as banks share it
 
     def missing(self, recordings: Sequence[Recording]) -> list[Recording]:
-        """Those that are not here, or have changed since they were decoded."""
-        return [each for each in recordings if not self._knows(each)]
+        """Those that are not here."""
+        return [each for each in recordings if str(each.path) not in self.entries]
 
     def add(
         self, recordings: Sequence[Recording], progress: Progress = lambda done, total: None
@@ -137,15 +137,6 @@ class Library:
     def _written(self, tape: Tape) -> None:
         """Something has been appended."""
 
-    def _knows(self, recording: Recording) -> bool:
-        entry = self.entries.get(str(recording.path))
-        if entry is None:
-            return False
-        try:
-            return _state(recording) == (entry.size, entry.mtime_ns)
-        except OSError:
-            return False
-
 
 def load_bank(recordings: Sequence[Recording]) -> SoundBank:
     """A bank of a few recordings, in memory; UserError where none has sound in it."""
@@ -164,7 +155,8 @@ def all_cores() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _state(recording: Recording) -> tuple[int, int]:
+def state(recording: Recording) -> tuple[int, int]:
+    """Size and time of change of its file."""
     status = recording.path.stat()
     return status.st_size, status.st_mtime_ns
 
@@ -172,7 +164,7 @@ def _state(recording: Recording) -> tuple[int, int]:
 def _decode(recording: Recording) -> tuple[Entry, Array | None]:
     """int16 ``(L,)`` at the common peak, or None where there is nothing to hear."""
     try:
-        entry = Entry(*_state(recording))
+        entry = Entry(*state(recording))
         sound = read_segment(recording, 0, recording.samples)
     except OSError:
         return Entry(0, 0, fault="damaged"), None

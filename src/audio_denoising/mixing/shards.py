@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 
 from audio_denoising.corpora.corpus import DamagedRecording, Recording, read_segment
-from audio_denoising.corpora.sources import INSTALL_SHARDS
+from audio_denoising.corpora.shard_urls import INSTALL_SHARDS
 from audio_denoising.dsp.constants import SAMPLE_RATE, SEGMENT
 from audio_denoising.errors import UserError
 from audio_denoising.mixing.library import all_cores

@@ -41,13 +41,13 @@ class Step(NamedTuple):
 
 
 class Learner:
-    """What the training loop needs of either engine, which `_build` brings in.
+    """Our engine, under inference mode, where autograd could not help if it wanted to.
 
     To save memory a batch is divided into ``parts`` (gradient accumulation), and activations are
     computed a second time instead of kept (``recompute``).
     """
 
-    criteria: ClassVar[dict[str, Any]]  # losses of two images, by their names in `VERSIONS`
+    criteria: ClassVar[dict[str, Any]] = {"MSE": nn.MSELoss, "L1": nn.L1Loss}  # of two images
 
     def __init__(
         self,
@@ -59,9 +59,7 @@ class Learner:
         processes: Processes = ALONE,
     ) -> None:
         row = VERSIONS[options.version]
-        self.device = device
-        self.parts = parts
-        self.clip_norm = options.clip_norm
+        self.device, self.parts, self.clip_norm = device, parts, options.clip_norm
         self.representation: Representation
         if row.hears == COMPRESSED_SPECTRUM:
             self.representation = CompressedSpectrum(device, options.perceptual)
@@ -73,45 +71,6 @@ class Learner:
         self, options: TrainingOptions, recompute: bool, processes: Processes
     ) -> tuple[Any, Any]:
         """Network and optimiser."""
-        raise NotImplementedError
-
-    def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
-        """One training step on this process's share of a batch, as the representation hears it.
-
-        Raises:
-            UserError: another process is gone.
-        """
-        raise NotImplementedError
-
-    def weights(self) -> list[Tensor]:
-        """The tensors that a step changes, running moments among them, in a fixed order."""
-        tensors = [*self.model.parameters(), *self.model.buffers()]
-        return [tensor.data for tensor in tensors if tensor.data.is_floating_point()]
-
-    def predict(self, heard: Any) -> Tensor:
-        """The network's answer; changes nothing."""
-        with torch.inference_mode():
-            prediction: Tensor = self.model.eval()(self.representation.features(heard))
-        return prediction
-
-    def state_dict(self) -> dict[str, Any]:
-        """Model and optimiser: all that a resumed run needs."""
-        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores `state_dict()`."""
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-
-
-class ScratchLearner(Learner):
-    """Our engine. Runs under inference mode, where autograd could not help if it wanted to."""
-
-    criteria: ClassVar[dict[str, Any]] = {"MSE": nn.MSELoss, "L1": nn.L1Loss}
-
-    def _build(
-        self, options: TrainingOptions, recompute: bool, processes: Processes
-    ) -> tuple[nn.Module, nn.Optimiser]:
         model = build(options.version, options.size).to(device=self.device)
         if recompute:
             nn.recompute_levels(model)
@@ -124,7 +83,12 @@ class ScratchLearner(Learner):
         return model, _optimiser(parameters, options)
 
     def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
-        """Forward, loss, backward by hand, clip, update."""
+        """Forward, loss, backward by hand, clip, update: a training step on this process's share of
+        a batch, as the representation hears it.
+
+        Raises:
+            UserError: another process is gone.
+        """
         losses, predictions = [], []
         hearing = self.representation
         with torch.inference_mode():
@@ -150,6 +114,26 @@ class ScratchLearner(Learner):
                 self.optimiser.step()
         return Step(torch.stack(losses).sum(), torch.cat(predictions), norm, taken)
 
+    def predict(self, heard: Any) -> Tensor:
+        """The network's answer; changes nothing."""
+        with torch.inference_mode():
+            prediction: Tensor = self.model.eval()(self.representation.features(heard))
+        return prediction
+
+    def weights(self) -> list[Tensor]:
+        """The tensors that a step changes, running moments among them, in a fixed order."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return [tensor.data for tensor in tensors if tensor.data.is_floating_point()]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Model and optimiser: all that a resumed run needs."""
+        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores `state_dict()`."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
 
 def build_learner(options: TrainingOptions, device: torch.device, **ways: Any) -> Learner:
     """The learner of a version, its first weights drawn from the options' seed.
@@ -169,7 +153,7 @@ def build_learner(options: TrainingOptions, device: torch.device, **ways: Any) -
         from audio_denoising.training.learner_torch import TorchLearner
 
         return TorchLearner(options, device, **ways)
-    return ScratchLearner(options, device, **ways)
+    return Learner(options, device, **ways)
 
 
 def _optimiser(parameters: list[nn.Parameter], options: TrainingOptions) -> nn.Optimiser:

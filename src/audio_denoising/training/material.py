@@ -103,10 +103,6 @@ class Material:
         self.steps = self.size // options.batch_size
         self.long_from = int(LONG_FROM * options.epochs * self.steps) if ends else None
 
-    def __len__(self) -> int:
-        """Mixtures in an epoch, those of all processes."""
-        return self.size
-
     def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
         """This process's share of the mixtures of an epoch, from ``start_batch`` on, a batch each,
         on the device that trains."""
@@ -123,7 +119,12 @@ class Material:
     def validation(self) -> Iterator[Pair]:
         """The mixtures that every validation uses, whatever the size of a batch: 160, or fewer
         after an epoch of less; the first ones of the same list."""
-        return self._fixed(self.judged)
+        left, step = min(VALIDATION_SIZE, max(_FEWEST, self.size)), 0
+        while left > 0:
+            rows = slice(0, left)
+            noisy, clean = self.judged.batch(step, _VALIDATION_BATCH, self._samples(), rows)
+            yield noisy.cpu(), clean.cpu()
+            left, step = left - len(noisy), step + 1
 
     def statistics(self) -> Iterator[Tensor]:
         """Noisy waveforms as in training, a batch each, the same every time and in every process,
@@ -168,14 +169,6 @@ class Material:
         where = self.library.folder or "memory"
         lines.append(f"{'decoded':>10}: in {where}, {self.library.bytes / 1e6:,.1f} MB")
         return lines
-
-    def _fixed(self, judged: Mixer) -> Iterator[Pair]:
-        left, step = min(VALIDATION_SIZE, max(_FEWEST, len(self))), 0
-        while left > 0:
-            rows = slice(0, left)
-            noisy, clean = judged.batch(step, _VALIDATION_BATCH, self._samples(), rows)
-            yield noisy.cpu(), clean.cpu()
-            left, step = left - len(noisy), step + 1
 
     def _samples(self, length: int = 1) -> int:
         """Of a mixture, or of one ``length`` times as long."""

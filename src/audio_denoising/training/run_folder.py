@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
-from audio_denoising.folders import require_writable
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from audio_denoising.training.trainer import Trainer
 
 KEEP_EVERY = 5  # epochs
@@ -65,14 +62,6 @@ class RunFolder:
                 f"{self.path} holds a run: continue it with --resume, or choose another --out"
             )
         return self.holds_a_run
-
-    def prepare(self) -> None:
-        """Makes the folder where need be.
-
-        Raises:
-            UserError: results could not be saved there; better said before the first step.
-        """
-        require_writable(self.path)
 
     def save(self, content: dict[str, Any]) -> None:
         """Writes `last.pth`; the one before it stays as `previous.pth`.
@@ -155,11 +144,6 @@ def content_of(trainer: Trainer) -> dict[str, Any]:
 
 
 def _draw(path: Path, rows: list[Row], key: str, label: str, title: str) -> None:
-    figure = curve(rows, key, label, title)
-    save_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
-
-
-def curve(rows: list[Row], key: str, label: str, title: str) -> Figure:
     """Training and validation by epochs; ``key`` is "loss" or "psnr"."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -175,4 +159,4 @@ def curve(rows: list[Row], key: str, label: str, title: str) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     axes.legend()
-    return figure
+    save_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))

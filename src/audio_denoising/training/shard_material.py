@@ -25,7 +25,8 @@ import soundfile
 import torch
 
 from audio_denoising.corpora.corpus import Recording
-from audio_denoising.corpora.sources import EXTENSIONS, is_remote, shard_urls
+from audio_denoising.corpora.shard_urls import is_remote, shard_urls
+from audio_denoising.corpora.sources import EXTENSIONS
 from audio_denoising.corpora.transfer import Transfer
 from audio_denoising.errors import UserError, counted
 from audio_denoising.mixing.bank import SoundBank
@@ -74,7 +75,8 @@ class ShardMaterial(Material):
     def validation(self) -> Iterator[Pair]:
         """The mixtures that every validation uses."""
         mixers = self._mixers("validation", (VALIDATION_SEED,), PRESETS["original"])
-        return self._fixed(next(mixers))
+        self.judged = next(mixers)
+        return super().validation()
 
     @property
     def damaged(self) -> list[str]:

@@ -24,6 +24,7 @@ from audio_denoising.training.progress import Watcher
 from audio_denoising.training.run_folder import Row
 from audio_denoising.training.trainer import Trainer
 
+CLIPS = 4  # validation mixtures that are shown and heard
 STEP_TAGS = {  # of the figures of a step
     "loss": "loss/step",
     "psnr": "psnr_db/step",
@@ -95,13 +96,17 @@ class TensorBoardLog(Watcher):
         from matplotlib import colormaps
 
         step, writer = row["step"], self._writer
-        clips = trainer.clips()
+        hearing, device = trainer.learner.representation, trainer.device
+        noisy, clean = (waves[:CLIPS] for waves in trainer.validation.batches[0])
+        with trainer.averaged():
+            answers = trainer.learner.predict(hearing.hear(noisy.to(device)))
+        cleaned = hearing.sound(answers, noisy.to(device)).cpu()
         with self._explained():
             for key, tag in EPOCH_TAGS.items():
                 writer.add_scalar(tag, row[key], step)
-            for number, clip in enumerate(clips, 1):
+            for number, clip in enumerate(zip(noisy, cleaned, clean, strict=True), 1):
                 # Numbers, because tags are sorted.
-                sounds = {"1 noisy": clip.noisy, "2 cleaned": clip.cleaned, "3 clean": clip.clean}
+                sounds = dict(zip(("1 noisy", "2 cleaned", "3 clean"), clip, strict=True))
                 levels = torch.hstack([image(stft(sound)) for sound in sounds.values()])
                 # Colours up to the loudest point of the noisy one, the same in every epoch; low
                 # frequencies below.

@@ -42,7 +42,7 @@ from audio_denoising.training.options import (
 from audio_denoising.training.progress import Watcher
 from audio_denoising.training.resume import restore, start_from
 from audio_denoising.training.run_folder import Row, RunFolder, content_of
-from audio_denoising.training.validation import Clip, Validation
+from audio_denoising.training.validation import Validation
 
 SKIPPED_IN_A_ROW = 5  # steps
 
@@ -127,8 +127,8 @@ class Trainer:
         else:
             self.material = Material(options, place, processes, self.device)
         self.licence = self.licence or self.material.licence
-        require_batch(len(self.material), options.batch_size)
-        self.steps = len(self.material) // options.batch_size
+        require_batch(self.material.size, options.batch_size)
+        self.steps = self.material.steps
         self.schedule = Schedule(
             options.schedule, options.epochs * self.steps, options.warmup_steps
         )
@@ -137,10 +137,8 @@ class Trainer:
         """Trains until the last epoch is done, nothing gets better, or somebody stops it."""
         reason = ""
         try:
-            if self.processes.leads:
-                self.folder.prepare()
-                if not self.folder.history.exists():
-                    self._save_history()
+            if self.processes.leads and not self.folder.history.exists():
+                self._save_history()
             self.validation = Validation(self.material.validation(), self.processes)
             with stop_on_signal() as stopped:
                 for watcher in self.watchers:
@@ -254,11 +252,6 @@ class Trainer:
         for watcher in self.watchers:
             watcher.finished_epoch(self, row, is_best)
         return True
-
-    def clips(self) -> list[Clip]:
-        """Some fixed validation mixtures, as the network cleans them now."""
-        with self.averaged():
-            return self.validation.clips(self.learner)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Inside, the network has the weights that are validated and kept."""

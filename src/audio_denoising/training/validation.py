@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sized
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -14,16 +13,6 @@ from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.training.learner import Learner
 from audio_denoising.training.material import Pair
 from audio_denoising.training.options import ALONE, Processes
-
-CLIPS = 4  # that logs show
-
-
-class Clip(NamedTuple):
-    """A validation mixture before and after, waveforms ``(L,)``."""
-
-    clean: Tensor
-    noisy: Tensor
-    cleaned: Tensor
 
 
 class Validation:
@@ -71,13 +60,6 @@ class Validation:
             "validation_si_sdr": ratio,
             "validation_si_sdr_gain": ratio - self.noisy_si_sdr,
         }
-
-    def clips(self, learner: Learner) -> list[Clip]:
-        """The first mixtures of this process's share, as the network cleans them now."""
-        noisy, clean = (waves[:CLIPS] for waves in self.batches[0])
-        hearing, there = learner.representation, noisy.to(learner.device)
-        cleaned = hearing.sound(learner.predict(hearing.hear(there)), there).cpu()
-        return [Clip(*waves) for waves in zip(clean, noisy, cleaned, strict=True)]
 
 
 def _ratio(estimate: Tensor, reference: Tensor) -> float:
