@@ -18,6 +18,8 @@ from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from audio_denoising.training.trainer import Trainer
 
 KEEP_EVERY = 5  # epochs
@@ -144,6 +146,11 @@ def content_of(trainer: Trainer) -> dict[str, Any]:
 
 
 def _draw(path: Path, rows: list[Row], key: str, label: str, title: str) -> None:
+    figure = curve(rows, key, label, title)
+    save_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
+
+
+def curve(rows: list[Row], key: str, label: str, title: str) -> Figure:
     """Training and validation by epochs; ``key`` is "loss" or "psnr"."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -159,4 +166,4 @@ def _draw(path: Path, rows: list[Row], key: str, label: str, title: str) -> None
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     axes.legend()
-    save_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
+    return figure
