@@ -93,9 +93,10 @@ def load(who: str) -> tuple[Callable[[Path, Path], object], Hops | None]:
 
     denoiser = Denoiser(who, device="cpu")
     denoiser(np.zeros(1600, np.float32), ALIKE_RATE)
-    if not denoiser.streams:
+    try:
+        stream = denoiser.stream(ALIKE_RATE)
+    except UserError:  # it hears windows
         return denoiser.denoise_file, None
-    stream = denoiser.stream(ALIKE_RATE)
     return denoiser.denoise_file, Hops(ALIKE_RATE, stream.latency // 2, stream.latency, stream.push)
 
 

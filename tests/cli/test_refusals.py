@@ -15,7 +15,7 @@ import torch
 from audio_denoising import __version__
 from audio_denoising.cli import app as cli
 from audio_denoising.cli.app import main
-from tests.cli.command import CORPORA, ROOT, denoise, listing, python, run
+from tests.cli.command import CORPORA, ROOT, content, denoise, listing, python, run
 
 
 def test_no_command_shows_the_help() -> None:
@@ -73,6 +73,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", "-", "--ray", "local"), r"--ray goes without pipes"),
     (("clean", "a.wav", "--in-place", "--skip-existing"), r"would skip all"),
     (("clean", "a.wav", "b.wav"), r"b.wav does not exist: did you mean -o b.wav"),
+    (("clean", ""), r"a name is empty"),
     (("clean", "https://a.b/c.wav"), r"https://a.b/c.wav is an address.*download"),
     (("clean", "s3://a/c.wav"), r"s3://a/c.wav is an address.*--ray"),
     (("clean", "a.wav", "--strength", "0.8"), r"did you mean 80\?"),
@@ -139,9 +140,19 @@ REFUSED_WITHOUT_TORCH: list[tuple[tuple[object, ...], str]] = [
     (("export", STREET, "a"), r"is not a readable checkpoint"),
     (("export", "v4", "a.onnx", "--samples"), r"v4 hears images"),
     (("serve", "--model", STREET), r"is not a readable checkpoint"),
-    (("page", "site", "--model", "v4"), r"a browser does not run v4"),
+    (("page", "site", "--model", "v4"), r"v4 hears images.*the page in a browser needs"),
     (_train("--start-from", STREET), r"is not a readable checkpoint"),
     (_train("--start-from", "v5"), r"holds v5-base, not v4-small"),
+    (("serve", "--model", "v4"), r"v4 hears images.*the page in a browser needs"),
+    (("export", "v5", README / "v5"), r"README.md is a file: choose another folder"),
+    (("data", "prepare", *CORPORA, "--cache", "/proc/a"), r"/proc takes no file"),
+    (("data", "prepare", "--speech", "a.tar", *CORPORA[2:]), r"a.tar does not exist"),
+    (("data", "mix", *CORPORA, "--out", "/proc/a"), r"/proc takes no file"),
+    (("data", "shard", *CORPORA, "--out", "/proc/a"), r"/proc takes no file"),
+    (("data", "shard", *CORPORA, "--hold-out", "nobody"), r"to hold out is called 'nobody'"),
+    (("clean", README, "--ray", "auto"), r"README.md is not an audio file"),
+    (("clean", "nothing.wav", "--ray", "local"), r"nothing.wav does not exist"),
+    (_train("--batch-size", 1000), r"does not fill one batch of 1000"),
     (_train("--hold-out", "nobody"), r"Nothing to hold out is called 'nobody'"),
     (("data", "check", *CORPORA, "--hold-out", "nobody"), r"to hold out is called 'nobody'"),
     (
@@ -153,7 +164,6 @@ REFUSED_WITHOUT_TORCH: list[tuple[tuple[object, ...], str]] = [
 
 REFUSED_LATER: list[tuple[tuple[object, ...], str]] = [
     (_train("--device", "cuda:99"), r"no device cuda:99 here: choose auto or cpu"),
-    (_train("--batch-size", 1000), r"does not fill one batch of 1000"),
 ]
 
 
@@ -194,9 +204,19 @@ def test_nothing_heavy_is_loaded_to_help_to_list_or_to_refuse(tmp_path: Path) ->
     light += [list(map(str, arguments)) for arguments, _ in REFUSED_AT_ONCE]
     opened = [list(map(str, arguments)) for arguments, _ in REFUSED_WITHOUT_TORCH]
     opened.append(["clean", str(README), str(ROOT / "pyproject.toml")])
-    torch.save({"weights": torch.ones(3)}, tmp_path / "other.pth")
-    opened += [["models", "other.pth"], ["clean", str(STREET), "--model", "other.pth"]]
-    told = python("-c", WATCHED, json.dumps(light + opened), cwd=tmp_path).err
+    odd = {
+        "other": {"weights": torch.ones(3)},
+        "signal": content(signal={}),
+        "bare": content(model={}),
+    }
+    for name, held in odd.items():
+        torch.save(held, tmp_path / f"{name}.pth")
+        opened += [["models", f"{name}.pth"], ["clean", str(STREET), "--model", f"{name}.pth"]]
+    torch.save(content(), tmp_path / "v4.pth")
+    opened += [["page", "site", "--model", "v4.pth"], ["live", "--model", "v4.pth"]]
+    opened += [["clean", "-", "--raw", "8000,1", "--model", "v4"]]
+    with Path(os.devnull).open("rb") as nothing:
+        told = python("-c", WATCHED, json.dumps(light + opened), cwd=tmp_path, stdin=nothing).err
     loaded = [line for line in told.splitlines() if line.startswith("loaded by")]
     assert len(loaded) == len(light) + len(opened)
     assert not [line for line in loaded[: len(light)] if not line.endswith(": []")]

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from audio_denoising.cli.data_options import NOISE, SPEECH
-from audio_denoising.models.checkpoint import describe
 from audio_denoising.training import trainer
-from tests.cli.command import ROOT, denoise
+from tests.cli.command import ROOT, content, denoise
 
 
 @pytest.fixture
@@ -31,9 +30,10 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     for name in ("s", "t", "x", "n", "m", "o", SPEECH, NOISE):
         for voice in ("anna", "ben"):
             (tmp_path / name / voice).mkdir(parents=True)
-            (tmp_path / name / voice / "sound.wav").touch()
+            for number in range(8):  # a batch of 16
+                (tmp_path / name / voice / f"{number}.wav").touch()
     for path in (tmp_path / "o" / "last.pth", tmp_path / "w.pth"):
-        torch.save(describe("v4", "small"), path)
+        torch.save(content(), path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trainer, "Trainer", Stub)
     return found

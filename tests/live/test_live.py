@@ -307,7 +307,7 @@ def test_a_microphone_that_is_muted_is_told_of(
         (("--input", "nothing"), "--input nothing is no microphone: give its index or a part"),
         (("--input", "1"), "--input 1 is no microphone"),
         (("--output", "a"), "--output a is part of several names: give the index of one"),
-        (("--model", "v4"), "v4-small hears windows of 2.55 s and cannot clean live sound"),
+        (("--model", "v4"), "v4 hears images of 2.55 s, and live sound needs a network that hears"),
         (("--strength", "120"), "the strength 120 must be from 0 to 100 percent"),
         (("--save", "talk.xyz"), "xyz"),
     ],

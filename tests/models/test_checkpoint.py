@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audio_denoising.dsp.representation import SIGNALS
+from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.models import DECIBEL_IMAGE, build
 from audio_denoising.models.checkpoint import (
@@ -158,7 +158,7 @@ MANY = torch.zeros(3)
         ({"widths": [MANY] * 5}, "version 'v4', size 'small'"),
         ({"signal": {}}, "other signal settings"),
         ({"signal": {**SIGNALS[DECIBEL_IMAGE], "hop": 128}}, "other signal settings"),
-        ({"signal": {**SIGNALS[DECIBEL_IMAGE], "hop": MANY}}, "not a checkpoint of this program"),
+        ({"signal": {**SIGNALS[DECIBEL_IMAGE], "hop": MANY}}, "other signal settings"),
         ({"version": "v2"}, "does not hold the weights of v2-small"),
         ({"model": None}, "does not hold the weights"),
         ({"model": {}}, "does not hold the weights"),

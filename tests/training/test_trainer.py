@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from audio_denoising.dsp.representation import SIGNALS
+from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.models import DECIBEL_IMAGE, VERSIONS
 from audio_denoising.models.checkpoint import load_checkpoint

@@ -48,5 +48,5 @@ def test_the_weights_are_a_small_file() -> None:
 
 
 def test_a_network_too_large_for_a_browser_is_refused() -> None:
-    with pytest.raises(UserError, match="a browser does not run v4.*choose v5"):
+    with pytest.raises(UserError, match="v4 hears images.*the page in a browser.*choose v5"):
         weights_file("v4")

@@ -261,7 +261,7 @@ def test_an_upload_that_trickles_is_ended(server: Server, monkeypatch: pytest.Mo
 
 
 def test_a_server_that_is_stopped_while_it_works_leaves_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "audio_denoising", "serve", "--port", "0", "--device", "cpu"]
+    command = [sys.executable, "-m", "audio_denoising", "serve", "--port", "0"]
     running = subprocess.Popen(
         command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True
     )

@@ -10,7 +10,7 @@ from audio_denoising.device import check_device_name, pick_device
 from audio_denoising.errors import UserError
 from audio_denoising.models.causal_weights import folded
 from audio_denoising.models.header import Weights, load_weights
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM, DEFAULT, VERSIONS, locate
+from audio_denoising.models.versions import DEFAULT, VERSIONS, locate
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def load_cleaner(
     if isinstance(model, str | Path):
         network = weights = load_weights(locate(model))
         name = name or f"{weights.version}-{weights.size}"
-        if VERSIONS[weights.version].hears == COMPRESSED_SPECTRUM:
+        if VERSIONS[weights.version].causal:
             if str(device) not in ("auto", "cpu"):
                 pick_device(device)  # refuses what is not there
             return CausalCleaner(folded(weights.model_state), name)

@@ -97,11 +97,6 @@ class Denoiser:
 
         return torch.device(self._cleaner.device)
 
-    @property
-    def streams(self) -> bool:
-        """Whether it is causal, so that `stream` cleans a signal while it goes on."""
-        return isinstance(self._cleaner, CausalCleaner)
-
     @overload
     def __call__(
         self,

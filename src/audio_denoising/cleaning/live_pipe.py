@@ -20,7 +20,7 @@ _MOST_CHANNELS = 64  # no network cleans more as fast as they come
 
 
 def clean_as_it_comes(
-    cleaner: Cleaner,
+    cleaner: Cleaner | None,
     raw: Raw | None,
     head: WavHead | None,
     output: str | None,

@@ -58,7 +58,7 @@ def clean_pipe(
     output: str | None,
     raw: Raw | None,
     settings: Settings,
-    load: Callable[[], Cleaner],
+    load: Callable[[], Cleaner | None],
     clean: Callable[[Job], Report],
 ) -> Report:
     """Cleans what comes through a pipe, or into one; one of the two ends may be a file.
@@ -68,7 +68,7 @@ def clean_pipe(
         output: a file, `PIPE`, or None for that.
         raw: pipes carry bare samples of this kind; otherwise files of any format.
         settings: how to clean.
-        load: gives what cleans.
+        load: gives what cleans, or None for what cannot before all has come.
         clean: cleans one file into another.
 
     Raises:

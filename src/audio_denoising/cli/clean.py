@@ -136,8 +136,10 @@ def clean(
 
         return load_cleaner(model, device=device)
 
-    if ray is None:
+    if ray in (None, "local"):
         refuse_absent(device)
+    if "" in (*inputs, output):
+        raise UserError("a name is empty: give that of a recording, a folder or an output")
     if jobs is not None and jobs < 1:
         raise UserError("--jobs must be above 0")
     if in_place and skip_existing:
@@ -151,7 +153,7 @@ def clean(
             "--skip-existing"
         )
     if pipe:
-        raise typer.Exit(_clean_pipe(inputs[0], output, raw, settings, load))
+        raise typer.Exit(_clean_pipe(inputs[0], output, raw, settings, model, load))
     if raw:
         raise UserError("--raw tells what comes through a pipe: it goes with - as the input")
     if ray is not None:
@@ -175,6 +177,8 @@ def clean(
         from audio_denoising.cli.clean_many import clean_on_cluster
 
         require_usable(model)
+        if len(planned) == 1 and not storage.is_address(waiting[0].input):
+            _require_sound(waiting[0].input)
         raise typer.Exit(clean_on_cluster(waiting, settings, ray, model, device, jobs or 0))
     if len(planned) == 1:
         report = _clean_one(waiting[0], settings, load, console)
@@ -194,15 +198,13 @@ def _number(text: str, unit: str, option: str) -> float:
 
 def _clean_one(job: Job, settings: Settings, load: Load, screen: Console) -> Report:
     """Cleans one recording under a bar; its errors are those of the command."""
-    require_file(job.input)  # before torch and the network are loaded: a wrong name is told at once
+    require_file(job.input)
     job.check(settings)
-    from audio_denoising.cleaning.recording import clean_recording
-    from audio_denoising.media.reading import AudioReader
-
-    with AudioReader(job.input) as reader:  # and so is what is no sound
-        checked_rate(reader.rate)
+    _require_sound(job.input)
     from rich.markup import escape
     from rich.progress import Progress
+
+    from audio_denoising.cleaning.recording import clean_recording
 
     cleaner = load()
     with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bars:
@@ -215,8 +217,17 @@ def _clean_one(job: Job, settings: Settings, load: Load, screen: Console) -> Rep
         )
 
 
+def _require_sound(name: str) -> None:
+    """Refuses a file that cannot be cleaned, before torch, the network or Ray is loaded."""
+    require_file(name)
+    from audio_denoising.media.reading import AudioReader
+
+    with AudioReader(name) as reader:
+        checked_rate(reader.rate)
+
+
 def _clean_pipe(
-    input: str, output: str | None, raw: str | None, settings: Settings, load: Load
+    input: str, output: str | None, raw: str | None, settings: Settings, model: str, load: Load
 ) -> int:
     """Cleans what comes through a pipe, or into one; standard output carries nothing else then."""
     from audio_denoising.cleaning.pipe import clean_pipe, parse_raw
@@ -225,8 +236,17 @@ def _clean_pipe(
     written = () if output is None or output == _PIPE else (output,)
     screen = console if written else errors
     once = cache(load)
+
+    def load_causal() -> Cleaner | None:
+        return once() if require_usable(model).causal else None
+
     report = clean_pipe(
-        input, output, bare, settings, once, lambda job: _clean_one(job, settings, once, screen)
+        input,
+        output,
+        bare,
+        settings,
+        load_causal,
+        lambda job: _clean_one(job, settings, once, screen),
     )
     return _finish_one(report, written, screen)
 

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from audio_denoising.cli.options import require_usable
 from audio_denoising.errors import UserError
-from audio_denoising.models.networks import refuse_without_samples
 from audio_denoising.models.versions import locate
 from audio_denoising.paths import is_folder, require_free
 
@@ -64,9 +63,7 @@ def export(
             f".onnx, or in / for a folder"
         )
     require_free(path, force=force)
-    header = require_usable(weights)
-    if samples and header:
-        refuse_without_samples(header["version"])
+    require_usable(weights, "--samples" if samples else "")
 
     from audio_denoising.models.checkpoint import export as write
     from audio_denoising.models.checkpoint import load_checkpoint

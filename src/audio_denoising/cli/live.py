@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audio_denoising.cleaning.settings import Settings
+from audio_denoising.cli.options import require_usable
 from audio_denoising.errors import counted
 from audio_denoising.media.formats import container_of
 from audio_denoising.paths import require_free
@@ -94,6 +95,7 @@ def live(
     if save is not None:
         require_free(save, force=force)
         container_of(save)
+    require_usable(model, "live sound")
     microphone = devices.find(input, "input")
     speakers = [devices.find(output, "output")] if output is not None else []
     speakers += [devices.find(None, "output")] if monitor else []

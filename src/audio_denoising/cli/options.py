@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from audio_denoising.device import check_device_name, refuse_absent
 from audio_denoising.errors import UserError
-from audio_denoising.models.versions import locate
+from audio_denoising.models.versions import VERSIONS, Version, locate, require_causal
 
 _RECORDING = re.compile(r"\.[a-z]+\d?$", re.IGNORECASE)  # ends like a file
 _DASHED = re.compile(r"-[^-].*\.[a-z]+\d?", re.IGNORECASE)  # so, and begins like an option
@@ -41,16 +41,18 @@ def device_option(panel: str, *, elsewhere: bool = False) -> Any:
     )
 
 
-def require_usable(model: str) -> dict[str, Any] | None:
-    """Refuses weights that cannot be used, as far as that shows before torch is loaded.
+def require_usable(model: str, causal_for: str = "") -> Version:
+    """The version of a model, once it is known before torch is loaded that its weights are good.
 
-    Returns:
-        What they say of themselves, see `models.header.read_contents`.
+    UserError where they are not, or not for what needs frame after frame, `causal_for`.
     """
     path = locate(model)
     from audio_denoising.models.header import read_contents  # and NumPy with it
 
-    return read_contents(path)
+    version: str = read_contents(path)["version"]
+    if causal_for:
+        require_causal(version, causal_for)
+    return VERSIONS[version]
 
 
 class _Readable:

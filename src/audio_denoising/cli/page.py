@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from audio_denoising.cli.options import device_option, require_usable
+from audio_denoising.cli.options import require_usable
 from audio_denoising.paths import require_free
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
@@ -34,12 +34,11 @@ def page(
     Example:
       denoise page site
     """
-    from audio_denoising.web.page import page_files, refuse_large, write_page
+    from audio_denoising.web.page import IN_BROWSER, page_files, write_page
 
     for name in page_files():
         require_free(folder / name, force=True)
-    if header := require_usable(model):
-        refuse_large(header["version"])
+    require_usable(model, IN_BROWSER)
     written = write_page(folder, model)
     size = sum(path.stat().st_size for path in written)
     console.print(f"{folder}: {len(written)} files, {size / 1e3:.0f} kB")
@@ -56,7 +55,6 @@ def serve(
         bool, typer.Option("--open", help="Open the page in the browser.")
     ] = False,
     model: _Model = "v5",
-    device: Annotated[str, device_option("Options")] = "auto",
 ) -> None:
     """Open a page on this machine to clean and compare recordings and videos.
 
@@ -68,12 +66,14 @@ def serve(
     """
     import webbrowser
 
-    require_usable(model)
+    from audio_denoising.web.page import IN_BROWSER
+
+    require_usable(model, IN_BROWSER)
 
     from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.web.server import Server
 
-    server = Server(Denoiser(model, device=device), model, port)
+    server = Server(Denoiser(model), model, port)
     try:
         console.print(server.address, markup=False)
         console.print("Ctrl-C ends it.")

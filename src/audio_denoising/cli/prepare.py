@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 
 from audio_denoising.cli.data_options import NOISES, SPEECHES, Cache, Noises, Speeches
 from audio_denoising.errors import counted
 from audio_denoising.folders import refuse_file
+from audio_denoising.paths import require_free
 
 console = Console(highlight=False, emoji=False)
 
@@ -26,12 +29,15 @@ def prepare(
     Example:
       denoise data prepare --speech my/voices --noise my/noise
     """
-    from audio_denoising.corpora.sources import parse_sources, require_folders
+    from audio_denoising.corpora.sources import parse_sources, require_recordings
 
     voices, sounds = parse_sources(speech, "--speech"), parse_sources(noise, "--noise")
-    require_folders(voices, sounds)
+    for sources, what in ((voices, "speech"), (sounds, "noise")):
+        for source in sources:
+            require_recordings(Path(source.place), what)
     if cache is not None:
         refuse_file(cache, "--cache")
+        require_free(cache / "index.json", force=True)
 
     from rich.progress import Progress
 

@@ -75,10 +75,12 @@ def shard(
 
     from audio_denoising.corpora.corpus import index_noise, index_speech
     from audio_denoising.corpora.splits import split
+
+    splits = split(index_speech(*speech), index_noise(*noise), hold_out=hold_out or ())
+
     from audio_denoising.mixing.frozen_folder import whole_set
     from audio_denoising.mixing.shards import write_shards
 
-    splits = split(index_speech(*speech), index_noise(*noise), hold_out=hold_out or ())
     written = []
     with Progress(console=console, transient=True) as bar, whole_set(out) as fresh:
         for name, what in product(chosen, folders):

@@ -13,23 +13,10 @@ import torch
 from torch import Tensor
 
 from audio_denoising.dsp import compressed_spectrum as compressed
-from audio_denoising.dsp import frames, spectrum
+from audio_denoising.dsp import spectrum
 from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, Heard
 from audio_denoising.dsp.measures import mean_psnr
 from audio_denoising.dsp.stft import HalfOverlap
-
-SIGNALS: dict[str, dict[str, float]] = {
-    "decibel image": {
-        "sample_rate": spectrum.SAMPLE_RATE,
-        "fft_size": spectrum.FFT_SIZE,
-        "hop": spectrum.HOP,
-        "bins": spectrum.BINS,
-        "frames": spectrum.FRAMES,
-        "floor_db": spectrum.FLOOR_DB,
-    },
-    "compressed spectrum": frames.SIGNAL,
-}
-"""Every number that input and output of a network depend on; a checkpoint carries them."""
 
 
 class Representation(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from audio_denoising.dsp.constants import FFT_SIZE, SAMPLE_RATE
 from audio_denoising.errors import UserError
+from audio_denoising.paths import require_free as require_free_file
 
 # Not float: libsndfile stamps such files with the time of writing.
 SUBTYPES = {16: "PCM_16", 24: "PCM_24"}
@@ -64,11 +65,12 @@ def require_free(folder: Path, *, force: bool, ours: Set[str] = _CONTENTS) -> No
     """Refuses a folder that would be lost.
 
     Raises:
-        UserError: it is a file, or not empty; with ``force``, it is not empty and something else
+        UserError: it is a file, cannot be written, or is not empty; with ``force``, something else
             than ``ours``, the names in a frozen set, is in it.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file: give --out the name of a folder")
+    require_free_file(folder / "manifest.csv", force=True)
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not found:
         return

@@ -5,12 +5,24 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_TYPES = {"Float": "float32", "Half": "float16", "Double": "float64", "BFloat16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A tensor without its numbers, which lie in another record."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
 
 class _Torchs:
-    """Stands for what is torch's own in a pickle: a tensor, or a type of numbers."""
+    """Stands for what else is torch's own in a pickle, such as a type of numbers."""
 
     def __init__(self, *parts: object) -> None:
         pass
@@ -19,19 +31,35 @@ class _Torchs:
 class _PlainUnpickler(pickle.Unpickler):
     """Reads plain values and their containers; nothing that a file names is imported or called."""
 
-    def find_class(self, module: str, name: str) -> type:
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
+        if module == "torch" and name.endswith("Storage"):
+            return type(name, (), {})
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _outline
         if module.partition(".")[0] == "torch":
             return _Torchs
         raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
 
-    def persistent_load(self, pid: object) -> None:
-        """The numbers of a tensor, which lie in another record."""
+    def persistent_load(self, pid: Any) -> str:
+        """The type of a tensor's numbers: ``("storage", type, record, device, count)``."""
+        kind = str(pid[1].__name__).removesuffix("Storage")
+        return _TYPES.get(kind, kind)
+
+
+def _outline(dtype: str, offset: int, shape: tuple[int, ...], *more: object) -> Outline:
+    return Outline(tuple(shape), dtype)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file begins as `torch.save` writes it, as a zip file does."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def read_archive(path: Path) -> Any:
-    """What `torch.save` has written, without its tensors; None where only torch can tell.
+    """What `torch.save` has written, with an `Outline` in place of each tensor.
 
     Any exception where it is something else.
     """
@@ -43,8 +71,5 @@ def read_archive(path: Path) -> Any:
         if damaged := archive.testzip():
             raise ValueError(f"{damaged} is damaged")
         (record,) = (each for each in archive.namelist() if each.endswith("/data.pkl"))
-        try:
-            with archive.open(record) as file:
-                return _PlainUnpickler(file).load()
-        except Exception:  # whatever values lead to that are not plain
-            return None
+        with archive.open(record) as file:
+            return _PlainUnpickler(file).load()

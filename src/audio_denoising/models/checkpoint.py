@@ -19,14 +19,12 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from audio_denoising.dsp.representation import SIGNALS
-from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
+from audio_denoising.models.archive import is_archive
 from audio_denoising.models.header import (
+    ODD,
     Weights,
-    check_description,
-    check_model,
     checksum,
     foreign,
     read_contents,
@@ -35,9 +33,6 @@ from audio_denoising.models.header import (
 from audio_denoising.models.saving import describe, save_checkpoint
 from audio_denoising.models.versions import shipped
 from audio_denoising.torch_settings import usual_defaults
-
-# What something of another type leads to, in a place where this program writes something.
-_ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -66,32 +61,21 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     content = read_contents(path)
     try:
-        if content is None:  # `weights_only` runs nothing that the file may hold
+        if is_archive(path):  # `weights_only` runs nothing that the file may hold
             content = torch.load(path, map_location="cpu", weights_only=True)
         else:
             content["model"] = {k: torch.from_numpy(v) for k, v in content["model"].items()}
     except Exception as error:  # torch raises half a dozen types for a bad file
         raise unreadable(path) from error
     try:
-        return _checked(path, content)
-    except UserError:
-        raise
-    except _ODD as error:
+        weights = {name: value.detach() for name, value in content["model"].items()}
+        history = [dict(row) for row in content.get("history", [])]
+        runs = [run["epochs"] for run in content.get("earlier", []) if run["epochs"]]
+        steps = [content.get("position", {}).get("step", 0), *(run[-1]["step"] for run in runs)]
+        total = sum(map(int, steps))
+    except ODD as error:
         raise foreign(path) from error
-
-
-def _checked(path: Path, content: Any) -> Checkpoint:
-    """The content of a file that `load_checkpoint` has read, or a UserError."""
-    check_description(path, content)
-    version, size = content["version"], content["size"]
-    row = VERSIONS[version]
-    shapes = {name: tuple(v.shape) for name, v in blueprint(version, size).state_dict().items()}
-    check_model(path, content, SIGNALS[row.hears], shapes)
-    weights = {name: value.detach() for name, value in content["model"].items()}
-    history = [dict(row) for row in content.get("history", [])]
-    runs = [run["epochs"] for run in content.get("earlier", []) if run["epochs"]]
-    counts = [content.get("position", {}).get("step", 0), *(epochs[-1]["step"] for epochs in runs)]
-    return Checkpoint(path, version, size, weights, history, sum(map(int, counts)), content)
+    return Checkpoint(path, content["version"], content["size"], weights, history, total, content)
 
 
 def export(checkpoint: Checkpoint, path: Path) -> None:
@@ -115,7 +99,7 @@ def export(checkpoint: Checkpoint, path: Path) -> None:
             "earlier": [{**run, "options": _without_folders(run["options"])} for run in earlier],
         }
         text = json.dumps(description)
-    except _ODD as error:
+    except ODD as error:
         raise foreign(checkpoint.path) from error
     # Running moments are few and may be tiny: in half precision a variance could round to nothing.
     network = blueprint(checkpoint.version, checkpoint.size)

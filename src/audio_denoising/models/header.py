@@ -15,13 +15,16 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import safe_open
 
-from audio_denoising.dsp.frames import SIGNAL
+from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.errors import UserError
-from audio_denoising.models import causal_weights
-from audio_denoising.models.archive import read_archive
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS
+from audio_denoising.models.archive import is_archive, read_archive
+from audio_denoising.models.networks import shapes
+from audio_denoising.models.versions import VERSIONS
 
 FORMAT = 1
+
+# What something of another type leads to, in a place where this program writes something.
+ODD = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
 
 class UnreadableCheckpoint(UserError):
@@ -48,37 +51,37 @@ def load_weights(path: Path) -> Weights:
     UserError as `checkpoint.load_checkpoint`.
     """
     contents = read_contents(path)
-    if contents is None or VERSIONS[contents["version"]].hears != COMPRESSED_SPECTRUM:
+    if is_archive(path) or not VERSIONS[contents["version"]].causal:
         from audio_denoising.models.checkpoint import load_checkpoint  # and torch with it
 
         return load_checkpoint(path)
-    size = contents["size"]
-    check_model(path, contents, SIGNAL, causal_weights.shapes(size))
-    return Weights(path, contents["version"], size, contents["model"])
+    return Weights(path, contents["version"], contents["size"], contents["model"])
 
 
-def read_contents(path: Path) -> dict[str, Any] | None:
+def read_contents(path: Path) -> dict[str, Any]:
     """Reads what weights are for and how they came to be, and nothing that could run.
 
     Returns:
-        The description that `checkpoint.export` has written, with the weights as arrays in "model";
-        None of a `.pth` file, which is whole, but whose weights only torch can read.
+        What `checkpoint.export` or a run has written, with the weights in "model": as arrays, or
+        of a `.pth` file, whose tensors only torch can read, as `archive.Outline`.
 
     Raises:
         UnreadableCheckpoint: missing, or damaged in so much as one bit.
-        UserError: made for another model.
+        UserError: made for another model or another signal.
     """
     if not path.is_file():
         raise UnreadableCheckpoint(f"no checkpoint at {path}: check the name, or train one first")
     try:
-        with path.open("rb") as file:
-            is_zip = file.read(2) == b"PK"
-        contents = read_archive(path) if is_zip else _contents(path)
+        contents = read_archive(path) if is_archive(path) else _contents(path)
     except Exception as error:  # whatever the readers of either format raise
         raise unreadable(path) from error
-    if contents is not None:
-        check_description(path, contents)
-    return None if is_zip else contents
+    try:
+        _check(path, contents)
+    except UserError:
+        raise
+    except ODD as error:
+        raise foreign(path) from error
+    return dict(contents)
 
 
 def _contents(path: Path) -> dict[str, Any]:
@@ -98,12 +101,8 @@ def checksum(model: Mapping[str, npt.NDArray[Any]]) -> str:
     return f"{total:08x}"
 
 
-def check_description(path: Path, content: Any) -> None:
-    """Refuses what is not for a network of this program.
-
-    Raises:
-        UserError: it is for another one, or for none.
-    """
+def _check(path: Path, content: Any) -> None:
+    """Refuses what is not the weights of a network of this program."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise foreign(path)
     version: Any = content.get("version")
@@ -117,31 +116,15 @@ def check_description(path: Path, content: Any) -> None:
             f"{path} is for version {version!r:.20}, size {size!r:.20}, which this program does "
             f"not know; it knows {known}"
         )
-
-
-def check_model(
-    path: Path, content: Any, signal: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
-    """Refuses weights that are not those of the network that they are said to be for.
-
-    Args:
-        path: of the file.
-        content: what is in it, with the weights as "model".
-        signal: every number that input and output of the network depend on.
-        shapes: of its weights, by name.
-
-    Raises:
-        UserError: they were trained with another signal, or have other names or shapes.
-    """
-    if content.get("signal") != signal:
+    if content.get("signal") != SIGNALS[row.hears]:
         raise UserError(f"{path} was trained with other signal settings: train it again")
     model = content.get("model")
-    if not isinstance(model, dict) or shapes != {k: tuple(v.shape) for k, v in model.items()}:
+    held = {k: tuple(v.shape) for k, v in model.items()} if isinstance(model, dict) else None
+    if held != shapes(version, size):
         raise UserError(
-            f"{path} does not hold the weights of {content['version']}-{content['size']}: use "
-            f"another copy or train again"
+            f"{path} does not hold the weights of {version}-{size}: use another copy or train again"
         )
-    if not all("float" in str(value.dtype) for value in model.values()):
+    if not all("float" in str(value.dtype) for value in content["model"].values()):
         raise foreign(path)
 
 

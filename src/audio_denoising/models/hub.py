@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from audio_denoising.errors import UserError
 from audio_denoising.folders import whole_folder
 from audio_denoising.models import VERSIONS
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM, FREE, SHIPPED, WEIGHTS, shipped
-from audio_denoising.paths import is_folder, refuse_address
+from audio_denoising.models.versions import FREE, SHIPPED, WEIGHTS, shipped
+from audio_denoising.paths import is_folder, refuse_address, require_free
 
 if TYPE_CHECKING:  # with torch behind it, which a wrong name of a folder need not wait for
     from audio_denoising.models.checkpoint import Checkpoint
@@ -37,7 +37,6 @@ def require_free_folder(folder: Path, *, force: bool = False) -> None:
     UserError for a file, a folder that holds something that no export has written, or an earlier
     export where ``force`` is not given.
     """
-    refuse_address(folder)
     try:
         held = {path.name for path in folder.iterdir()} if folder.exists() else set()
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
@@ -48,6 +47,7 @@ def require_free_folder(folder: Path, *, force: bool = False) -> None:
         raise UserError(f"{folder} holds other files ({others[0]}): name a new or empty folder")
     if held and not force:
         raise UserError(f"{folder} is not empty: choose another name, or replace it by force=True")
+    require_free(folder / WEIGHTS, force=True)
 
 
 def save_folder(checkpoint: Checkpoint, folder: Path) -> list[Path]:
@@ -63,7 +63,7 @@ def save_folder(checkpoint: Checkpoint, folder: Path) -> list[Path]:
                 from audio_denoising.models.onnx_export import save_onnx
 
                 save_onnx(checkpoint, fresh / ONNX)
-                if _causal(checkpoint):
+                if VERSIONS[checkpoint.version].causal:
                     save_onnx(checkpoint, fresh / ONNX_SAMPLES, samples=True)
             written = sorted(path.name for path in fresh.iterdir())
             (fresh / CARD).write_text(_card(checkpoint, written), encoding="utf-8")
@@ -113,16 +113,12 @@ def _downloaded(name: str) -> Path:
         ) from error
 
 
-def _causal(checkpoint: Checkpoint) -> bool:
-    return VERSIONS[checkpoint.version].hears == COMPRESSED_SPECTRUM
-
-
 def _card(checkpoint: Checkpoint, files: list[str]) -> str:
     """`weights/card.md`, filled in: a head in YAML for hubs, then what people have to know."""
-    from audio_denoising.dsp.representation import SIGNALS
+    from audio_denoising.dsp.signals import SIGNALS
 
     licence = checkpoint.licence or "not recorded: ask whoever trained these weights"
-    free, causal = licence == FREE, _causal(checkpoint)
+    free, causal = licence == FREE, VERSIONS[checkpoint.version].causal
     named = "non-commercial" if licence.startswith("non-commercial") else "see-below"
     graphs = ""
     if ONNX in files:
@@ -152,7 +148,7 @@ def _figures(checkpoint: Checkpoint) -> str:
     if checkpoint.path != shipped(checkpoint.version):
         return text
     wanted = ("model", "---", "noisy input", checkpoint.version)
-    block = "quality-v5" if _causal(checkpoint) else "quality"
+    block = "quality-v5" if VERSIONS[checkpoint.version].causal else "quality"
     tables = (SHIPPED / "figures.md").read_text(encoding="utf-8")
     _, _, table = tables.partition(f"<!-- measured: {block} -->")
     rows = table.partition("<!-- end -->")[0].strip().splitlines()

@@ -14,14 +14,13 @@ from onnx import ModelProto, helper
 from audio_denoising import __version__, nn
 from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
 from audio_denoising.dsp.frames import BINS, DECOMPRESSION, FLOOR, POWER, TOP
-from audio_denoising.dsp.representation import SIGNALS
+from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
 from audio_denoising.models.checkpoint import Checkpoint
-from audio_denoising.models.networks import refuse_without_samples
 from audio_denoising.models.onnx_layers import OPSET, Graph, Shape, express
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM
+from audio_denoising.models.versions import require_causal
 
 IR_VERSION = 8  # of the file's own form, as old as `OPSET`
 
@@ -39,9 +38,9 @@ def save_onnx(checkpoint: Checkpoint, path: Path, *, samples: bool = False) -> N
 def onnx_model(checkpoint: Checkpoint, *, samples: bool = False) -> ModelProto:
     """What `save_onnx` writes."""
     row = VERSIONS[checkpoint.version]
-    causal = row.hears == COMPRESSED_SPECTRUM
+    causal = row.causal
     if samples:
-        refuse_without_samples(checkpoint.version)
+        require_causal(checkpoint.version, "a graph from samples to samples")
     # "torch" has the layers and the names of v4, so the same network of ours holds its weights.
     network = blueprint(checkpoint.version, checkpoint.size)
     network.load_state_dict({name: x.float() for name, x in checkpoint.model_state.items()})

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from audio_denoising.dsp.representation import SIGNALS
+from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.header import FORMAT

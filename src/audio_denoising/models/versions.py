@@ -54,6 +54,11 @@ class Version:
     clip_seconds: float = 2.55
 
     @property
+    def causal(self) -> bool:
+        """Whether it cleans from frame to frame, as only v5 does; the others hear images."""
+        return self.hears == COMPRESSED_SPECTRUM
+
+    @property
     def sizes(self) -> Mapping[str, Any]:
         """How large each size is, by its name."""
         return WIDTHS if self.plan else causal.SIZES
@@ -91,6 +96,15 @@ def shipped(version: str) -> Path:
 def has_weights(version: str) -> bool:
     """Whether weights of a version come with the package."""
     return shipped(version).is_file()
+
+
+def require_causal(version: str, what: str) -> None:
+    """Refuses the version of a network that does not go from frame to frame, as ``what`` has to."""
+    if not VERSIONS[version].causal:
+        raise UserError(
+            f"{version} hears images of 2.55 s, and {what} needs a network that hears frame after "
+            f"frame: choose v5, or a checkpoint of it"
+        )
 
 
 def locate(name_or_path: str | Path) -> Path:

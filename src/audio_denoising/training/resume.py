@@ -30,8 +30,8 @@ def require_usable(folder: RunFolder, options: TrainingOptions) -> None:
         path = locate(options.start_from)
         from audio_denoising.models.header import read_contents  # and NumPy with it
 
-        if header := read_contents(path):
-            _require_weights(path, header["version"], header["size"], options)
+        header = read_contents(path)
+        _require_weights(path, header["version"], header["size"], options)
 
 
 def completed(stored: Mapping[str, Any], version: str) -> dict[str, Any]:

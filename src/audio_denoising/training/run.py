@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
 
 from audio_denoising.corpora.shard_urls import shard_urls
-from audio_denoising.corpora.sources import is_shards, require_recordings
+from audio_denoising.corpora.sources import audio_files, is_shards, require_recordings
 from audio_denoising.folders import single_run
-from audio_denoising.training.options import ALONE, RunPlace, TrainingOptions
+from audio_denoising.training.options import ALONE, RunPlace, TrainingOptions, require_batch
 from audio_denoising.training.progress import TrainingDisplay, Watcher
 from audio_denoising.training.resume import require_usable
 from audio_denoising.training.run_folder import RunFolder
@@ -58,6 +59,9 @@ def run(
             processes = stack.enter_context(joined())
         if processes.leads:
             stack.enter_context(single_run(place.out))
+        if options.epoch_size is None and not is_shards(str(place.speech[0])):
+            found = (file for each in place.speech for file in audio_files(Path(each).resolve()))
+            require_batch(sum(1 for _ in islice(found, options.batch_size)), options.batch_size)
 
         import torch
 

@@ -14,33 +14,20 @@ from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
-from audio_denoising.models.versions import COMPRESSED_SPECTRUM, VERSIONS, locate
+from audio_denoising.models.versions import locate, require_causal
 
 if TYPE_CHECKING:
     from audio_denoising.models.causal_weights import Array
 
 WEIGHTS = "weights.bin"
+IN_BROWSER = "the page in a browser"
 
 
 def page_files() -> dict[str, bytes]:
     """The files of the page by name, without the weights."""
     folder = files(__package__).joinpath("page")
     return {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
-
-
-def refuse_large(version: str) -> None:
-    """Refuses networks that a browser does not run.
-
-    Raises:
-        UserError: the version's is one.
-    """
-    if VERSIONS[version].hears != COMPRESSED_SPECTRUM:
-        raise UserError(
-            f"a browser does not run {version}, which is too large for it: choose v5, or a "
-            f"checkpoint of it"
-        )
 
 
 def weights_file(model: str | Path = "v5") -> bytes:
@@ -54,7 +41,7 @@ def weights_file(model: str | Path = "v5") -> bytes:
     from audio_denoising.models.header import load_weights
 
     found = load_weights(locate(model))
-    refuse_large(found.version)
+    require_causal(found.version, IN_BROWSER)
     weights = causal_weights.folded(found.model_state)
     order: list[str] = []
     tree = _tree(causal.assemble(_Kinds(), causal.SIZES[found.size]), "", weights, order)
