@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shlex
-import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,8 @@ import soundfile
 import typer.main
 
 from audio_denoising.cli import app as cli
-from audio_denoising.cli.app import main
+from tests.cli.command import ROOT, denoise
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = typer.main.get_command(cli.commands())
 
 
@@ -31,17 +27,6 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 COMMANDS = dict(commands(PROGRAM))
 every_command = pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-
-
-def run(*arguments: str) -> str:
-    """What the command prints; it must end well."""
-    out = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["denoise", *arguments])
-        with redirect_stdout(out), pytest.raises(SystemExit) as end:
-            main()
-    assert not end.value.code, arguments
-    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
 
 
 def examples(command: Any) -> list[list[str]]:
@@ -73,7 +58,7 @@ def test_every_option_has_help_and_a_place(path: tuple[str, ...]) -> None:
 @every_command
 def test_nothing_is_cut_off(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    told = run(*path, "--help")
+    told = denoise(*path, "--help").out
     assert "…" not in told
     assert max(map(len, told.splitlines())) <= 80
     words = " ".join(re.sub("[│╭╮╰╯─]", " ", told).split())
@@ -102,7 +87,7 @@ def test_the_examples_are_commands_that_exist(
 
 def test_commands_are_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    told = run("--help")
+    told = denoise("--help").out
     groups = ("Denoise", "Compare and measure", "Train", "Data")
     places = [told.index(f"─ {group} ─") for group in groups]
     assert places == sorted(places)
@@ -111,7 +96,7 @@ def test_commands_are_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults_of_a_version_are_said_to_be_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
-    told = run("train", "--help")
+    told = denoise("train", "--help").out
     assert told.count("[default: (the version's own)]") == 10
     assert re.search(r"--batch-size .*\[default: \(the version's own\)\]", told)
     assert "[default: 0.9]" in told  # of momentum, whatever the version
@@ -124,8 +109,8 @@ def test_the_examples_of_clean_and_models(tmp_path: Path, monkeypatch: pytest.Mo
         soundfile.write(tmp_path / "examples" / name, samples, rate)
     monkeypatch.chdir(tmp_path)
     for example in examples(COMMANDS["clean",]):
-        run(*example, "--device", "cpu")
+        assert denoise(*example, "--device", "cpu").code == 0
     assert {path.name for path in (tmp_path / "cleaned").iterdir()} >= {"noisy_rain.wav"}
     assert (tmp_path / "rain.flac").exists()
     for example in examples(COMMANDS["models",])[:2]:
-        assert "v4" in run(*example)
+        assert "v4" in denoise(*example).out

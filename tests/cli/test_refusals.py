@@ -73,7 +73,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", "-", "--ray", "local"), r"--ray goes without pipes"),
     (("clean", "a.wav", "--in-place", "--skip-existing"), r"would skip all"),
     (("clean", "a.wav", "b.wav"), r"b.wav does not exist: did you mean -o b.wav"),
-    (("clean", ""), r"a name is empty"),
+    (("page", ""), r"an argument is empty: give a name"),
     (("clean", "https://a.b/c.wav"), r"https://a.b/c.wav is an address.*download"),
     (("clean", "s3://a/c.wav"), r"s3://a/c.wav is an address.*--ray"),
     (("clean", "a.wav", "--strength", "0.8"), r"did you mean 80\?"),
@@ -85,6 +85,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", README, "-o", "a.xyz"), r"known audio format"),
     (("clean", "-", "-o", ROOT), r"is a folder"),
     (("clean", STREET, "-o", "/proc/a.wav"), r"/proc/a.wav cannot be written"),  # to root, too
+    (("models", "nothing.pth"), r"no checkpoint at nothing.pth"),
     (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
     (("export", "v4", "v4.bin"), r"v4.bin is no format of `denoise export`"),
     (("export", "v4", "v4", "--samples"), r"--samples goes with an .onnx file"),

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from audio_denoising import models, nn
-from audio_denoising.models import networks, unet
+from audio_denoising.models import unet
+from audio_denoising.models.shapes import shapes
 from audio_denoising.models.twin import LAYERS, build_twin
 from tests.nn.parity import (
     KERNELS,
@@ -37,7 +38,7 @@ def test_shapes_of_every_block(version: str, size: str) -> None:
     assert seen == [(c // parts or 1, f, t) for c, f, t in SHAPES]
     ours, theirs = ([(n, t.shape) for n, t in m.state_dict().items()] for m in (model, twin))
     assert ours == theirs
-    assert networks.shapes(version, size) == {name: tuple(shape) for name, shape in ours}
+    assert shapes(version, size) == {name: tuple(shape) for name, shape in ours}
 
 
 @pytest.mark.parametrize("kernels", KERNELS)

@@ -138,8 +138,6 @@ def clean(
 
     if ray in (None, "local"):
         refuse_absent(device)
-    if "" in (*inputs, output):
-        raise UserError("a name is empty: give that of a recording, a folder or an output")
     if jobs is not None and jobs < 1:
         raise UserError("--jobs must be above 0")
     if in_place and skip_existing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Annotated
 
 import typer
@@ -9,21 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from audio_denoising.cli.options import require_usable
-from audio_denoising.models.versions import locate
+from audio_denoising.models.versions import DEFAULT, VERSIONS, has_weights, locate, shipped
 
 console = Console(highlight=False, emoji=False)
-
-
-_POOLED = {"small": 2_160_737, "large": 34_549_121}
-_STRIDED = {"small": 2_728_017, "large": 43_619_649}
-# Known, not counted: to build all networks would take seconds and half a gigabyte.
-PARAMETERS = {
-    "v2": _POOLED,
-    "v3": _POOLED,
-    "v4": _STRIDED,
-    "torch": _STRIDED,
-    "v5": {"small": 82_024, "base": 150_056, "large": 333_256},
-}
 
 
 def models(
@@ -58,15 +47,15 @@ def models(
 
 def _table() -> Table:
     """What can be trained, and what is there already."""
-    from audio_denoising.models import VERSIONS
-    from audio_denoising.models.versions import shipped
+    from audio_denoising.models.shapes import shapes
 
     table = Table(box=None, header_style="bold")
     for name in ("version", "size", "parameters", "loss", "optimiser", "shipped weights"):
         table.add_column(name, justify="right" if name == "parameters" else "left")
     for row in VERSIONS.values():
         for size in row.sizes:
-            count, weights = PARAMETERS[row.name][size], "-"
+            held, weights = shapes(row.name, size).items(), "-"
+            count = sum(prod(shape) for name, shape in held if "running_" not in name)
             own = shipped(row.name)
             if own.stem == f"{row.name}-{size}" and own.exists():
                 weights = f"{own.stat().st_size / 1e6:.1f} MB"
@@ -76,9 +65,6 @@ def _table() -> Table:
 
 def _print_uses() -> None:
     """Which version cleans by default, and what the weights that ship may be used for."""
-    from audio_denoising.models import VERSIONS
-    from audio_denoising.models.versions import DEFAULT, has_weights
-
     uses: dict[str, list[str]] = {}
     for row in VERSIONS.values():
         if has_weights(row.name):

@@ -79,11 +79,13 @@ class _Readable:
 
 
 class Command(_Readable, TyperCommand):
-    """A command; a file whose name begins with a dash gets advice."""
+    """A command; a file whose name begins with a dash gets advice, and what is empty is refused."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Reads the command line."""
         given = list(args)
+        if "" in given:  # to pathlib it would be the current folder
+            raise UserError("an argument is empty: give a name, or leave its option out")
         try:
             return super().parse_args(ctx, args)
         except Exception as error:  # whatever Typer calls a usage error

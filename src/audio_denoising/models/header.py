@@ -18,7 +18,7 @@ from safetensors import safe_open
 from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.models.archive import is_archive, read_archive
-from audio_denoising.models.networks import shapes
+from audio_denoising.models.shapes import shapes
 from audio_denoising.models.versions import VERSIONS
 
 FORMAT = 1

@@ -41,39 +41,3 @@ def blueprint(version: str, size: str | None = None) -> nn.Module:
 
     with torch.device("meta"):
         return build(version, size)
-
-
-def shapes(version: str, size: str) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of all weights and moments of `build`'s network, found without torch."""
-    if VERSIONS[version].causal:
-        from audio_denoising.models import causal_weights  # and NumPy with it
-
-        return causal_weights.shapes(size)
-    found: dict[str, tuple[int, ...]] = assemble(_Shapes(), version, size)
-    return found
-
-
-class _Shapes:
-    """Stands for `nn` in `unet.assemble`: a layer is the shapes of its weights, by name."""
-
-    def __getattr__(self, kind: str) -> Any:
-        return lambda *sizes: {}
-
-    def Conv2d(self, inputs: int, outputs: int, kernel: int, *more: int) -> Any:
-        return {"weight": (outputs, inputs, kernel, kernel), "bias": (outputs,)}
-
-    def ConvTranspose2d(self, inputs: int, outputs: int, kernel: int, *more: int) -> Any:
-        return {"weight": (inputs, outputs, kernel, kernel), "bias": (outputs,)}
-
-    def Sequential(self, *layers: Any) -> Any:
-        return _named({str(place): layer for place, layer in enumerate(layers)})
-
-    def UNetLevel(self, encode: Any, inner: Any, decode: Any) -> Any:
-        return _named({"encode": encode, "inner": inner, "decode": decode})
-
-    def Mask(self, inner: Any) -> Any:
-        return _named({"inner": inner})
-
-
-def _named(layers: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.{own}": v for name, layer in layers.items() for own, v in layer.items()}
