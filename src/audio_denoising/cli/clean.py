@@ -12,7 +12,7 @@ from rich.console import Console
 
 from audio_denoising.cleaning.plan import pending, plan
 from audio_denoising.cleaning.settings import Job, Settings, checked_rate
-from audio_denoising.cli.options import device_option, require_usable
+from audio_denoising.cli.options import device_option, option, require_usable
 from audio_denoising.device import refuse_absent
 from audio_denoising.errors import UserError, as_typed, counted
 from audio_denoising.models.versions import DEFAULT, locate
@@ -29,9 +29,7 @@ errors = Console(stderr=True, highlight=False, emoji=False)
 
 _PIPE = "-"
 _WORK = "Network and machine"
-_amount = partial(typer.Option, rich_help_panel="How much")
-_files = partial(typer.Option, rich_help_panel="Files")
-_work = partial(typer.Option, rich_help_panel=_WORK)
+_amount, _files, _work = (partial(option, panel) for panel in ("How much", "Files", _WORK))
 
 
 def clean(
@@ -44,75 +42,52 @@ def clean(
         ),
     ],
     strength: Annotated[
-        str,
-        _amount(help="Percent of the noise to remove: s·clean + (1-s)·noisy.", metavar="PERCENT"),
+        str, _amount("Percent of the noise to remove: s·clean + (1-s)·noisy.", "PERCENT")
     ] = "100",
     limit: Annotated[
-        str | None,
-        _amount(
-            help="Turn noise down by so many decibels at most.",
-            metavar="DB",
-            show_default="no limit",
-        ),
+        str | None, _amount("Turn noise down by so many decibels at most.", "DB", "no limit")
     ] = None,
     output: Annotated[
         str | None,
-        _files(
-            "--output",
-            "-o",
-            help="File to write, or folder for many.",
-            metavar="PATH",
-            show_default="INPUT_denoised.wav",
-        ),
+        _files("File to write, or folder for many.", "PATH", "INPUT_denoised.wav", "--output -o"),
     ] = None,
     save_noise: Annotated[
         bool,
-        _files("--save-noise", help="Write what is taken out to NAME_noise beside the output."),
+        _files("Write what is taken out to NAME_noise beside the output.", names="--save-noise"),
     ] = False,
     recursive: Annotated[
-        bool, _files("--recursive", "-r", help="Take the folders inside folders, too.")
+        bool, _files("Take the folders inside folders, too.", names="--recursive -r")
     ] = False,
     skip_existing: Annotated[
-        bool, _files("--skip-existing", help="Leave out inputs whose output is there.")
+        bool, _files("Leave out inputs whose output is there.", names="--skip-existing")
     ] = False,
     in_place: Annotated[
-        bool, _files("--in-place", help="Replace the inputs by their cleaned form.")
+        bool, _files("Replace the inputs by their cleaned form.", names="--in-place")
     ] = False,
-    force: Annotated[bool, _files("--force", help="Replace existing outputs.")] = False,
+    force: Annotated[bool, _files("Replace existing outputs.", names="--force")] = False,
     raw: Annotated[
         str | None,
         _files(
-            help="A pipe carries bare samples, at so many a second in so many channels; FORMAT is "
+            "A pipe carries bare samples, at so many a second in so many channels; FORMAT is "
             "s16le (the default) or f32le.",
-            metavar="RATE,CHANNELS[,FORMAT]",
-            show_default=False,
+            "RATE,CHANNELS[,FORMAT]",
         ),
     ] = None,
     model: Annotated[
         str,
-        _work(
-            help="v5, v4, v3, v2, torch, or a checkpoint of `denoise train`.",
-            metavar="VERSION|FILE",
-        ),
+        _work("v5, v4, v3, v2, torch, or a checkpoint of `denoise train`.", "VERSION|FILE"),
     ] = DEFAULT,
     device: Annotated[str, device_option(_WORK, elsewhere=True)] = "auto",
     jobs: Annotated[
         int | None,
-        _work(
-            "--jobs",
-            "-j",
-            help="Files to clean at once.",
-            metavar="N",
-            show_default="1; with --ray one for each core",
-        ),
+        _work("Files to clean at once.", "N", "1; with --ray one for each core", "--jobs -j"),
     ] = None,
     ray: Annotated[
         str | None,
         _work(
-            metavar="ADDRESS",
-            help="Clean on a Ray cluster (its address, or auto), or on a Ray started here (local). "
+            "Clean on a Ray cluster (its address, or auto), or on a Ray started here (local). "
             "Inputs and output may be addresses then (s3://...); outputs that exist are left out.",
-            show_default=False,
+            "ADDRESS",
         ),
     ] = None,
 ) -> None:

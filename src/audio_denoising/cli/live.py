@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -23,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from audio_denoising.cleaning.settings import Settings
-from audio_denoising.cli.options import require_usable
+from audio_denoising.cli.options import option, require_usable
 from audio_denoising.errors import counted
 from audio_denoising.media.formats import container_of
 from audio_denoising.paths import require_free
@@ -44,37 +43,26 @@ _KEY = re.compile(r"\x1b[\[O][AB]|[\0\xe0][HP]|.", re.DOTALL)
 _ARROWS = {"A": 5, "B": -5, "H": 5, "P": -5}
 """Percent of strength for the end of what terminals, or Windows, send for an arrow up or down."""
 
-_device = partial(typer.Option, metavar="DEVICE", rich_help_panel="Devices")
-_sound = partial(typer.Option, rich_help_panel="Sound")
+_device, _sound = (partial(option, panel) for panel in ("Devices", "Sound"))
 
 
 def live(
     input: Annotated[
-        str | None,
-        _device(help="Microphone: its index or part of its name.", show_default="the system's"),
+        str | None, _device("Microphone: its index or part of its name.", "DEVICE", "the system's")
     ] = None,
     output: Annotated[
         str | None,
-        _device(
-            help="Where the cleaned voice goes: index or part of the name.",
-            show_default="nowhere",
-        ),
+        _device("Where the cleaned voice goes: index or part of the name.", "DEVICE", "nowhere"),
     ] = None,
     monitor: Annotated[
-        bool, _device("--monitor", help="Play it on the system's output, too: use headphones.")
+        bool,
+        _device("Play it on the system's output, too: use headphones.", names="--monitor"),
     ] = False,
-    list_devices: Annotated[bool, _device("--list", help="Show the devices and end.")] = False,
-    strength: Annotated[
-        float, _sound(help="Percent of the noise to remove.", metavar="PERCENT")
-    ] = 100.0,
-    save: Annotated[
-        Path | None,
-        _sound(help="Write the cleaned voice to a file.", metavar="FILE", show_default=False),
-    ] = None,
-    force: Annotated[bool, _sound("--force", help="Replace the file if it exists.")] = False,
-    model: Annotated[
-        str, _sound(help="v5, or a checkpoint of its kind.", metavar="VERSION|FILE")
-    ] = "v5",
+    list_devices: Annotated[bool, _device("Show the devices and end.", names="--list")] = False,
+    strength: Annotated[float, _sound("Percent of the noise to remove.", "PERCENT")] = 100.0,
+    save: Annotated[Path | None, _sound("Write the cleaned voice to a file.", "FILE")] = None,
+    force: Annotated[bool, _sound("Replace the file if it exists.", names="--force")] = False,
+    model: Annotated[str, _sound("v5, or a checkpoint of its kind.", "VERSION|FILE")] = "v5",
 ) -> None:
     """Clean a microphone while you speak, for your ears, a file or another program.
 

@@ -18,9 +18,16 @@ _RECORDING = re.compile(r"\.[a-z]+\d?$", re.IGNORECASE)  # ends like a file
 _DASHED = re.compile(r"-[^-].*\.[a-z]+\d?", re.IGNORECASE)  # so, and begins like an option
 
 
-def option(panel: str, help: str, metavar: str = "", default: str | bool = True) -> Any:
-    """An option in a group of the help; `default` is what the help shows as its default."""
-    return typer.Option(help=help, metavar=metavar, show_default=default, rich_help_panel=panel)
+def option(
+    panel: str, help: str, metavar: str = "", default: str | bool = True, names: str = ""
+) -> Any:
+    """An option in a group of the help; `default` is what the help shows as its default.
+
+    Its ``names``, apart by a space, follow from the argument's unless they are given, as of a flag
+    without a --no-flag.
+    """
+    shown: dict[str, Any] = {"metavar": metavar, "show_default": default, "rich_help_panel": panel}
+    return typer.Option(*names.split(), help=help, **shown)
 
 
 def device_option(panel: str, *, elsewhere: bool = False) -> Any:
