@@ -214,7 +214,8 @@ def test_nothing_heavy_is_loaded_to_help_to_list_or_to_refuse(tmp_path: Path) ->
         torch.save(held, tmp_path / f"{name}.pth")
         opened += [["models", f"{name}.pth"], ["clean", str(STREET), "--model", f"{name}.pth"]]
     torch.save(content(), tmp_path / "v4.pth")
-    opened += [["page", "site", "--model", "v4.pth"], ["live", "--model", "v4.pth"]]
+    opened += [["models", "v4.pth"], ["page", "site", "--model", "v4.pth"]]
+    opened += [["live", "--model", "v4.pth"]]
     opened += [["clean", "-", "--raw", "8000,1", "--model", "v4"]]
     with Path(os.devnull).open("rb") as nothing:
         told = python("-c", WATCHED, json.dumps(light + opened), cwd=tmp_path, stdin=nothing).err

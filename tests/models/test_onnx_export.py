@@ -15,7 +15,8 @@ import torch
 
 from audio_denoising import Denoiser
 from audio_denoising.models import VERSIONS, build
-from audio_denoising.models.checkpoint import Checkpoint, build_model, load_checkpoint
+from audio_denoising.models.checkpoint import build_model, load_checkpoint
+from audio_denoising.models.header import Checkpoint
 from audio_denoising.models.versions import has_weights, shipped
 
 onnx = pytest.importorskip("onnx")

@@ -9,7 +9,7 @@ from audio_denoising.cleaning.causal import CausalCleaner
 from audio_denoising.device import check_device_name, pick_device
 from audio_denoising.errors import UserError
 from audio_denoising.models.causal_weights import folded
-from audio_denoising.models.header import Weights, load_weights
+from audio_denoising.models.header import Checkpoint, load_weights
 from audio_denoising.models.versions import DEFAULT, VERSIONS, locate
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def load_cleaner(
 ) -> Cleaner:
     """Loads what a `Denoiser` of these arguments cleans with; UserError as there."""
     check_device_name(device)
-    network: Weights | Model
+    network: Checkpoint | Model
     if isinstance(model, str | Path):
         network = weights = load_weights(locate(model))
         name = name or f"{weights.version}-{weights.size}"

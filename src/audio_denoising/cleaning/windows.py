@@ -29,7 +29,7 @@ from audio_denoising.dsp.spectrum import SAMPLE_RATE, SEGMENT
 from audio_denoising.dsp.upper_band import carry_over
 from audio_denoising.errors import UserError
 from audio_denoising.models.checkpoint import build_model
-from audio_denoising.models.header import Weights
+from audio_denoising.models.header import Checkpoint
 from audio_denoising.samples import Samples
 from audio_denoising.torch_settings import usual_defaults
 
@@ -56,14 +56,14 @@ class WindowedCleaner:
 
     @classmethod
     def of(
-        cls, model: Weights | Model, name: str, device: str | torch.device, batch_size: int
+        cls, model: Checkpoint | Model, name: str, device: str | torch.device, batch_size: int
     ) -> WindowedCleaner:
         """Of weights that were loaded, or of a network of the user's, of which it takes a copy.
 
         UserError where there is no such device.
         """
         chosen = pick_device(device)
-        if isinstance(model, Weights):
+        if isinstance(model, Checkpoint):
             model = build_model(model, chosen)
         elif isinstance(model, torch.nn.Module | nn.Module):
             model = copy.deepcopy(model).eval().to(device=chosen, dtype=torch.float32)

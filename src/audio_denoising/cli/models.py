@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from audio_denoising.cli.options import require_usable
 from audio_denoising.models.versions import DEFAULT, VERSIONS, has_weights, locate, shipped
 
 console = Console(highlight=False, emoji=False)
@@ -37,12 +36,12 @@ def models(
         console.print(_table())
         _print_uses()
         return
-    require_usable(name)
+    path = locate(name)
 
-    from audio_denoising.models.checkpoint import load_checkpoint
+    from audio_denoising.models.header import read_checkpoint
     from audio_denoising.training.description import print_description
 
-    print_description(console, load_checkpoint(locate(name)))
+    print_description(console, read_checkpoint(path))
 
 
 def _table() -> Table:

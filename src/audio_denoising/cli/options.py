@@ -54,9 +54,9 @@ def require_usable(model: str, causal_for: str = "") -> Version:
     UserError where they are not, or not for what needs frame after frame, `causal_for`.
     """
     path = locate(model)
-    from audio_denoising.models.header import read_contents  # and NumPy with it
+    from audio_denoising.models.header import read_checkpoint  # and NumPy with it
 
-    version: str = read_contents(path)["version"]
+    version = read_checkpoint(path).version
     if causal_for:
         require_causal(version, causal_for)
     return VERSIONS[version]

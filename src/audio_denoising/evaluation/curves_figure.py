@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS
-from audio_denoising.models.header import read_contents
+from audio_denoising.models.header import read_checkpoint
 from audio_denoising.models.versions import locate
 
 if TYPE_CHECKING:  # it takes its time, which a wrong name need not wait for
@@ -128,10 +128,7 @@ def _runs(source: str) -> tuple[list[dict[str, Any]], str]:
         file = path / "history.json" if path.is_dir() else path
         content, title = _json(file), file.parent.name if file.name == "history.json" else file.stem
     else:
-        read_contents(locate(source))  # refuses what is none before torch is loaded
-        from audio_denoising.models.checkpoint import load_checkpoint
-
-        checkpoint = load_checkpoint(locate(source))
+        checkpoint = read_checkpoint(locate(source))
         content = {"options": {}, "earlier": [], **checkpoint.content, "epochs": checkpoint.history}
         own = f"{checkpoint.version}-{checkpoint.size}"
         title = own if source in VERSIONS else "/".join(path.parts[-2:])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +24,14 @@ from audio_denoising.models import VERSIONS, blueprint
 from audio_denoising.models.archive import is_archive
 from audio_denoising.models.header import (
     ODD,
-    Weights,
+    Checkpoint,
     checksum,
     foreign,
-    read_contents,
+    read_checkpoint,
     unreadable,
 )
 from audio_denoising.models.saving import describe, save_checkpoint
-from audio_denoising.models.versions import shipped
 from audio_denoising.torch_settings import usual_defaults
-
-
-@dataclass(frozen=True)
-class Checkpoint(Weights):
-    """A checkpoint that has been read and checked; its weights are tensors."""
-
-    history: list[dict[str, Any]]
-    steps: int  # of training, behind the weights
-    content: dict[str, Any]  # everything, for a run that resumes
-
-    @property
-    def licence(self) -> str:
-        """What the weights may be used for; empty where nobody has said so."""
-        known = VERSIONS[self.version].licence if self.path == shipped(self.version) else ""
-        return str(self.content.get("licence") or known)
 
 
 @usual_defaults()
@@ -59,23 +43,17 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         UserError: made for another model or another signal.
     """
     path = Path(path)
-    content = read_contents(path)
+    found = read_checkpoint(path)
     try:
         if is_archive(path):  # `weights_only` runs nothing that the file may hold
             content = torch.load(path, map_location="cpu", weights_only=True)
+            state = {name: value.detach() for name, value in content["model"].items()}
         else:
-            content["model"] = {k: torch.from_numpy(v) for k, v in content["model"].items()}
+            content = found.content
+            state = {name: torch.from_numpy(value) for name, value in found.model_state.items()}
     except Exception as error:  # torch raises half a dozen types for a bad file
         raise unreadable(path) from error
-    try:
-        weights = {name: value.detach() for name, value in content["model"].items()}
-        history = [dict(row) for row in content.get("history", [])]
-        runs = [run["epochs"] for run in content.get("earlier", []) if run["epochs"]]
-        steps = [content.get("position", {}).get("step", 0), *(run[-1]["step"] for run in runs)]
-        total = sum(map(int, steps))
-    except ODD as error:
-        raise foreign(path) from error
-    return Checkpoint(path, content["version"], content["size"], weights, history, total, content)
+    return replace(found, model_state=state, content={**content, "model": state})
 
 
 def export(checkpoint: Checkpoint, path: Path) -> None:
@@ -127,7 +105,7 @@ def _without_folders(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @usual_defaults()
-def build_model(checkpoint: Weights, device: str | torch.device) -> Callable[[Tensor], Tensor]:
+def build_model(checkpoint: Checkpoint, device: str | torch.device) -> Callable[[Tensor], Tensor]:
     """The checkpoint's network in evaluation mode, which takes what its version hears.
 
     Images (N, 1, 256, 256) of U-Nets, features (T, N, 64, 12) of v5. Versions of the from-scratch

@@ -19,7 +19,7 @@ from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.models.archive import is_archive, read_archive
 from audio_denoising.models.shapes import shapes
-from audio_denoising.models.versions import VERSIONS
+from audio_denoising.models.versions import VERSIONS, shipped
 
 FORMAT = 1
 
@@ -32,38 +32,46 @@ class UnreadableCheckpoint(UserError):
 
 
 @dataclass(frozen=True)
-class Weights:
-    """The weights of a network, read and checked.
+class Checkpoint:
+    """The weights of a network and how they came to be, read and checked.
 
     Attributes:
-        model_state: all weights and moments by name: arrays, or tensors on the CPU.
+        model_state: all weights and moments by name: tensors on the CPU; or, where no torch was
+            loaded, arrays, or of a `.pth` file, whose tensors only torch can read, `Outline`.
+        steps: of training, behind the weights.
+        content: everything, for a run that resumes.
     """
 
     path: Path
     version: str
     size: str
     model_state: Mapping[str, Any]
+    history: list[dict[str, Any]]
+    steps: int
+    content: dict[str, Any]
+
+    @property
+    def licence(self) -> str:
+        """What the weights may be used for; empty where nobody has said so."""
+        known = VERSIONS[self.version].licence if self.path == shipped(self.version) else ""
+        return str(self.content.get("licence") or known)
 
 
-def load_weights(path: Path) -> Weights:
-    """Reads what cleans: v5's weights as arrays, others as a `checkpoint.Checkpoint` with tensors.
+def load_weights(path: Path) -> Checkpoint:
+    """Reads what cleans: v5's weights as arrays, others as tensors.
 
-    UserError as `checkpoint.load_checkpoint`.
+    UserError as `read_checkpoint`.
     """
-    contents = read_contents(path)
-    if is_archive(path) or not VERSIONS[contents["version"]].causal:
+    found = read_checkpoint(path)
+    if is_archive(path) or not VERSIONS[found.version].causal:
         from audio_denoising.models.checkpoint import load_checkpoint  # and torch with it
 
         return load_checkpoint(path)
-    return Weights(path, contents["version"], contents["size"], contents["model"])
+    return found
 
 
-def read_contents(path: Path) -> dict[str, Any]:
-    """Reads what weights are for and how they came to be, and nothing that could run.
-
-    Returns:
-        What `checkpoint.export` or a run has written, with the weights in "model": as arrays, or
-        of a `.pth` file, whose tensors only torch can read, as `archive.Outline`.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads and checks a checkpoint without torch, and nothing that could run.
 
     Raises:
         UnreadableCheckpoint: missing, or damaged in so much as one bit.
@@ -72,16 +80,21 @@ def read_contents(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UnreadableCheckpoint(f"no checkpoint at {path}: check the name, or train one first")
     try:
-        contents = read_archive(path) if is_archive(path) else _contents(path)
+        content = read_archive(path) if is_archive(path) else _contents(path)
     except Exception as error:  # whatever the readers of either format raise
         raise unreadable(path) from error
     try:
-        _check(path, contents)
+        _check(path, content)
+        history = [dict(row) for row in content.get("history", [])]
+        runs = [run["epochs"] for run in content.get("earlier", []) if run["epochs"]]
+        steps = [content.get("position", {}).get("step", 0), *(run[-1]["step"] for run in runs)]
+        total = sum(map(int, steps))
     except UserError:
         raise
     except ODD as error:
         raise foreign(path) from error
-    return dict(contents)
+    about = content["version"], content["size"], content["model"]
+    return Checkpoint(path, *about, history, total, content)
 
 
 def _contents(path: Path) -> dict[str, Any]:

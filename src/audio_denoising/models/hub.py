@@ -20,7 +20,7 @@ from audio_denoising.models.versions import FREE, SHIPPED, WEIGHTS, shipped
 from audio_denoising.paths import is_folder, refuse_address, require_free
 
 if TYPE_CHECKING:  # with torch behind it, which a wrong name of a folder need not wait for
-    from audio_denoising.models.checkpoint import Checkpoint
+    from audio_denoising.models.header import Checkpoint
 
 CONFIG, CARD, ONNX, ONNX_SAMPLES = "config.json", "README.md", "model.onnx", "model_samples.onnx"
 

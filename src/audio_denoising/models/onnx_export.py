@@ -18,7 +18,7 @@ from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
-from audio_denoising.models.checkpoint import Checkpoint
+from audio_denoising.models.header import Checkpoint
 from audio_denoising.models.onnx_layers import OPSET, Graph, Shape, express
 from audio_denoising.models.versions import require_causal
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Any
 
 from rich.console import Console
 
 from audio_denoising.errors import UserError, counted
 from audio_denoising.models import VERSIONS
-from audio_denoising.models.checkpoint import Checkpoint
+from audio_denoising.models.header import Checkpoint
 from audio_denoising.training.options import TrainingOptions, option_name
 from audio_denoising.training.progress import duration, figures_of
 from audio_denoising.training.resume import completed
@@ -44,13 +45,13 @@ def _facts(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """What the file is, how far its run has come, and where from."""
     content, rows, state = checkpoint.content, checkpoint.history, checkpoint.model_state
     version, options = VERSIONS[checkpoint.version], content.get("options", {})
-    count = sum(w.numel() for name, w in state.items() if ".running_" not in name)
+    count = sum(prod(w.shape) for name, w in state.items() if ".running_" not in name)
     yield (
         "network",
         f"{checkpoint.version}-{checkpoint.size}, {count:,} parameters; loss {version.loss}, "
         f"optimiser {version.optimiser}, engine {version.engine}",
     )
-    kinds = ", ".join(sorted({str(w.dtype).removeprefix("torch.") for w in state.values()}))
+    kinds = ", ".join(sorted({str(w.dtype) for w in state.values()}))
     use = "to clean with and to resume" if "optimiser" in content else "to clean with"
     yield "file", f"{checkpoint.path.stat().st_size / 1e6:.1f} MB in {kinds}, {use}"
     steps = int(content.get("position", {}).get("step", 0))

@@ -13,7 +13,7 @@ from audio_denoising.training.options import RICH, TrainingOptions
 from audio_denoising.training.run_folder import POSITION, RunFolder
 
 if TYPE_CHECKING:  # with torch behind them, which a refusal need not wait for
-    from audio_denoising.models.checkpoint import Checkpoint
+    from audio_denoising.models.header import Checkpoint
     from audio_denoising.training.trainer import Trainer
 
 
@@ -28,10 +28,10 @@ def require_usable(folder: RunFolder, options: TrainingOptions) -> None:
             raise _lost(folder)
     elif options.start_from is not None:
         path = locate(options.start_from)
-        from audio_denoising.models.header import read_contents  # and NumPy with it
+        from audio_denoising.models.header import read_checkpoint  # and NumPy with it
 
-        header = read_contents(path)
-        _require_weights(path, header["version"], header["size"], options)
+        found = read_checkpoint(path)
+        _require_weights(path, found.version, found.size, options)
 
 
 def completed(stored: Mapping[str, Any], version: str) -> dict[str, Any]:
@@ -172,10 +172,10 @@ def _lost(folder: RunFolder) -> UserError:
 
 
 def _is_whole(path: Path) -> bool:
-    from audio_denoising.models.header import read_contents
+    from audio_denoising.models.header import read_checkpoint
 
     try:
-        read_contents(path)
+        read_checkpoint(path)
     except UserError:
         return False
     return True
