@@ -87,7 +87,7 @@ REFUSED_AT_ONCE: list[tuple[tuple[object, ...], str]] = [
     (("clean", STREET, "-o", "/proc/a.wav"), r"/proc/a.wav cannot be written"),  # to root, too
     (("models", "nothing.pth"), r"no checkpoint at nothing.pth"),
     (("export", "nothing.pth", "out.pth"), r"no checkpoint at nothing.pth"),
-    (("export", "v4", "v4.bin"), r"v4.bin is no format of `denoise export`"),
+    (("export", "v4", "v4.bin"), r"v4.bin is no format .* .safetensors, .pth or .onnx, or in /"),
     (("export", "v4", "v4", "--samples"), r"--samples goes with an .onnx file"),
     (("noisy.wav",), r"noisy.wav is no command: did you mean `denoise clean noisy.wav`"),
     (("clean", "-dash.wav"), r"-dash.wav reads like an option: write ./-dash.wav"),
@@ -156,15 +156,12 @@ REFUSED_WITHOUT_TORCH: list[tuple[tuple[object, ...], str]] = [
     (_train("--batch-size", 1000), r"does not fill one batch of 1000"),
     (_train("--hold-out", "nobody"), r"Nothing to hold out is called 'nobody'"),
     (("data", "check", *CORPORA, "--hold-out", "nobody"), r"to hold out is called 'nobody'"),
-    (
-        ("train", "v4", "--speech", "a.tar", "--noise", "b.tar"),
-        r"a.tar does not exist: check",
-    ),
+    (("train", "v4", "--speech", "a.tar", "--noise", "b.tar"), r"a.tar does not exist: check"),
 ]
 """The same, of what has to be opened: the libraries that read sound are loaded, torch is not."""
 
 REFUSED_LATER: list[tuple[tuple[object, ...], str]] = [
-    (_train("--device", "cuda:99"), r"no device cuda:99 here: choose auto or cpu"),
+    (_train("--device", "cuda:99"), r"no device cuda:99 here: choose auto or cpu")
 ]
 
 
@@ -172,10 +169,7 @@ REFUSED_LATER: list[tuple[tuple[object, ...], str]] = [
     ("arguments", "sentence"), [*REFUSED_AT_ONCE, *REFUSED_WITHOUT_TORCH, *REFUSED_LATER]
 )
 def test_a_refusal_is_one_sentence_and_leaves_nothing(
-    arguments: tuple[object, ...],
-    sentence: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[object, ...], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = denoise(*arguments)

@@ -19,13 +19,7 @@ from audio_denoising.models.causal_start import build, overlapping_triangles
 from audio_denoising.models.shapes import shapes
 from audio_denoising.models.twin import build_twin, spectrum_loss
 from audio_denoising.nn import activations, folded, gradient_check
-from tests.nn.parity import (
-    assert_parity,
-    gradients_of,
-    random_tensor,
-    randomise,
-    relative_error,
-)
+from tests.nn.parity import assert_parity, gradients_of, random_tensor, randomise, relative_error
 
 
 def features(frames: int, clips: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -46,8 +40,7 @@ def random_network(size: str = "small", dtype: torch.dtype = torch.float64) -> n
 
 
 @pytest.mark.parametrize(
-    ("size", "frames", "clips"),
-    [("small", 1, 1), ("small", 3, 2), ("base", 4, 2)],
+    ("size", "frames", "clips"), [("small", 1, 1), ("small", 3, 2), ("base", 4, 2)]
 )
 def test_gradients_of_the_whole_network(size: str, frames: int, clips: int) -> None:
     assert_parity(random_network(size), build_twin("v5", size), features(frames, clips))

@@ -10,11 +10,7 @@ from audio_denoising import models, nn
 from audio_denoising.models import unet
 from audio_denoising.models.shapes import shapes
 from audio_denoising.models.twin import LAYERS, build_twin
-from tests.nn.parity import (
-    KERNELS,
-    assert_parity,
-    random_tensor,
-)
+from tests.nn.parity import KERNELS, assert_parity, random_tensor
 
 # (channels, frequency bins, frames) of the large size for an input of (1, 256, 256): encoders 1 to
 # 4, bottleneck, decoders 4 to 1, output. The small size has a quarter of the channels.

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -138,19 +139,10 @@ def test_what_is_no_sound_gets_a_sentence_without_a_path(server: Server) -> None
 
 def test_many_at_once_are_cleaned_one_after_the_other(server: Server) -> None:
     samples, rate = soundfile.read(STREET, stop=4000)
-    short = Path(server.folder.name).parent / f"{server.token}.wav"
-    soundfile.write(short, samples, rate)
-    body = short.read_bytes()
-    short.unlink()
-    names: list[str] = []
-    threads = [
-        Thread(target=lambda: names.append(upload(server, body, "ending=wav"))) for _ in range(10)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(names)) == 10
+    soundfile.write(short := io.BytesIO(), samples, rate, format="WAV")
+    with ThreadPoolExecutor(10) as pool:
+        names = set(pool.map(upload, [server] * 10, [short.getvalue()] * 10, ["ending=wav"] * 10))
+    assert len(names) == 10
     assert all(events(server, name)[-1] == {"ready": ".wav"} for name in names)
 
 
@@ -200,26 +192,35 @@ def test_a_wrong_size_is_refused_before_a_byte_is_stored(server: Server, length:
     assert left(server) == []
 
 
+def announced(server: Server) -> socket.socket:
+    """A line to the server, on which an upload of 100 kB is to come."""
+    address = urlsplit(server.address)
+    line = socket.create_connection((address.hostname, address.port))
+    head = f"POST {address.path}jobs?ending=wav HTTP/1.1\r\nHost: {address.netloc}\r\n"
+    line.sendall(f"{head}Content-Length: 100000\r\n\r\n".encode())
+    return line
+
+
 @pytest.mark.parametrize("hang_up", [True, False], ids=["cut off", "slow"])
 def test_an_upload_that_does_not_come_leaves_nothing(
     server: Server, hang_up: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_server._Handler, "timeout", 0.5)
-    address = urlsplit(server.address)
-    with socket.create_connection((address.hostname, address.port)) as line:
-        line.sendall(
-            f"POST {address.path}jobs?ending=wav HTTP/1.1\r\nHost: {address.netloc}\r\n"
-            "Content-Length: 100000\r\n\r\nRIFF".encode()
-        )
+    with announced(server) as line:
+        line.sendall(b"RIFF")
         if hang_up:
             line.shutdown(socket.SHUT_WR)
         assert b" 408 " in line.recv(1000)
     assert nothing_left(server)
 
 
-def test_a_full_disk_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(web_server.shutil, "disk_usage", lambda path: usage)
+
+
+def test_a_full_disk_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_the_disk(monkeypatch)
     status, content, _ = ask(server, "POST", "jobs?ending=wav", bytes(LIMIT))  # sent to its end
     assert status == 507 and "too little space" in json.loads(content)["error"]
     assert left(server) == []
@@ -245,12 +246,7 @@ def test_a_disk_that_fills_during_an_upload_is_told(
 
 def test_an_upload_that_trickles_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_server, "_PATIENCE", 0.2)
-    address = urlsplit(server.address)
-    with socket.create_connection((address.hostname, address.port)) as line:
-        line.sendall(
-            f"POST {address.path}jobs?ending=wav HTTP/1.1\r\nHost: {address.netloc}\r\n"
-            "Content-Length: 10000\r\n\r\n".encode()
-        )
+    with announced(server) as line:
         pieces = 0
         while not select.select([line], [], [], 0.03)[0]:  # never silent, but far too slow
             line.sendall(b"RIFF")
@@ -352,8 +348,7 @@ def test_the_page_says_why_an_upload_was_refused(
     sentence: str,
 ) -> None:
     if full:
-        usage = type("Usage", (), {"free": 1000})
-        monkeypatch.setattr(web_server.shutil, "disk_usage", lambda path: usage)
+        fill_the_disk(monkeypatch)
     film = tmp_path / "film.avi"
     with film.open("wb") as file:
         file.truncate(size)  # with a hole, which takes no room

@@ -74,8 +74,7 @@ def clean(
         ),
     ] = None,
     model: Annotated[
-        str,
-        _work("v5, v4, v3, v2, torch, or a checkpoint of `denoise train`.", "VERSION|FILE"),
+        str, _work("v5, v4, v3, v2, torch, or a checkpoint of `denoise train`.", "VERSION|FILE")
     ] = DEFAULT,
     device: Annotated[str, device_option(_WORK, elsewhere=True)] = "auto",
     jobs: Annotated[

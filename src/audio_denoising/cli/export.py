@@ -28,13 +28,11 @@ def export(
     output: Annotated[
         str,
         typer.Argument(
-            help="The file to write, .safetensors, .pth or .onnx, or a folder.",
-            metavar="OUTPUT",
+            help="The file to write, .safetensors, .pth or .onnx, or a folder.", metavar="OUTPUT"
         ),
     ],
     samples: Annotated[
-        bool,
-        typer.Option("--samples", help="Of v5 an .onnx that takes samples and gives samples."),
+        bool, typer.Option("--samples", help="Of v5 an .onnx that takes samples and gives samples.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
 ) -> None:

@@ -55,8 +55,7 @@ def live(
         _device("Where the cleaned voice goes: index or part of the name.", "DEVICE", "nowhere"),
     ] = None,
     monitor: Annotated[
-        bool,
-        _device("Play it on the system's output, too: use headphones.", names="--monitor"),
+        bool, _device("Play it on the system's output, too: use headphones.", names="--monitor")
     ] = False,
     list_devices: Annotated[bool, _device("Show the devices and end.", names="--list")] = False,
     strength: Annotated[float, _sound("Percent of the noise to remove.", "PERCENT")] = 100.0,

@@ -118,12 +118,7 @@ class Session:
         samples: of the microphone, so far.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        rings: Sequence[Ring] = (),
-        strength: float = 100.0,
-    ) -> None:
+    def __init__(self, stream: Stream, rings: Sequence[Ring] = (), strength: float = 100.0) -> None:
         self._stream, self._rings = stream, rings
         self._writer: AudioWriter | None = None
         self._blocks: SimpleQueue[Samples | None] = SimpleQueue()
