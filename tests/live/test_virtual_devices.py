@@ -86,8 +86,8 @@ class Server:
         words = ["-m", "audio_denoising", "live", "--input", "pulse", "--output", "pulse", "--save"]
         told = (self.folder / "told").open("wb")
         live = self.start(sys.executable, *words, str(self.saved), stdout=told, stderr=told)
-        self.grows()
         self.hasten(live)
+        self.grows()
         return live
 
     def grows(self) -> None:
