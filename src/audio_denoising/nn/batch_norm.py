@@ -22,7 +22,7 @@ from audio_denoising.nn.linear import FrequencyConv, Linear
 from audio_denoising.nn.memory import empty
 from audio_denoising.nn.module import Buffer, Module, Parameter, require
 
-BLOCK = 1 << 16  # values: on a CPU a block stays in the second-level cache from pass to pass
+BLOCK = 1 << 16  # values: a block stays in the second-level cache from pass to pass
 
 
 class BatchNorm(Module):
@@ -52,7 +52,9 @@ class BatchNorm(Module):
             if len(rows) < 2:
                 raise ValueError(f"{name} needs 2 rows or more to train, got {len(rows)}")
             mean = rows.mean(0)
-            variance = (rows - mean).square_().mean(0)
+            variance = torch.zeros_like(mean)
+            for (part,) in _blocks(rows):
+                variance += (part - mean).square_().sum(0) / len(rows)
             unbiased = variance * (len(rows) / (len(rows) - 1))
             self.running_mean.data.lerp_(mean, self.momentum)
             self.running_var.data.lerp_(unbiased, self.momentum)
@@ -62,7 +64,8 @@ class BatchNorm(Module):
         else:
             scale, shift = self.affine()
         y = empty(tuple(rows.shape), rows)
-        self._finish(torch.addcmul(shift, rows, scale, out=y))
+        for part, out in _blocks(rows, y):
+            self._finish(torch.addcmul(shift, part, scale, out=out))
         return y.view(x.shape)
 
     # With p = a z + k, a = gain / sigma, and sums over the M rows of a batch:
@@ -80,12 +83,16 @@ class BatchNorm(Module):
         """`backward` in place."""
         rows, mean, inverse, scale, shift = self.take()
         grad = grad_output.reshape(rows.shape)
-        self._slope(rows, grad, scale, shift)
-        offset, product = grad.sum(0), (grad * rows).sum(0)
+        offset, product = torch.zeros_like(mean), torch.zeros_like(mean)
+        for part, dp in _blocks(rows, grad):
+            self._slope(part, dp, scale, shift)
+            offset += dp.sum(0)
+            product += (dp * part).sum(0)
         gain = (product - mean * offset) * inverse
         k1 = -scale * inverse * gain / len(rows)
         k0 = -scale * offset / len(rows) - k1 * mean
-        grad.mul_(scale).add_(k0).addcmul_(rows, k1)
+        for part, dp in _blocks(rows, grad):
+            dp.mul_(scale).add_(k0).addcmul_(part, k1)
         self.weight.add_gradient(gain)
         if self.bias is not None:
             self.bias.add_gradient(offset)
@@ -122,6 +129,13 @@ class BatchNormSiLU(BatchNorm):
         p = torch.addcmul(shift, rows, scale)
         s = torch.sigmoid(p)
         grad.mul_(p.mul_(1 - s).add_(1).mul_(s))
+
+
+def _blocks(*matrices: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Stretches of rows of matrices (M, C), so that several passes cost one; whole on a GPU."""
+    count, channels = matrices[0].shape
+    size = max(1, BLOCK // channels) if matrices[0].device.type == "cpu" else count
+    yield from zip(*(matrix.split(size) for matrix in matrices), strict=True)
 
 
 def folded(network: Module) -> Module:

@@ -7,8 +7,9 @@ acts on it value by value:
 
 With many channels the product at each of the 36 points is a matrix product over channels, so one
 batched product does 4 times less work than im2col. The transforms are products with matrices of six
-rows, cheap beside that. The gradient at the input is such a convolution again, of dL/dy with the
-kernel turned round; that of the kernel is the adjoint: A for A^T, G^T for G.
+rows, cheap beside that as long as no memory is asked for. The gradient at the input is such a
+convolution again, of dL/dy with the kernel turned round; that of the kernel is the adjoint: A for
+A^T, G^T for G.
 
 Winograd, "Arithmetic complexity of computations", 1980; Lavin and Gray, "Fast algorithms for
 convolutional neural networks", CVPR 2016 (arXiv:1509.09308), section 4. Rounding errors are larger
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising.nn.fast.tiles import Tile, tiles
-from audio_denoising.nn.memory import channels_last, empty
+from audio_denoising.nn.memory import channels_last, empty, scratch
 from audio_denoising.nn.module import Pair, output_size
 
 STEP, EDGE = 4, 6  # a tile is 6 pixels long and starts every 4
@@ -82,9 +83,9 @@ def weight_gradient(
     """dL/dW = G^T [v^T (A dL/dy A^T)] G, shape (C', C, 3, 3)."""
     x, patches = channels_last(x), _patches(channels_last(grad_output))
     ci, co = x.shape[3], patches.shape[5]
-    du = empty((EDGE**2, ci, co), x)
+    du = scratch((EDGE**2, ci, co), x, "kernel")
     for i, chunk in enumerate(_chunks(x, patches, padding)):
-        m = _both_axes(A_T.T, patches[chunk.tiles]).view(EDGE**2, -1, co)
+        m = _both_axes(A_T.T, patches[chunk.tiles], "output points").view(EDGE**2, -1, co)
         du.baddbmm_(_input_points(x, chunk).transpose(1, 2), m, beta=int(i > 0))
     return (_kernel_map(x).T @ du.flatten(1)).view(3, 3, ci, co).permute(3, 2, 0, 1)
 
@@ -96,10 +97,12 @@ def _convolve(x: Tensor, u: Tensor, bias: Tensor | None, padding: Pair) -> Tenso
     y = empty((len(x), fo + -fo % STEP, to + -to % STEP, u.shape[2]), x)
     patches = _patches(y)
     for chunk in _chunks(x, patches, padding):
-        m = torch.bmm(_input_points(x, chunk), u)
+        v = _input_points(x, chunk)
+        m = torch.bmm(v, u, out=scratch((EDGE**2, v.shape[1], u.shape[2]), x, "products"))
         if bias is not None:  # the sum of the output's transform is the point (1, 1) times ones
             m[EDGE + 1] += bias
-        patches[chunk.tiles] = _both_axes(A_T, m.view(EDGE, EDGE, *chunk.shape, -1))
+        m = m.view(EDGE, EDGE, *chunk.shape, -1)
+        patches[chunk.tiles] = _both_axes(A_T, m, "outputs")
     return y[:, :fo, :to].permute(0, 3, 1, 2)
 
 
@@ -112,7 +115,7 @@ def _transform_kernel(weight: Tensor, kernel_map: Tensor) -> Tensor:
     """(C', C, 3, 3) -> u (36, C, C') = G w G^T."""
     co, ci = weight.shape[:2]
     columns = weight.permute(2, 3, 1, 0).reshape(9, ci * co)
-    u = empty((EDGE**2, ci * co), weight)
+    u = scratch((EDGE**2, ci * co), weight, "kernel")
     return torch.mm(kernel_map, columns, out=u).view(-1, ci, co)
 
 
@@ -157,20 +160,26 @@ def _chunks(x: Tensor, patches: Tensor, padding: Pair) -> Iterator[_Chunk]:
         )
 
 
-def _both_axes(matrix: Tensor, x: Tensor) -> Tensor:
-    """Multiplies a matrix to the first axis of x and to the second, (K, K, ...) -> (M, M, ...)."""
+def _both_axes(matrix: Tensor, x: Tensor, use: str) -> Tensor:
+    """Multiplies a matrix to both axes in front, (K, K, ...) -> (M, M, ...), in a work area."""
+    (m, k), rest = matrix.shape, x.shape[2:]
     matrix = matrix.to(x)
-    once = torch.mm(matrix, x.reshape(len(x), -1)).view(len(matrix), x.shape[1], -1)
-    twice = torch.bmm(matrix.expand(len(matrix), -1, -1), once)
-    return twice.view(len(matrix), len(matrix), *x.shape[2:])
+    if not x.is_contiguous():
+        x = scratch(tuple(x.shape), x, "tiles").copy_(x)
+    columns = x.view(k, k, -1)
+    once = scratch((k, m, columns.shape[2]), x, "one axis")
+    torch.bmm(matrix.expand(k, -1, -1), columns.transpose(0, 1), out=once)
+    both = scratch((m, m, columns.shape[2]), x, use)
+    torch.bmm(matrix.expand(m, -1, -1), once.transpose(0, 1), out=both)
+    return both.view(m, m, *rest)
 
 
 def _input_points(x: Tensor, chunk: _Chunk) -> Tensor:
     """v = B^T d B for every tile d of x (N, F, T, C): (36, tiles, C)."""
     (n, r, q), c = chunk.shape, x.shape[3]
-    image = x.new_zeros(n, STEP * r + 2, STEP * q + 2, c)
+    image = scratch((n, STEP * r + 2, STEP * q + 2, c), x, "image").zero_()
     image[:, chunk.place[0], chunk.place[1]] = x[chunk.inputs]
     by_n, by_f, by_t, _ = image.stride()
     strides = (by_f, by_t, by_n, STEP * by_f, STEP * by_t, 1)
     windows = image.as_strided((EDGE, EDGE, n, r, q, c), strides)
-    return _both_axes(B_T, windows).view(EDGE**2, -1, c)
+    return _both_axes(B_T, windows, "input points").view(EDGE**2, -1, c)
