@@ -2,7 +2,7 @@
 
 python -m benchmarks.learning_curve CHECKPOINT... --speech DIR --noise DIR [--json FILE]
 
-They clean the mixtures of `benchmarks.perceptual`, of voices and noises that training keeps for
+They clean the mixtures of `benchmarks.v5_ablation`, of voices and noises that training keeps for
 validation. What FILE holds of other checkpoints stays in it.
 """
 
@@ -21,7 +21,7 @@ from audio_denoising.training.learner import build_learner
 from audio_denoising.training.material import Material
 from audio_denoising.training.options import TrainingOptions
 from benchmarks.measuring import describe_machine, markdown_table, report
-from benchmarks.perceptual import MEASURES, asking_for_corpora, judge, place
+from benchmarks.v5_ablation import MEASURES, asking_for_corpora, judge, place
 
 
 def judged(path: Path, material: Material) -> dict[str, Any]:

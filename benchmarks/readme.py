@@ -27,7 +27,6 @@ from benchmarks.korean import in_korean
 from benchmarks.learning_curve import curve_table
 from benchmarks.measuring import markdown_table
 from benchmarks.page import page_sentence
-from benchmarks.perceptual import perceptual_table
 from benchmarks.quality_tables import (
     beside_v4_table,
     clean_table,
@@ -40,6 +39,7 @@ from benchmarks.quality_tables import (
 )
 from benchmarks.scaling import scaling_table
 from benchmarks.thrift import thrift_table
+from benchmarks.v5_ablation import v5_ablation_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results")
@@ -148,7 +148,8 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "page": (RESULTS / "page.json", _one(page_sentence)),
     "scaling": (RESULTS / "scaling.json", _one(scaling_table)),
     "thrift": (RESULTS / "thrift.json", _one(thrift_table)),
-    "perceptual": (RESULTS / "perceptual.json", _one(perceptual_table)),
+    "perceptual": (RESULTS / "perceptual.json", _one(v5_ablation_table)),
+    "look-ahead": (RESULTS / "look_ahead.json", _one(v5_ablation_table)),
     "faults": (RESULTS / "faults.json", _one(faults_table)),
     "fuzz": (RESULTS / "fuzz.json", _one(fuzz_table)),
     "ablation-small": (RESULTS / "ablation_small.json", _one(ablation_table)),

@@ -1,13 +1,14 @@
-"""What the perceptual term of v5's loss is worth at equal audio.
+"""What a change of v5 is worth at equal audio: the perceptual term, or one frame of look-ahead.
 
-python -m benchmarks.perceptual STATE --speech DIR --noise DIR [--rooms DIR] [--cache DIR]
-    [--weights 0 1] [--steps 150] [--json FILE]
+python -m benchmarks.v5_ablation STATE --speech DIR --noise DIR [--rooms DIR] [--cache DIR]
+    [--weights 0 1] [--look-ahead] [--steps 150] [--json FILE]
 
 From the same state of a run at constant rate (its `last.pth`), with the same mixtures in the same
-order, the rate falls to zero in a straight line, once for each weight of the term. Then the moments
-of the normalisations are taken anew, and 40 mixtures of 4 s of the validation's voices and noises,
-at 2.5 to 17.5 dB, are judged. A difference is taken mixture by mixture; its error is the standard
-error of their mean.
+order, the rate falls to zero in a straight line, once for each weight of the term, and once for a
+network that is shown the next frame beside every frame, by weights that begin at zero. Then the
+moments of the normalisations are taken anew, and 40 mixtures of 4 s of the validation's voices and
+noises, at 2.5 to 17.5 dB, are judged. A difference is taken mixture by mixture; its error is the
+standard error of their mean.
 """
 
 from __future__ import annotations
@@ -18,15 +19,21 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from audio_denoising.dsp.compressed_spectrum import Heard
+from audio_denoising.dsp.constants import FEATURES
 from audio_denoising.dsp.frames import HOP
 from audio_denoising.dsp.measures import si_sdr
+from audio_denoising.dsp.representation import CompressedSpectrum
 from audio_denoising.evaluation.metrics import dnsmos, pesq_wb, stoi
 from audio_denoising.mixing.batch import Mixer
 from audio_denoising.mixing.recipe import Recipe
+from audio_denoising.models import causal
 from audio_denoising.models.checkpoint import load_checkpoint
 from audio_denoising.nn import take_statistics
 from audio_denoising.training.learner import Learner, build_learner
@@ -43,10 +50,28 @@ JUDGED = replace(
 )  # fmt: skip
 
 
+class NextFrame(CompressedSpectrum):
+    """Features (T, N, 64, 24): those of a frame, then those of the one after it."""
+
+    def features(self, heard: Heard) -> Tensor:
+        now = heard.features
+        return torch.cat((now, torch.cat((now[1:], torch.zeros_like(now[:1])))), -1)
+
+
+def widened(state: Any) -> Any:
+    """A state with zeros wherever the first convolution has no weights for a next frame."""
+    if isinstance(state, dict):
+        return {name: widened(part) for name, part in state.items()}
+    if isinstance(state, list):
+        return [widened(part) for part in state]
+    is_first = isinstance(state, Tensor) and state.shape[1:] == (FEATURES, 3)
+    return torch.cat((state, torch.zeros_like(state)), 1) if is_first else state
+
+
 def ablate(
-    state: Path, place: RunPlace, weights: list[float], steps: int
+    state: Path, place: RunPlace, weights: list[float], look_ahead: bool, steps: int
 ) -> dict[str, list[list[float]]]:
-    """Weight of the term -> the measures of every mixture."""
+    """What is tried -> the measures of every mixture."""
     content = load_checkpoint(state).content
     options = TrainingOptions(**completed(content["options"], "v5"))
     material = Material(options, place)
@@ -55,7 +80,14 @@ def ablate(
         learner = build_learner(replace(options, perceptual=weight), torch.device("cpu"))
         learner.load_state_dict(content)
         learner.model.load_state_dict(content["unaveraged_model"])
-        learners[weight] = learner
+        learners[f"`--perceptual {weight:g}`"] = learner
+    if look_ahead:
+        with patch.object(causal, "FEATURES", 2 * FEATURES):
+            learner = build_learner(options, torch.device("cpu"))
+        learner.load_state_dict(widened(content))
+        learner.model.load_state_dict(widened(content["unaveraged_model"]))
+        learner.representation = NextFrame()
+        learners["the next frame too"] = learner
     first = content["position"]["step"]
     for step in range(steps):
         noisy, clean = material.mixer.batch(first + step, 4, 126 * HOP)
@@ -65,8 +97,8 @@ def ablate(
     for learner in learners.values():
         batches = map(learner.representation.hear, islice(material.statistics(), STATISTICS))
         with torch.inference_mode():
-            take_statistics(learner.model, (heard.features for heard in batches))
-    return {f"{weight:g}": judge(each, material) for weight, each in learners.items()}
+            take_statistics(learner.model, map(learner.representation.features, batches))
+    return {name: judge(each, material) for name, each in learners.items()}
 
 
 def judge(learner: Learner, material: Material) -> list[list[float]]:
@@ -85,20 +117,20 @@ def judge(learner: Learner, material: Material) -> list[list[float]]:
     return found
 
 
-def perceptual_table(results: Mapping[str, Any]) -> str:
-    """The results as Markdown: means, and differences to the first weight."""
-    found = {weight: np.array(rows) for weight, rows in results["judged"].items()}
+def v5_ablation_table(results: Mapping[str, Any]) -> str:
+    """The results as Markdown: means, and differences to the first row."""
+    found = {name: np.array(rows) for name, rows in results["judged"].items()}
     base = next(iter(found.values()))
     rows = []
-    for weight, each in found.items():
-        row = [f"`--perceptual {weight}`"]
+    for name, each in found.items():
+        row = [name]
         for number, digits in enumerate(MEASURES.values()):
             apart = (each - base)[:, number]
             error = apart.std(ddof=1) / len(apart) ** 0.5
             difference = f" ({apart.mean():+.{digits}f} ± {error:.{digits}f})" if any(apart) else ""
             row.append(f"{each[:, number].mean():.{digits}f}{difference}")
         rows.append(row)
-    return markdown_table(["weight", *MEASURES], rows)
+    return markdown_table(["", *MEASURES], rows)
 
 
 def asking_for_corpora(text: str | None) -> argparse.ArgumentParser:
@@ -121,12 +153,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = asking_for_corpora(__doc__)
     parser.add_argument("state", type=Path, help="last.pth of a run at constant rate")
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 1.0])
+    parser.add_argument("--look-ahead", action="store_true", help="try the next frame as well")
     parser.add_argument("--steps", type=int, default=150)
     given = parser.parse_args(arguments)
     torch.set_flush_denormal(True)
-    judged = ablate(given.state, place(given), given.weights, given.steps)
+    judged = ablate(given.state, place(given), given.weights, given.look_ahead, given.steps)
     results = {"machine": describe_machine(), "steps": given.steps, "judged": judged}
-    report(results, given.json, perceptual_table(results))
+    report(results, given.json, v5_ablation_table(results))
 
 
 if __name__ == "__main__":
