@@ -19,7 +19,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from audio_denoising.media.ffmpeg_reading import ERRORS, open_media
-from audio_denoising.media.joined import ORDERS, Order
+from audio_denoising.media.joined import Order, order_of
 
 # Entries that describe the old file, not the recording.
 _TECHNICAL = {
@@ -158,21 +158,21 @@ def carry_chunks(source: Path, target: Path, chapters: list[tuple[int, str]]) ->
     source are copied. What the target cannot hold is returned, save what FFmpeg carries over.
     """
     with source.open("rb") as file:
-        order = ORDERS.get(file.read(4))
+        order = order_of(file.read(12))
         chunks = list(_read_chunks(file, order)) if order else []
     with target.open("r+b") as file:
-        kind = file.read(4)
-        own = ORDERS.get(kind)
+        head = file.read(12)
+        own, large = order_of(head), head.startswith(b"RF64")
         copied = chunks if own == order else []
         if own == "little" and b"cue " not in dict(copied):
             copied = [*copied, *_cue(chapters)]
         more = b"".join(_packed(name[:4], data, own) for name, data in copied if own)
         size = file.seek(0, 2)
-        if own and more and (kind == b"RF64" or size + len(more) < _LIMIT):
+        if own and more and (large or size + len(more) < _LIMIT):
             file.write(bytes(size % 2) + more)
             size = file.tell() - 8
-            file.seek(20 if kind == b"RF64" else 4)
-            file.write(size.to_bytes(8 if kind == b"RF64" else 4, own))
+            file.seek(20 if large else 4)
+            file.write(size.to_bytes(8 if large else 4, own))
     left = [name for name, data in chunks if (name, data) not in copied and name not in _CHAPTERS]
     return [_CALLED.get(name) or f"chunk {name.decode().strip()}" for name in left]
 
