@@ -99,16 +99,18 @@ def hand_on_permissions(former: Path, new: Path) -> None:
         os.utime(new)  # the times are its own
 
 
-def locked(file: IO[Any]) -> bool:
-    """Locks an open file; not where another process holds its lock, or the system has no locks.
+def locked(file: IO[Any]) -> bool | None:
+    """Locks an open file; False where another process holds its lock, None where there are none.
 
     The lock ends with the process, however that does, and so tells what is being written from what
     was left behind.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (OSError, AttributeError):  # AttributeError: Windows has none
+    except BlockingIOError:
         return False
+    except (OSError, AttributeError):  # a file system without locks, or Windows
+        return None
     return True
 
 

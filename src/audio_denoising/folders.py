@@ -9,12 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from audio_denoising.errors import UserError
+from audio_denoising.files import locked
 from audio_denoising.paths import real
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -76,15 +72,8 @@ def single_run(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written ({error.strerror}); name another folder."
         ) from error
     with lock:
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"Another run is at work in {folder}; wait for it or stop it."
-            ) from error
-        except OSError:  # a file system without locks
-            pass
+        if locked(lock) is False:
+            raise UserError(f"Another run is at work in {folder}; wait for it or stop it.")
         try:
             yield
         finally:

@@ -16,7 +16,7 @@ import numpy as np
 
 from audio_denoising.cleaning.causal import CausalCleaner
 from audio_denoising.cleaning.cleaner import load_cleaner
-from audio_denoising.cleaning.recording import Progress, Report, advancing, clean_recording
+from audio_denoising.cleaning.recording import Progress, Report, clean_recording
 from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.cleaning.stream import Stream
 from audio_denoising.dsp.level import ActiveLevel
@@ -73,12 +73,9 @@ class Denoiser:
 
         Args:
             name: a folder with ``model.safetensors``, such as ``denoise export`` writes, or the
-                name of a model on the Hugging Face hub, "user/name", which is downloaded once
-                (that needs the package huggingface_hub).
+                name of a model on the Hugging Face hub, which is downloaded once (that needs the
+                package huggingface_hub). UserError for what is neither.
             options: those of :class:`Denoiser` but the model.
-
-        Raises:
-            UserError: there is no such folder or model, or it holds no weights of this program.
         """
         return cls(find_weights(name), **options)
 
@@ -90,13 +87,6 @@ class Denoiser:
         """What the model is called."""
         return self._cleaner.name
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        import torch
-
-        return torch.device(self._cleaner.device)
-
     @overload
     def __call__(
         self,
@@ -105,18 +95,11 @@ class Denoiser:
         *,
         strength: float = 100.0,
         limit: float | None = None,
-        progress: Progress | None = None,
     ) -> tuple[Samples, int]: ...
 
     @overload
     def __call__(
-        self,
-        x: Audio,
-        sample_rate: int,
-        *,
-        strength: float = 100.0,
-        limit: float | None = None,
-        progress: Progress | None = None,
+        self, x: Audio, sample_rate: int, *, strength: float = 100.0, limit: float | None = None
     ) -> Audio: ...
 
     def __call__(
@@ -126,11 +109,8 @@ class Denoiser:
         *,
         strength: float = 100.0,
         limit: float | None = None,
-        progress: Progress | None = None,
     ) -> Audio | tuple[Samples, int]:
         """Denoise an array, a tensor, or the content of a file.
-
-        ``denoised = x - noise``: what was taken out is the difference.
 
         Args:
             x: waveform ``(samples,)`` or ``(channels, samples)`` of any length. Floating point with
@@ -138,11 +118,8 @@ class Denoiser:
                 in binary, which is read as a whole; `denoise_file` cleans one of any length into
                 another.
             sample_rate: in Hz, a whole number. Of a file it is known; if given, it must be that.
-            strength: percent of the noise removal, 100 for all of it:
-                ``out = s · clean + (1 - s) · x`` with ``s = strength / 100``.
-            limit: no noise is turned down by more dB than this:
-                ``clean`` above is ``(1 - f) · clean + f · x`` with ``f = 10^(-limit / 20)``.
-            progress: called now and then with (seconds done, seconds in all).
+            strength: percent of the noise removal; its formula, and the next, are in `Settings`.
+            limit: dB by which noise is turned down at most.
 
         Returns:
             The same type, shape and dtype (and device, for a tensor). Integers that would go beyond
@@ -150,8 +127,8 @@ class Denoiser:
             sample rate in Hz.
 
         Raises:
-            UserError: the array is not such a waveform (one that lies the other way round is told
-                to be), the file cannot be read, or an option is out of range.
+            UserError: the array is not such a waveform, the file cannot be read, or an option is
+                out of range.
         """
         settings = Settings(strength, limit)
         given = None if sample_rate is None else checked_rate(sample_rate)
@@ -159,11 +136,11 @@ class Denoiser:
             samples, rate = _read(cast(Content, x))
             if given not in (None, rate):
                 raise UserError(f"the file has {rate} Hz, not {given}: leave the sample rate out")
-            return self._clean(samples, checked_rate(rate), settings, progress), rate
+            return self._clean(samples, checked_rate(rate), settings), rate
         samples = to_samples(x)
         if given is None:
             raise UserError("give the sample rate of the array, for example denoiser(x, 16000)")
-        return from_samples(self._clean(samples, given, settings, progress), like=x)
+        return from_samples(self._clean(samples, given, settings), like=x)
 
     def denoise_file(
         self,
@@ -188,8 +165,7 @@ class Denoiser:
             output: the file to write; its extension decides the format, and its folder is made
                 where need be. Left out, it is ``NAME_denoised.wav`` beside the input (a video
                 stays one).
-            strength: percent of the noise removal, as in ``denoiser(x, rate, strength=...)``.
-            limit: dB by which noise is turned down at most, likewise.
+            strength, limit: as in ``denoiser(x, rate, strength=..., limit=...)``.
             save_noise: a second file for what was taken out: input less output.
             force: replace existing outputs.
             in_place: replace the input, once its cleaned form is complete; ``output`` is left out.
@@ -245,9 +221,7 @@ class Denoiser:
         chosen = Settings(strength=strength, limit=limit)
         return Stream(self._cleaner.open(checked_rate(sample_rate), channels), chosen)
 
-    def _clean(
-        self, samples: Samples, rate: int, settings: Settings, progress: Progress | None
-    ) -> Samples:
+    def _clean(self, samples: Samples, rate: int, settings: Settings) -> Samples:
         """Denoise samples ``(C, L)``, as many as there are."""
         if not samples.size:
             return samples
@@ -255,8 +229,7 @@ class Denoiser:
         if self._cleaner.needs_level:
             level = ActiveLevel(rate)
             level.add(samples)
-        advance = advancing(progress, samples.shape[1] / rate)
-        parts = self._cleaner.clean([samples], rate, level, advance)
+        parts = self._cleaner.clean([samples], rate, level, lambda seconds: None)
         return np.concatenate([settings.mix(noisy, clean) for noisy, clean in parts], axis=1)
 
 
@@ -282,9 +255,8 @@ def denoise(
 ) -> Any:
     """Denoise an array, a tensor or the content of a file: ``y = denoise(x, sample_rate)``.
 
-    For many recordings, make one :class:`Denoiser` and call that: the weights load once. What goes
-    in, what comes out and what is refused is the same, and so are the options ``strength`` and
-    ``limit``; the model and the device are those of :class:`Denoiser`.
+    For many recordings, make one :class:`Denoiser` and call that: the weights load once. The
+    arguments, what comes out and what is refused are its own.
     """
     return Denoiser(model, device=device)(x, sample_rate, **options)
 
@@ -299,8 +271,7 @@ def denoise_file(
 ) -> Report:
     """Denoise a file with a shipped model: ``denoise_file("talk.mp3", "talk_clean.wav")``.
 
-    The options and the errors are those of :meth:`Denoiser.denoise_file`, the model and the device
-    those of :class:`Denoiser`.
+    The same as :meth:`Denoiser.denoise_file`.
     """
     return Denoiser(model, device=device).denoise_file(input, output, **options)
 

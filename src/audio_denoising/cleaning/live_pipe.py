@@ -9,10 +9,10 @@ from pathlib import Path
 
 from audio_denoising.cleaning.causal import CausalCleaner
 from audio_denoising.cleaning.cleaner import Cleaner
-from audio_denoising.cleaning.recording import Report, too_loud
+from audio_denoising.cleaning.recording import Report
 from audio_denoising.cleaning.settings import Settings
 from audio_denoising.errors import UserError
-from audio_denoising.media.piped import PipedSound, PipedWriter, Raw, WavHead
+from audio_denoising.media.piped import PipedSound, PipedWriter
 from audio_denoising.media.reading import AudioReader
 from audio_denoising.media.writing import AudioWriter
 
@@ -21,50 +21,30 @@ _MOST_CHANNELS = 64  # no network cleans more as fast as they come
 
 def clean_as_it_comes(
     cleaner: Cleaner | None,
-    raw: Raw | None,
-    head: WavHead | None,
+    sound: PipedSound,
     output: str | None,
     settings: Settings,
     folder: Path,
 ) -> Report | None:
-    """Cleans standard input while it comes, bare samples or a WAV.
+    """Cleans a sound while it comes, into a file or (None) standard output, as `stream_sound`.
 
-    Args:
-        cleaner: which is no use unless it is v5's.
-        raw: what comes are bare samples of this kind.
-        head: otherwise what stood before them, in a WAV.
-        output: a file, or None for standard output.
-        settings: how to clean.
-        folder: for what the file is told of the WAV.
-
-    Returns:
-        What `stream_sound` returns, or None, with nothing read, where all must be kept first.
-
-    Raises:
-        UserError: as `stream_sound`.
+    None, with nothing read, where all must be kept first. ``folder`` is for what the file is told
+    of a WAV.
     """
-    pipe, source = sys.stdin.buffer, None
-    kind = head.raw if head is not None else raw
-    if not isinstance(cleaner, CausalCleaner) or kind is None or kind.channels > _MOST_CHANNELS:
+    raw, head, source = sound.raw, sound.head, None
+    if not isinstance(cleaner, CausalCleaner) or raw.channels > _MOST_CHANNELS:
         return None
-    sound = PipedSound(pipe, kind, head)
     if output is None:
         return stream_sound(cleaner, sound, PipedWriter(sys.stdout.buffer, sound), settings)
     if head is not None:
         if head.length is not None:  # the file gets the tags behind the samples, too
             return None
         begin = folder / "standard input"
-        begin.write_bytes(bytes(head) + bytes(kind.size))
+        begin.write_bytes(bytes(head) + bytes(raw.size))
         with AudioReader(begin) as source:
             pass
-    writer = AudioWriter(
-        output,
-        kind.rate,
-        kind.channels,
-        subtype=kind.subtype,
-        force=settings.force,
-        source=source,
-    )
+    form, force = raw.subtype, settings.force
+    writer = AudioWriter(output, raw.rate, raw.channels, subtype=form, force=force, source=source)
     return stream_sound(cleaner, sound, writer, settings)
 
 
@@ -80,24 +60,20 @@ def stream_sound(
         UserError: there is no sound, the network does not hear it, or it cannot be written.
     """
     started = time.process_time()  # what is waited for is no work
-    raw = sound.raw
-    beyond = 0
     with writer:
-        stream = cleaner.open(raw.rate, raw.channels)
+        stream = cleaner.open(sound.raw.rate, sound.raw.channels)
         for block in chain(sound.blocks(), [None]):
             clean = settings.mix(*(stream.flush() if block is None else stream.push(block)))
             if clean.size:
                 writer.write(clean)
-            if writer.clips:
-                beyond += int((abs(clean) > 1.0).sum())
         if not sound.samples:
             raise UserError(sound.damage or "standard input holds no samples: record it again")
     return Report(
-        seconds=sound.samples / raw.rate,
+        seconds=sound.samples / sound.raw.rate,
         elapsed=time.process_time() - started,
         model=cleaner.name,
         device=cleaner.device,
         output=writer.path,
         damage=sound.damage,
-        warnings=(*sound.notices, *writer.left_out, *too_loud(beyond, str(writer.path))),
+        warnings=sound.notices + writer.notices,
     )

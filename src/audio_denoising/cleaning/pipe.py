@@ -33,11 +33,7 @@ _FORMATS = {"s16le": "PCM_16", "f32le": "FLOAT"}  # FFmpeg's words -> libsndfile
 
 
 def parse_raw(text: str) -> Raw:
-    """Bare samples from ``RATE,CHANNELS[,FORMAT]``, such as ``48000,2`` or ``48000,2,f32le``.
-
-    Raises:
-        UserError: it is something else.
-    """
+    """Bare samples from ``RATE,CHANNELS[,FORMAT]``, as ``48000,2,f32le``; UserError for others."""
     try:
         rate, channels = (int(number) for number in text.split(",")[:2])
         (subtype,) = (_FORMATS[name] for name in text.split(",")[2:] or ["s16le"])
@@ -71,8 +67,7 @@ def clean_pipe(
         load: gives what cleans, or None for what cannot before all has come.
         clean: cleans one file into another.
 
-    Raises:
-        UserError: an end is a terminal, or cannot be read or written.
+    UserError where an end is a terminal, or cannot be read or written.
     """
     into_pipe = output is None or output == PIPE
     ends = [*([sys.stdin] if input == PIPE else []), *([sys.stdout] if into_pipe else [])]
@@ -83,21 +78,21 @@ def clean_pipe(
     with TemporaryDirectory(prefix="denoise-") as name:
         folder, hidden = Path(name), f"{name}{os.sep}"  # messages do not speak of where it is kept
         try:
-            report, taken = None, b""
+            report, source = None, Path(input)
             if input == PIPE:
-                from audio_denoising.media.piped import read_head
+                from audio_denoising.media.piped import PipedSound, read_head
 
-                head, taken = read_head(sys.stdin.buffer) if raw is None else (None, b"")
-                sounds = raw is not None or head is not None  # or no network is loaded for it yet
-                if sounds:
+                pipe = sys.stdin.buffer
+                head, taken = read_head(pipe) if raw is None else (None, b"")
+                kind = raw if head is None else head.raw
+                if kind is not None:  # else no network is loaded for it yet
                     from audio_denoising.cleaning.live_pipe import clean_as_it_comes
 
-                    to = None if into_pipe else output
-                    report = clean_as_it_comes(load(), raw, head, to, settings, folder)
+                    sound, to = PipedSound(pipe, kind, head), None if into_pipe else output
+                    report = clean_as_it_comes(load(), sound, to, settings, folder)
+                if report is None:
+                    source = spool(pipe, folder, raw, taken)
             if report is None:
-                source = Path(input)
-                if input == PIPE:
-                    source = spool(sys.stdin.buffer, folder, raw, taken)
                 # Bare samples in a format without a limit on its size.
                 kept = folder / f"standard output.{'w64' if raw else 'wav'}"
                 report = clean(Job(str(source), str(kept) if into_pipe else str(output)))
@@ -119,16 +114,9 @@ def clean_pipe(
 
 
 def spool(stream: BinaryIO, folder: Path, raw: Raw | None = None, taken: bytes = b"") -> Path:
-    """Keeps all that comes through a pipe in a file, which can be read twice.
+    """Keeps all that comes through a pipe in a file in a folder, behind what was `taken` before.
 
-    Args:
-        stream: the pipe.
-        folder: for the file.
-        raw: what comes are bare samples of this kind; otherwise a file of any format.
-        taken: what was read of the file before.
-
-    Raises:
-        UserError: nothing comes, the last bare sample is not whole, or the disk is full.
+    UserError where nothing comes, the last bare sample is not whole, or the disk is full.
     """
     if raw is not None:
         return _spool_bare(stream, folder / "standard input.w64", raw)
@@ -149,24 +137,17 @@ def _spool_bare(stream: BinaryIO, path: Path, raw: Raw) -> Path:
     from audio_denoising.media.piped import PipedSound
     from audio_denoising.media.writing import AudioWriter
 
-    sound, done = PipedSound(stream, raw), 0
+    sound = PipedSound(stream, raw)
     with AudioWriter(path, raw.rate, raw.channels, subtype=raw.subtype) as writer:
         for block in sound.blocks():
             writer.write(block)
-            done += block.shape[1]
-        if sound.damage:
-            raise UserError(sound.damage)
-        if not done:
-            raise UserError("standard input holds no samples: record or export it again")
+        if sound.damage or not sound.samples:
+            raise UserError(sound.damage or "standard input holds no samples: record it again")
     return path
 
 
 def pour(path: Path, stream: BinaryIO, raw: Raw | None = None) -> None:
-    """Sends a complete file into a pipe, or its bare samples.
-
-    Raises:
-        UserError: the program at the other end has stopped reading, or the disk behind is full.
-    """
+    """Sends a complete file into a pipe, or its bare samples; UserError as in `sending`."""
     import soundfile
 
     from audio_denoising.media.piped import sending

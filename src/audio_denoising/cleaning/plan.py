@@ -74,15 +74,9 @@ def plan(
 
 
 def pending(jobs: Sequence[Job], *, force: bool = False, skip_existing: bool = False) -> list[Job]:
-    """The jobs still to be done.
-
-    All with ``force``, which replaces outputs; those whose outputs are not there with
-    ``skip_existing``: an output appears only when it is complete, so a run that was stopped goes on
-    where it was.
-
-    Raises:
-        UserError: outputs exist, and neither is given.
-    """
+    """The jobs still to be done: all with ``force``, which replaces outputs, and with
+    ``skip_existing`` those whose outputs are not there, so that a run that was stopped goes on.
+    UserError where outputs exist, and neither is given."""
     if skip_existing and not force:
         return [job for job in jobs if not all(exists(Path(path)) for path in job.outputs)]
     if not force and len(jobs) > 1:
@@ -99,11 +93,7 @@ def pending(jobs: Sequence[Job], *, force: bool = False, skip_existing: bool = F
 
 
 def checked(jobs: list[Job], inputs: Sequence[str]) -> list[Job]:
-    """The jobs: some, none of which writes what another writes or reads.
-
-    Raises:
-        UserError: it does, or there are none.
-    """
+    """The jobs; UserError if there are none, or one writes what another writes or reads."""
     if not jobs:
         raise UserError(f"there is nothing to clean in {', '.join(inputs)}")
     writers: dict[Path, Job] = {}
@@ -132,10 +122,8 @@ def output_suffix(path: PurePath) -> str:
 
 
 def noise_beside(output: _Path) -> _Path:
-    """Where goes what was taken out: ``NAME_noise`` beside the output, in its format.
-
-    That of a video is sound alone, in a WAV.
-    """
+    """Where goes what was taken out: ``NAME_noise`` beside the output, in its format or, beside a
+    video, in a WAV."""
     sound = default_output(output.name).suffix == ".wav"
     name = output.stem.removesuffix(DENOISED)
     return output.with_name(f"{name}{NOISE}{output.suffix if sound else '.wav'}")

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from audio_denoising.cleaning.settings import Job, Settings, checked_rate
 from audio_denoising.dsp.level import ActiveLevel
 from audio_denoising.media.reading import AudioReader
@@ -44,11 +42,6 @@ class Report:
     output: Path
     damage: str = ""  # a sentence that says how far a damaged input could be read
     warnings: tuple[str, ...] = ()  # sentences: samples that were limited, streams left out
-
-    @property
-    def rtf(self) -> float:
-        """Real-time factor: seconds of work for one second of audio; below 1 keeps up."""
-        return self.elapsed / self.seconds
 
 
 def clean_recording(
@@ -79,13 +72,11 @@ def clean_recording(
         if job.noise is not None:
             # Completed first, as it was opened last: where the output is, the noise is too.
             noise_file = outputs.enter_context(new(job.noise, force=settings.force))
-        written = beyond = 0
+        written = 0
         blocks = reader.blocks(_BLOCK_SECONDS * rate)
         for noisy, clean in cleaner.clean(blocks, rate, level, advancing(progress, samples / rate)):
             mixed = settings.mix(noisy, clean)
             cleaned_file.write(mixed)
-            if cleaned_file.clips:
-                beyond += int(np.count_nonzero(np.abs(mixed) > 1.0))
             if noise_file is not None:
                 noise_file.write(noisy - mixed)
             written += mixed.shape[1]
@@ -96,17 +87,7 @@ def clean_recording(
         device=str(cleaner.device),
         output=Path(job.output),
         damage=reader.damage,
-        warnings=(*reader.notices, *cleaned_file.left_out, *too_loud(beyond, job.output)),
-    )
-
-
-def too_loud(beyond: int, output: str) -> tuple[str, ...]:
-    """The warning that so many samples of an output were limited to full scale, if any were."""
-    if not beyond:
-        return ()
-    return (
-        f"{beyond} samples of {output} went beyond full scale and were limited to it: if that is "
-        f"audible, turn the recording down before cleaning it",
+        warnings=reader.notices + cleaned_file.notices,
     )
 
 

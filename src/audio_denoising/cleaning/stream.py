@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any, cast
 
 import numpy as np
@@ -25,29 +24,17 @@ class Stream:
     and the same samples, to the last bit, however it was cut. It can be pickled in the middle and
     goes on where it was. One thread at a time may use a stream; streams do not hear of each other.
 
-    Args:
-        opened: where the network hears the signal.
-        settings: how much of the noise is taken out.
+    Attributes:
+        sample_rate: in Hz.
+        channels: how many rows a block has.
+        latency: samples that are held back at most: one window, 32 ms.
     """
 
     def __init__(self, opened: CausalStream, settings: Settings) -> None:
         self._opened, self._settings = opened, settings
+        self.sample_rate, self.channels = opened.rate, opened.channels
+        self.latency = opened.latency
         self._like: Any = np.zeros(0 if opened.channels == 1 else (opened.channels, 0), "float32")
-
-    @property
-    def sample_rate(self) -> int:
-        """In Hz."""
-        return self._opened.rate
-
-    @property
-    def channels(self) -> int:
-        """How many rows a block has."""
-        return self._opened.channels
-
-    @property
-    def latency(self) -> int:
-        """Samples that are held back at most: one window, 32 ms."""
-        return self._opened.latency
 
     def push(self, samples: Audio) -> Audio:
         """Takes the next samples and returns those that are finished, of the same type and dtype.
@@ -75,12 +62,7 @@ class Stream:
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.reset()
 
     def _mixed(self, noisy: Samples, cleaned: Samples) -> Any:

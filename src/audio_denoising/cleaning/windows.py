@@ -182,8 +182,7 @@ def overlap_add(
 
     Each window is faded in and out by a Hann slope; where two meet, the slopes add up to exactly
     one. The first has no fade-in and the last no fade-out, so the ends keep their level. Behind its
-    end the signal is continued by its mirror image, which the network takes for more of the same
-    recording; zeros would be a sudden silence. Only one batch of windows exists at a time.
+    end the signal is continued by its mirror image: zeros would be a sudden silence.
 
     Args:
         signal: real tensor ``(C, L)`` of any length, 0 included.
@@ -224,10 +223,7 @@ def _window(channel: Tensor, start: int, size: int) -> Tensor:
 
 
 def _one_thread() -> None:
-    """In a forked process only one thread is left of those that torch computes with.
-
-    The others would be waited for without end.
-    """
+    """In a forked process torch's other threads are gone, and would be waited for without end."""
     torch.set_num_threads(1)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_denoising.errors import UserError
+from audio_denoising.media.sndfile import integers
 from audio_denoising.samples import Samples
 
 if TYPE_CHECKING:
@@ -79,6 +80,5 @@ def from_samples(samples: Samples, like: Audio) -> Audio:
 def _as_dtype(samples: Samples, dtype: np.dtype[np.generic]) -> npt.NDArray[np.generic]:
     if dtype.name not in _FULL_SCALE:
         return samples.astype(dtype)
-    scale = _FULL_SCALE[dtype.name]
-    scaled = np.rint(samples.astype(np.float64) * scale)
-    return np.clip(scaled, -scale, scale - 1).astype(dtype)
+    bits = 8 * dtype.itemsize
+    return (integers(samples, bits) >> (32 - bits)).astype(dtype)

@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 
 from audio_denoising.media.ffmpeg_reading import ERRORS, open_media
 from audio_denoising.media.formats import CannotHoldError, Container
-from audio_denoising.media.timeline import Mark, steady_packets
+from audio_denoising.media.timeline import Mark, shift, steady_packets
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -44,12 +44,7 @@ _ON_THE_LIST = {"video": "mpeg4", "audio": "aac", "subtitle": "subrip"}
 
 
 class Copies:
-    """The streams of a recording that are copied into a file being written.
-
-    Args:
-        source: the recording, opened for this alone.
-        container: what is known of the kind of file.
-        add_sound: adds the denoised sound track to a file like this one.
+    """The streams of a recording, opened for this alone, that are copied into a file being written.
 
     Attributes:
         names: of the streams that are copied.
@@ -82,16 +77,12 @@ class Copies:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """A sentence for everything that the file cannot hold."""
+        """A sentence for each thing that the file cannot hold."""
         refused = f"{self._refused} packets of its picture and other tracks cannot be kept"
         return (*self._left_out, refused) if self._refused else tuple(self._left_out)
 
     def add(self, stream: Stream) -> None:
-        """Take a stream over, where the file is of a kind to hold such.
-
-        Raises:
-            CannotHoldError: it is the picture, and the file cannot hold it.
-        """
+        """Take a stream over, or say that it cannot be; CannotHoldError if it is the picture."""
         name, kind = _name(stream), self._container
         if stream.disposition & Disposition.attached_pic:
             if kind.name == "matroska":
@@ -155,10 +146,7 @@ class Copies:
     def _write(self, packet: Packet) -> None:
         index = packet.stream.index
         packet.stream = copy = self._streams[index]
-        if self.later:
-            ticks = round(self.later / float(packet.time_base))
-            packet.pts = None if packet.pts is None else packet.pts + ticks
-            packet.dts = None if packet.dts is None else packet.dts + ticks
+        shift(packet, self.later)
         if packet.dts is not None and copy.time_base is not None:
             # Files joined from several overlap a little where they meet; stamps must rise.
             nonstrict = self._out.format.flags & _NONSTRICT
@@ -220,11 +208,7 @@ def _tags(stream: Stream, container: Container) -> list[str]:
 
 
 def _copy_into(out: OutputContainer, stream: Stream, tag: str) -> Stream:
-    """Add a stream to a file for the packets of another file's stream.
-
-    Raises:
-        ERRORS: the file does not hold such.
-    """
+    """Add a stream for the packets of another file's; `ERRORS` where the file holds no such."""
     try:
         copy = out.add_stream_from_template(stream, opaque=True)
     except ValueError:
@@ -240,10 +224,8 @@ def _copy_into(out: OutputContainer, stream: Stream, tag: str) -> Stream:
 
 
 def _past_the_list(out: OutputContainer, stream: Stream) -> Stream:
-    """The same for a codec that is not on PyAV's list of those the file may hold.
-
-    A stream of a codec on the list is added, and its description replaced as bitstream filters do.
-    """
+    """The same for a codec that PyAV does not know the file to hold: one that it knows is added,
+    and its description replaced as bitstream filters do."""
     if stream.type not in _ON_THE_LIST:
         raise ValueError(stream.type)
     with av.open(os.devnull, "w", format="null") as scratch:

@@ -91,8 +91,6 @@ _NEAREST = {
     "PCM_U8": "PCM_S8", "ALAC_16": "PCM_16", "ALAC_20": "PCM_24", "ALAC_24": "PCM_24",
     "ALAC_32": "PCM_32",
 }  # fmt: skip
-_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}
-_WAV_LIMIT = 2**32 - 2**16  # a WAV header counts bytes in 32 bits
 
 
 def container_of(path: Path) -> Container:
@@ -103,23 +101,17 @@ def container_of(path: Path) -> Container:
     return CONTAINERS[path.suffix.lower()]
 
 
-def choose_format(path: Path, subtype: str, size: int = 0) -> tuple[str, str]:
-    """Names of container and sample format for an output file, such as ``("wav", "PCM_24")``.
+def choose_format(path: Path, subtype: str) -> tuple[Container, str]:
+    """Container and sample format for an output file; UserError for an unknown extension.
 
-    The extension decides the container; UserError where that is unknown. The sample format of the
-    input is kept where the container can hold it; else the nearest one that loses nothing audible.
-
-    Args:
-        subtype: sample format of the input in libsndfile's words.
-        size: samples over all channels. A WAV beyond 4 GiB becomes RF64, its large-file form.
+    The sample format of the input (``subtype``, in libsndfile's words) is kept where the container
+    can hold it; else the nearest one that loses nothing audible.
     """
     container = container_of(path)
     kept = container.encoders
     nearest = _NEAREST.get(subtype, "")
     chosen = subtype if subtype in kept else nearest if nearest in kept else next(iter(kept))
-    if container.name == "wav" and size * _BYTES.get(chosen, 4) > _WAV_LIMIT:
-        return "rf64", chosen
-    return container.name, chosen
+    return container, chosen
 
 
 def default_output(path: str | Path) -> Path:

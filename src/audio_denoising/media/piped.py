@@ -8,7 +8,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +19,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.files import appends
 from audio_denoising.media.reading import SHORT, not_numbers, sensible
 from audio_denoising.media.sndfile import ERRORS, INTEGER_BITS, integers
+from audio_denoising.media.writing import beyond_scale, too_loud
 from audio_denoising.samples import Samples
 
 BYTES = {subtype: bits // 8 for subtype, bits in INTEGER_BITS.items()} | {"FLOAT": 4, "DOUBLE": 8}
@@ -194,46 +195,44 @@ class PipedWriter:
     """Sends a sound on as it came, but for its samples; use it in a ``with`` block.
 
     Each block leaves at once. Behind a header that could not know the length, or told a wrong one,
-    sizes are put right if the output is a file and no pipe. What is written is as in `AudioWriter`;
-    nothing is left out, since what stood around the samples goes with them.
+    sizes are put right if the output is a file and no pipe. `notices` are as in `AudioWriter`.
     """
 
     path = Path("standard output")
-    left_out: tuple[str, ...] = ()
 
     def __init__(self, pipe: BinaryIO, sound: PipedSound) -> None:
-        self.clips = sound.raw.subtype in INTEGER_BITS
+        self.notices: tuple[str, ...] = ()
         self._pipe, self._sound = pipe, sound
-        self._start: int | None = None
-        self._length = 0
+        self._length = self._beyond = 0  # bytes and samples, so far
 
     def write(self, samples: Samples) -> None:
         """Sends samples ``(channels, n)``; UserError as in `sending`."""
-        data = self._sound.raw.encoded(samples)
+        raw = self._sound.raw
+        data = raw.encoded(samples)
         with sending(self._pipe):
-            if self._start is None:
-                fixed = not self._pipe.seekable() or appends(self._pipe)
-                self._start = -1 if fixed else self._pipe.tell()
+            if not self._length:
                 self._pipe.write(bytes(self._sound.head or b""))
             self._pipe.write(data)
         self._length += len(data)
+        self._beyond += beyond_scale(samples, raw.subtype)
 
     def __enter__(self) -> PipedWriter:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        head = self._sound.head
+        self.notices = too_loud(self._beyond, self.path)
+        head, pipe, length = self._sound.head, self._pipe, self._length
         if raised[0] is not None or head is None:
             return
-        with sending(self._pipe):
+        with sending(pipe):
             for data in self._sound.behind():
-                self._pipe.write(data)
-            if self._length != head.length and self._start is not None and self._start >= 0:
-                self._pipe.write(bytes(self._length % 2))
-                true = WavHead(head.raw, head.chunks, self._length, self._length % 2)
-                self._pipe.seek(self._start)
-                self._pipe.write(bytes(true))
-                self._pipe.seek(0, os.SEEK_END)
+                pipe.write(data)
+            if length not in (0, head.length) and pipe.seekable() and not appends(pipe):
+                pipe.write(bytes(length % 2))
+                true = bytes(replace(head, length=length, behind=length % 2))
+                pipe.seek(-len(true) - length - length % 2, os.SEEK_CUR)
+                pipe.write(true)
+                pipe.seek(0, os.SEEK_END)
 
 
 @contextmanager

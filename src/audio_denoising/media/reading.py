@@ -1,8 +1,4 @@
-"""Reading sound in blocks, with a plain sentence for everything that can be wrong with the file.
-
-libsndfile decodes what is not compressed (WAV, AIFF, CAF ...); FFmpeg, through PyAV, all the rest,
-with the sound track of videos.
-"""
+"""Reading sound in blocks, with a plain sentence for everything that can be wrong with the file."""
 
 from __future__ import annotations
 
@@ -139,10 +135,7 @@ class AudioReader:
 
 
 def read_audio(path: str | Path) -> tuple[Samples, int]:
-    """A whole file as float32 ``(channels, samples)``, and its sample rate in Hz.
-
-    UserError as :class:`AudioReader` and its ``blocks``.
-    """
+    """A whole file as float32 ``(channels, samples)``, and its rate in Hz; errors as above."""
     with AudioReader(path) as reader:
         blocks = list(reader.blocks(1 << 20))
     return np.concatenate(blocks, axis=1), reader.rate

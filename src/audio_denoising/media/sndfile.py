@@ -102,7 +102,7 @@ class SndfileDecoder:
             self.damaged_at = done
 
     def notices(self) -> tuple[str, ...]:
-        """What need not be damage: nothing that libsndfile would know of."""
+        """What need not be damage: libsndfile knows of nothing."""
         return ()
 
     def close(self) -> None:
@@ -111,11 +111,8 @@ class SndfileDecoder:
 
 
 class SndfileEncoder:
-    """A WAV of `INTEGER_BITS`, or ``VORBIS`` in Ogg, that libsndfile writes.
-
-    Raises:
-        ERRORS: the format cannot hold this rate or number of channels.
-    """
+    """A WAV of `INTEGER_BITS`, or ``VORBIS`` in Ogg, that libsndfile writes; `ERRORS` where that
+    cannot hold this rate or number of channels."""
 
     left_out: tuple[str, ...] = ()
 

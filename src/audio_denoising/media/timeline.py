@@ -85,10 +85,7 @@ class Timeline:
             elif track is not None:
                 segment = track.segment
             self._end = max(self._end, shown + self._offsets[segment] + length)
-        ticks = round(self._offsets[segment] / unit)
-        if ticks:
-            packet.pts = None if packet.pts is None else packet.pts + ticks
-            packet.dts = None if packet.dts is None else packet.dts + ticks
+        shift(packet, self._offsets[segment])
         return moved
 
     def _segment(self, stamp: float, shown: float, track: _Track | None) -> int:
@@ -112,6 +109,13 @@ class Timeline:
                 return best
         self._offsets.append(self._end - shown)
         return last + 1
+
+
+def shift(packet: Packet, seconds: float) -> None:
+    """Moves both stamps of a packet."""
+    if ticks := round(seconds / float(packet.time_base)):
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
 
 
 class Mark(Enum):

@@ -1,8 +1,4 @@
-"""Writing an audio file so that it appears whole or not at all.
-
-Samples go to a hidden file with a temporary name in the folder of the output; it takes the final
-name only when it is complete. An error or Ctrl-C on the way removes it.
-"""
+"""Writing an audio file so that it appears whole or not at all (`files.whole_file`)."""
 
 from __future__ import annotations
 
@@ -12,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from audio_denoising.errors import UserError
 from audio_denoising.files import whole_file
-from audio_denoising.media.formats import LIBSNDFILE, CannotHoldError, choose_format, container_of
+from audio_denoising.media.formats import LIBSNDFILE, CannotHoldError, Container, choose_format
 from audio_denoising.media.sndfile import ERRORS, INTEGER_BITS, SndfileEncoder
 from audio_denoising.paths import require_free
 from audio_denoising.samples import Samples
@@ -57,34 +55,32 @@ class AudioWriter:
     ) -> None:
         self.path = Path(path)
         self._force, self._source, self._rate = force, source, rate
-        # Once the file is complete, a sentence for all that goes with the source's sound and that
-        # the output cannot hold.
-        self.left_out: tuple[str, ...] = ()
+        # Once the file is complete, sentences on what of the sound or beside it was not kept.
+        self.notices: tuple[str, ...] = ()
+        self._beyond = 0
         require_free(self.path, force=force)
-        container, chosen = choose_format(self.path, subtype, frames * channels)
-        self._whole = ExitStack()
-        with self._told():
+        container, chosen = choose_format(self.path, subtype)
+        with self._told(), ExitStack() as begun:
             # Before the encoder: libsndfile takes a refused folder and a refused format for the
             # same error.
-            self._temporary = self._whole.enter_context(whole_file(self.path))
+            self._temporary = begun.enter_context(whole_file(self.path))
             try:
-                self._encoder = self._open(container, chosen, rate, channels, frames)
-            except BaseException as error:
-                self._whole.__exit__(type(error), error, error.__traceback__)
-                if isinstance(error, ERRORS) and not isinstance(error, CannotHoldError):
-                    raise UserError(
-                        f"{self.path} cannot hold {channels} channel(s) at {rate} Hz as "
-                        f"{container} {chosen}: choose a .wav name instead"
-                    ) from error
+                self._encoder = self._open(container, chosen, channels, frames)
+            except CannotHoldError:
                 raise
+            except ERRORS as error:
+                raise UserError(
+                    f"{self.path} cannot hold {channels} channel(s) at {rate} Hz as "
+                    f"{container.name} {chosen}: choose a .wav name instead"
+                ) from error
+            self._whole = begun.pop_all()
         self.subtype = self._encoder.subtype  # that is written
-        # Samples beyond full scale do not survive; only the floating-point formats keep them.
-        self.clips = self.subtype not in ("FLOAT", "DOUBLE")
 
     def write(self, samples: Samples) -> None:
         """Append samples ``(channels, n)``; UserError where the disk is full or the folder gone."""
         with self._told():
             self._encoder.write(samples)
+        self._beyond += beyond_scale(samples, self.subtype)
 
     def __enter__(self) -> AudioWriter:
         return self
@@ -96,33 +92,34 @@ class AudioWriter:
             return
         with self._told(), self._whole:
             self._encoder.close()
-            self.left_out = self._encoder.left_out
+            self.notices = self._encoder.left_out
             if self._source is not None and not self._source.plain:
                 from audio_denoising.media.about import complete
 
-                source, told = self._source.path, self.left_out
-                self.left_out += complete(source, self._temporary, self._rate, told)
+                source, told = self._source.path, self.notices
+                self.notices += complete(source, self._temporary, self._rate, told)
+            self.notices += too_loud(self._beyond, self.path)
             require_free(self.path, force=self._force)
 
     def _open(
-        self, container: str, subtype: str, rate: int, channels: int, frames: int
+        self, kind: Container, subtype: str, channels: int, frames: int
     ) -> SndfileEncoder | MediaEncoder:
-        kind = container_of(self.path)
         # The length may be off by far: of joined recordings only the first tells of its own.
         short = 0 < frames * channels < _SURELY_SHORT
-        bare = self._source is None or self._source.plain  # nothing to carry over
         if kind.encoders[subtype] == LIBSNDFILE or (
-            container == "wav" and subtype in INTEGER_BITS and channels <= 2 and short and bare
+            kind.name == "wav"
+            and subtype in INTEGER_BITS
+            and channels <= 2
+            and short
+            and (self._source is None or self._source.plain)  # nothing to carry over
         ):
-            return SndfileEncoder(self._temporary, rate, channels, subtype)
-        if kind.name == "wav":
-            # Where the length is not known, room is left to make it an RF64 in the end.
-            large = "always" if container == "rf64" else "never" if short else "auto"
-            kind = replace(kind, options={**kind.options, "rf64": large})
+            return SndfileEncoder(self._temporary, self._rate, channels, subtype)
+        if kind.name == "wav" and not short:  # room to make it an RF64 in the end
+            kind = replace(kind, options={**kind.options, "rf64": "auto"})
         # Here, not above: FFmpeg's libraries take a moment to load.
         from audio_denoising.media.ffmpeg_writing import MediaEncoder
 
-        return MediaEncoder(self._temporary, rate, channels, kind, subtype, self._source)
+        return MediaEncoder(self._temporary, self._rate, channels, kind, subtype, self._source)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -140,3 +137,18 @@ class AudioWriter:
                 f"{self.path} cannot be written ({reason}): free some space, or choose another "
                 f"folder with the output option"
             ) from error
+
+
+def beyond_scale(samples: Samples, subtype: str) -> int:
+    """How many samples do not survive in a format: only floating point goes beyond full scale."""
+    return 0 if subtype in ("FLOAT", "DOUBLE") else int(np.count_nonzero(np.abs(samples) > 1.0))
+
+
+def too_loud(beyond: int, output: Path) -> tuple[str, ...]:
+    """The warning that so many samples of an output were limited to full scale, if any were."""
+    if not beyond:
+        return ()
+    return (
+        f"{beyond} samples of {output} went beyond full scale and were limited to it: if that is "
+        f"audible, turn the recording down before cleaning it",
+    )
