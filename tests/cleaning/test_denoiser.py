@@ -108,14 +108,6 @@ def test_a_quiet_recording_is_treated_like_a_loud_one() -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_no_delay(rate: int) -> None:
-    x = noise(2 * rate)
-    y = Denoiser(smoothing)(x, rate)
-    correlation = np.fft.irfft(np.conj(np.fft.rfft(x, 4 * rate)) * np.fft.rfft(y, 4 * rate))
-    assert int(correlation.argmax()) == 0
-
-
-@pytest.mark.parametrize("rate", RATES)
 def test_what_the_model_calls_noise_goes_down_over_the_whole_band(rate: int) -> None:
     x = noise(3 * rate)
     y = Denoiser(all_noise)(x, rate)
@@ -184,10 +176,6 @@ def test_what_cannot_be_called() -> None:
         denoiser(noise(16_000, 2), 16_000)
     with pytest.raises(UserError, match="give the sample rate"):
         denoiser(noise(10))  # type: ignore[call-overload]
-    with pytest.raises(UserError, match="from 0 to 100"):
-        denoiser(noise(10), 16_000, strength=120)
-    with pytest.raises(UserError, match="did you mean 80?"):
-        denoiser(noise(10), 16_000, strength=0.8)
     for option in ({"strength": "80"}, {"limit": "12"}, {"strength": True}, {"strength": None}):
         with pytest.raises(UserError, match="must be a number"):
             denoiser(noise(10), 16_000, **option)  # type: ignore[call-overload]
@@ -376,7 +364,6 @@ def test_v5_needs_no_torch(tmp_path: Path) -> None:
         done = python("-c", WITHOUT_TORCH, cwd=tmp_path, stdin=pipe)
     told = done.out.splitlines()
     assert told and (told[0], told[-1]) == ("True Denoiser(v5-base on cpu)", "False"), done
-    assert torch.device("cpu") == Denoiser("v5").device
     clean = Denoiser("v5")(tmp_path / "a.wav")[0]
     for name in ("a_denoised", "b_denoised", "c"):
         found = soundfile.read(tmp_path / f"{name}.wav")[0]
@@ -428,6 +415,7 @@ def test_the_ends_are_exact() -> None:
     ("strength", "limit", "told"),
     [
         *((strength, None, "from 0 to 100") for strength in (-1, 101, float("nan"))),
+        (0.8, None, "did you mean 80?"),
         *((100, limit, "0 or above") for limit in (-1, float("nan"))),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -28,7 +27,7 @@ def signal(rate: int, channels: int = 1, seconds: float = 0.4) -> np.ndarray:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_any_cutting_gives_what_the_whole_and_the_file_give(
     denoiser: Denoiser, rate: int, channels: int, tmp_path: Path
 ) -> None:
@@ -71,25 +70,6 @@ def test_it_goes_on_after_a_pickle_and_begins_anew_after_a_reset(denoiser: Denoi
     stream.reset()
     again = np.concatenate((stream.push(x), stream.flush()))
     assert np.array_equal(again, np.concatenate((first, rest[0])))
-
-
-def test_streams_in_threads_do_not_hear_of_each_other(denoiser: Denoiser) -> None:
-    signals = [signal(16_000) * scale for scale in (1.0, 0.1, 0.01)]
-    found: dict[int, np.ndarray] = {}
-
-    def run(number: int) -> None:
-        stream = denoiser.stream(16_000)
-        parts = [stream.push(block) for block in np.split(signals[number], range(160, 6000, 160))]
-        parts.append(stream.flush())
-        found[number] = np.concatenate(parts)
-
-    threads = [Thread(target=run, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for number, x in enumerate(signals):
-        assert np.array_equal(found[number], denoiser(x, 16_000))
 
 
 def test_it_gives_back_the_kind_it_takes(denoiser: Denoiser) -> None:

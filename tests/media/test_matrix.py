@@ -8,7 +8,6 @@ time, level; in films also the streams, and that sound and picture moved by the 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +69,9 @@ SOUNDS = [
     Sound(".wav", "pcm_s16le", "7.1", 48_000, ".opus"),
     Sound(".wav", "pcm_s16le", "7.1", 48_000, ".ogg"),
     Sound(".wav", "pcm_alaw", "mono", 8000, ".mp3"),
+    Sound(".wav", "pcm_f32le", "mono", 16_000),
+    Sound(".wav", "pcm_f64le", "stereo", 192_000),
+    Sound(".wav", "pcm_s64le", "stereo", 11_025),
     Sound(".wav", "adpcm_ms", "stereo", 22_050, told=False),
     Sound(".w64", "pcm_s16le", "5.1", 44_100, ".m4a"),
     Sound(".aiff", "pcm_s24be", "stereo", 44_100, ".aiff"),
@@ -79,14 +81,19 @@ SOUNDS = [
     Sound(".flac", "flac", "7.1", 48_000, ".flac"),
     Sound(".ogg", "libvorbis", "stereo", 44_100, ".ogg"),
     Sound(".ogg", "libvorbis", "5.1", 48_000, ".ogg"),
-    Sound(".ogg", "libvorbis", "7.1", 48_000, ".flac"),
+    Sound(".ogg", "libvorbis", "7.1", 48_000),
     Sound(".opus", "libopus", "mono", 48_000, ".opus"),
     Sound(".opus", "libopus -mapping_family 1", "5.1", 48_000, ".opus"),
+    Sound(".opus", "libopus -mapping_family 1", "5.1", 48_000),
     Sound(".mp3", "libmp3lame", "mono", 16_000, ".mp3"),
     Sound(".mp3", "libmp3lame", "stereo", 44_100, ".m4a"),
     Sound(".m4a", "aac", "mono", 22_050, ".m4a"),
     Sound(".m4a", "aac", "5.1", 48_000, ".m4a"),
     Sound(".m4a", "alac", "5.1", 48_000, ".m4a"),
+    Sound(".mov", "pcm_s16le", "stereo", 48_000, ".mov"),
+    Sound(".mp4", "ac3", "stereo", 48_000, ".mp4", told=False),
+    Sound(".mkv", "aac", "mono", 48_000, ".mkv", told=False),
+    Sound(".webm", "libopus", "stereo", 48_000, ".webm", told=False),
     Sound(".mka", "pcm_s24le", "6.1", 48_000, ".mka"),
     Sound(".mka", "ac3", "5.1", 48_000, ".mka", told=False),
     Sound(".mka", "dca -strict -2", "5.1", 48_000, told=False),
@@ -152,10 +159,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("matrix")
 
 
-@pytest.fixture(scope="module")
-def clean() -> Callable[[Path, Path], None]:
-    denoiser = Denoiser(unchanged)
-    return lambda source, target: denoiser.denoise_file(source, target)
+def clean(source: Path, target: Path) -> tuple[str, ...]:
+    """Clean by a model that changes nothing; what is told of it."""
+    return Denoiser(unchanged).denoise_file(source, target).warnings
 
 
 @pytest.fixture(scope="module")
@@ -176,12 +182,10 @@ def recordings(folder: Path) -> dict[Sound, Path]:
 
 
 @pytest.mark.parametrize("sound", SOUNDS, ids=str)
-def test_sound(
-    recordings: dict[Sound, Path], clean: Callable[[Path, Path], None], sound: Sound
-) -> None:
+def test_sound(recordings: dict[Sound, Path], sound: Sound) -> None:
     source = recordings[sound]
     target = source.with_name(f"{source.stem}_cleaned{sound.to}")
-    clean(source, target)
+    assert clean(source, target) == ()
     made = signal(sound.layout, sound.rate)
     before, _, _ = decoded(source)
     after, rate, _ = decoded(target)
@@ -212,7 +216,6 @@ class Film:
         rate: in Hz.
         odd: further options that make the time stamps odd.
         late: seconds by which sound (or, negative, picture) begins after the other.
-        more: streams beside picture and sound.
     """
 
     name: str
@@ -222,10 +225,9 @@ class Film:
     rate: int = 48_000
     odd: str = ""
     late: float = 0.0
-    more: str = ""
 
     def __str__(self) -> str:
-        odd = (self.odd + self.more + (f"late {self.late}" if self.late else "")).replace(" ", "")
+        odd = (self.odd + (f"late {self.late}" if self.late else "")).replace(" ", "")
         return f"{self.name}-{self.picture.split()[0]}-{self.sound.split()[0]}-{self.layout}-{odd}"
 
 
@@ -263,24 +265,20 @@ FILMS = [
     Film(".ts", H264, "aac", odd=LOST),
     Film(".mkv", "mpeg4", "ac3", odd=LOST),
     Film(".mp4", H264, "aac", odd=LOST),
-    Film(".mp4", H264, "aac", more="-map 1:a -c:a:1 ac3"),
-    Film(".mkv", VP9, "libopus", more="-map 1:a -c:a:1 flac -map 2:s -c:s srt"),
 ]
 
 
 def made(film: Film, folder: Path) -> Path:
-    raw, words = folder / "film.raw", folder / "film.srt"
+    raw = folder / "film.raw"
     raw.write_bytes(signal(film.layout, film.rate).T.tobytes())
-    words.write_text("1\n00:00:00,200 --> 00:00:00,900\nGood morning\n")
     path = folder / f"{FILMS.index(film)}_film{film.name}"
     picture = ["-f", "lavfi", "-i", f"testsrc2=s=64x48:r=25:d={SECONDS}"]
     sound = ["-f", "f32le", "-ar", str(film.rate), "-ac", str(SPEAKERS[film.layout]), "-i", raw]
     late = ["-itsoffset", str(abs(film.late))]
     inputs = [*late, *picture, *sound] if film.late < 0 else [*picture, *late, *sound]
-    streams = ["-map", "0:v", "-map", "1:a", *film.more.split(), "-threads", "1"]
-    named = ["-af", f"channelmap=channel_layout={film.layout}"]
-    codecs = ["-c:v", *film.picture.split(), "-c:a:0", *film.sound.split()]
-    command = ["ffmpeg", "-v", "error", "-y", *inputs, "-i", words, *streams, *named, *codecs]
+    named = ["-threads", "1", "-af", f"channelmap=channel_layout={film.layout}"]
+    codecs = ["-c:v", *film.picture.split(), "-c:a", *film.sound.split()]
+    command = ["ffmpeg", "-v", "error", "-y", *inputs, *named, *codecs]
     subprocess.run([*command, *film.odd.split(), path], check=True, stdin=subprocess.DEVNULL)
     return path
 
@@ -302,10 +300,11 @@ def shown(path: Path) -> tuple[list[str], list[tuple[bool, float]]]:
 
 
 @pytest.mark.parametrize("film", FILMS, ids=str)
-def test_film(folder: Path, clean: Callable[[Path, Path], None], film: Film) -> None:
+def test_film(folder: Path, film: Film) -> None:
     source = made(film, folder)
     target = folder / default_output(source).name
-    clean(source, target)
+    told = clean(source, target)
+    assert ["gaps of" in line for line in told] == [True] * (film.odd == LOST)
     (names, before), (names_after, after) = shown(source), shown(target)
     assert names_after == names
     if "h263" not in names:  # of which FFmpeg takes every picture in Matroska for a key

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_denoising.media.reading import AudioReader
 from audio_denoising.media.writing import AudioWriter
 from tests.media.tools import arrangement, ffmpeg, needs_ffmpeg, pass_on
 
@@ -28,14 +27,6 @@ def test_an_order_that_pyav_crashes_at(tmp_path: Path, suffix: str) -> None:
     samples = soundfile.read(tmp_path / "out.wav")[0].T
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.shape[1])))
     assert [round(4 * int(k) / 20) * 20 for k in spectrum.argmax(axis=1)] == PITCHES
-
-
-@pytest.mark.parametrize("codec", ["libopus", "libvorbis"])
-def test_surround_sound_in_ogg_is_told_of(tmp_path: Path, codec: str) -> None:
-    silence = ["-f", "lavfi", "-i", f"anullsrc=5.1:{RATE}", "-t", "0.25"]
-    ffmpeg(*silence, "-c:a", codec, tmp_path / "in.ogg")
-    with AudioReader(tmp_path / "in.ogg") as reader:
-        assert reader.layout == "5.1"
 
 
 @pytest.mark.parametrize("channels", [3, 4, 6])

@@ -15,7 +15,7 @@ import pytest
 
 from audio_denoising.media.reading import AudioReader
 from audio_denoising.media.timeline import Timeline, with_gaps
-from tests.media.tools import ffmpeg, needs_ffmpeg, pass_on
+from tests.media.tools import ffmpeg, joined, needs_ffmpeg, pass_on
 
 pytestmark = needs_ffmpeg
 
@@ -59,12 +59,6 @@ def assert_in_sync(path: Path, flashes: int, within: float = 0.0025) -> None:
     seen, heard = moments(path)
     assert len(seen) == len(heard) == flashes
     assert np.abs(heard - seen).max() < within, heard - seen
-
-
-def joined(*paths: Path) -> Path:
-    target = paths[0].with_name(f"joined{paths[0].suffix}")
-    target.write_bytes(b"".join(path.read_bytes() for path in paths))
-    return target
 
 
 COPY = ("-c", "copy")

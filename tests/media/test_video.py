@@ -11,7 +11,6 @@ import pytest
 
 from audio_denoising.errors import UserError
 from audio_denoising.media.reading import AudioReader, read_audio
-from audio_denoising.media.writing import AudioWriter
 from tests.media.tools import ffmpeg, filmed, lag, needs_ffmpeg, pass_on
 
 pytestmark = needs_ffmpeg
@@ -171,18 +170,6 @@ def test_a_video_without_sound_is_refused(tmp_path: Path) -> None:
     filmed(tmp_path / "a.mp4", "mpeg4", "-map", "0:v")
     with pytest.raises(UserError, match=r"a\.mp4 has no sound track: "):
         AudioReader(tmp_path / "a.mp4")
-
-
-def test_an_interrupted_video_leaves_nothing(tmp_path: Path) -> None:
-    source = filmed(tmp_path / "a.mp4", "mpeg4")
-    with (
-        AudioReader(source) as reader,
-        pytest.raises(KeyboardInterrupt),
-        AudioWriter(tmp_path / "b.mp4", RATE, 1, source=reader) as writer,
-    ):
-        writer.write(np.zeros((1, RATE), np.float32))
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == [source]
 
 
 def pictures(path: Path) -> tuple[str, list[np.ndarray]]:

@@ -41,8 +41,19 @@ def filmed(path: Path, picture: str, *more: str | Path, seconds: float = 0.4) ->
     return path
 
 
+def voice(rate: int, channels: int, seconds: float = 0.6) -> np.ndarray:
+    """Noise in the band of speech that swells and fades."""
+    samples = int(rate * seconds) + 123
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal((channels, samples)))
+    frequency = np.fft.rfftfreq(samples, 1 / rate)
+    spectrum[:, (frequency < 200) | (frequency > 2500)] = 0
+    x = np.fft.irfft(spectrum, samples)
+    x *= 1 + 0.8 * np.sin(2 * np.pi * 3 * np.arange(samples) / rate)
+    return (0.1 * x / x.std()).astype(np.float32)
+
+
 def pass_on(source: Path, target: Path) -> tuple[str, ...]:
-    """Read and write a file as the denoiser does; return what was left out."""
+    """Read and write a file as the denoiser does; return what was not kept."""
     with (
         AudioReader(source) as reader,
         AudioWriter(
@@ -56,7 +67,14 @@ def pass_on(source: Path, target: Path) -> tuple[str, ...]:
     ):
         for block in reader.blocks(20_011):
             writer.write(block)
-    return writer.left_out
+    return writer.notices
+
+
+def joined(*paths: Path) -> Path:
+    """One file behind the other."""
+    target = paths[0].with_name(f"joined{paths[0].suffix}")
+    target.write_bytes(b"".join(path.read_bytes() for path in paths))
+    return target
 
 
 def arrangement(path: Path) -> str:
