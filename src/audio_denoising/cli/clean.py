@@ -105,6 +105,7 @@ def clean(
     settings = Settings(percent, decibels, force, in_place, salvage=not in_place)
     locate(model)
 
+    @cache
     def load() -> Cleaner:
         from audio_denoising.cleaning.cleaner import load_cleaner
 
@@ -207,10 +208,9 @@ def _clean_pipe(
     bare = parse_raw(raw) if raw else None
     written = () if output is None or output == _PIPE else (output,)
     screen = console if written else errors
-    once = cache(load)
 
     def load_causal() -> Cleaner | None:
-        return once() if require_usable(model).causal else None
+        return load() if require_usable(model).causal else None
 
     report = clean_pipe(
         input,
@@ -218,7 +218,7 @@ def _clean_pipe(
         bare,
         settings,
         load_causal,
-        lambda job: _clean_one(job, settings, once, screen),
+        lambda job: _clean_one(job, settings, load, screen),
     )
     return _finish_one(report, written, screen)
 

@@ -5,14 +5,6 @@ then ``unet.py`` and ``causal.py``; ``twin.py`` has the same in torch.nn.
 """
 
 from audio_denoising.models.networks import blueprint, build
-from audio_denoising.models.versions import (
-    COMPRESSED_SPECTRUM,
-    DECIBEL_IMAGE,
-    VERSIONS,
-    WIDTHS,
-    Version,
-)
+from audio_denoising.models.versions import DECIBEL_IMAGE, VERSIONS, WIDTHS, Version
 
-__all__ = [
-    "COMPRESSED_SPECTRUM", "DECIBEL_IMAGE", "VERSIONS", "WIDTHS", "Version", "blueprint", "build"
-]  # fmt: skip
+__all__ = ["DECIBEL_IMAGE", "VERSIONS", "WIDTHS", "Version", "blueprint", "build"]

@@ -25,7 +25,7 @@ from audio_denoising import nn
 from audio_denoising.dsp.representation import CompressedSpectrum, Representation
 from audio_denoising.dsp.spectrum import DecibelImage
 from audio_denoising.errors import UserError
-from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS, build
+from audio_denoising.models import VERSIONS, build
 from audio_denoising.training.options import ALONE, Processes, TrainingOptions
 
 WEIGHT_DECAY = 0.01  # of AdamW, on matrices alone: gains and offsets have no reason to be small
@@ -61,7 +61,7 @@ class Learner:
         row = VERSIONS[options.version]
         self.device, self.parts, self.clip_norm = device, parts, options.clip_norm
         self.representation: Representation
-        if row.hears == COMPRESSED_SPECTRUM:
+        if row.causal:
             self.representation = CompressedSpectrum(device, options.perceptual)
         else:
             self.representation = DecibelImage(self.criteria[row.loss]())
@@ -143,7 +143,7 @@ def build_learner(options: TrainingOptions, device: torch.device, **ways: Any) -
     """
     row = VERSIONS[options.version]
     divided = ways.get("parts", 1) > 1 or ways.get("recompute", False)
-    if row.hears == COMPRESSED_SPECTRUM and divided:
+    if row.causal and divided:
         raise UserError(
             f"{options.version} normalises over whole batches: lower --batch-size and leave "
             "--accumulate and --recompute out"

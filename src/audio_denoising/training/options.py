@@ -11,7 +11,7 @@ from audio_denoising.corpora.sources import is_shards
 from audio_denoising.errors import UserError
 from audio_denoising.folders import refuse_file
 from audio_denoising.mixing.recipe import PRESETS
-from audio_denoising.models import COMPRESSED_SPECTRUM, VERSIONS
+from audio_denoising.models import VERSIONS
 
 RICH = "rich"  # the preset of v5
 SCHEDULES = ("constant", "linear-end", "cosine")  # see `nn.optimisers`, likewise
@@ -70,7 +70,7 @@ class TrainingOptions:
         for each in fields(self):
             if getattr(self, each.name) is None:
                 object.__setattr__(self, each.name, getattr(row, each.name, None))
-        hears_spectra = row.hears == COMPRESSED_SPECTRUM
+        hears_spectra = row.causal
         for name, known in {
             "size": row.sizes,
             "schedule": SCHEDULES,
