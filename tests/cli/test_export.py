@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
@@ -38,7 +39,6 @@ def test_a_file_of_weights(full: Path, tmp_path: Path) -> None:
 
 
 def test_an_onnx_file(full: Path, tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
     result = denoise("export", full, tmp_path / "v4.onnx")
     assert (result.code, result.err) == (0, "") and "v4.onnx 10.9 MB" in result.out
     graph = onnx.load(tmp_path / "v4.onnx").graph

@@ -12,7 +12,6 @@ import torch
 from audio_denoising.cli import models as cli_models
 from audio_denoising.models import VERSIONS, build
 from audio_denoising.models.checkpoint import export, load_checkpoint
-from audio_denoising.models.versions import shipped
 from audio_denoising.training import run_folder
 from tests.cli.command import content, denoise
 from tests.training.runs import NOISE, SPEECH, options, train
@@ -109,8 +108,6 @@ def test_an_export_keeps_the_figures_and_no_folder(runs: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_of_a_version_that_ships(version: str) -> None:
-    if not shipped(version).exists():
-        pytest.skip(f"the weights of {version} are not in this tree")
     size = "base" if version == "v5" else "small"
     assert described(version)["network"].startswith(f"{version}-{size}, ")
 
