@@ -176,3 +176,22 @@ def kept_tensors(module: nn.Module) -> list[str]:
         for name, value in vars(m).items()
         if any(isinstance(held, Tensor) for held in tree_leaves(value))
     ]
+
+
+class Slipping(nn.Conv2d):
+    """A convolution that is wrong in the place that `slip` names, by a factor."""
+
+    slip = ""
+    factor = 1.00001
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y * self.factor if self.slip == "output" else y
+
+    def backward(self, grad_output: Tensor) -> Tensor:
+        dx = super().backward(grad_output)
+        assert self.bias is not None
+        for name, parameter in (("weight", self.weight), ("bias", self.bias)):
+            if self.slip == f"{name} gradient":
+                parameter.grad.mul_(self.factor)
+        return dx * self.factor if self.slip == "input gradient" else dx

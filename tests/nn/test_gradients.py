@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from audio_denoising import models, nn
 from audio_denoising.models.twin import LAYERS as TORCH
@@ -21,6 +20,7 @@ from tests.nn.parity import (
     FACTOR,
     FLOOR,
     LAYOUTS,
+    Slipping,
     assert_parity,
     kept_tensors,
     ladder,
@@ -158,22 +158,6 @@ def test_nothing_at_all_passes_in_evaluation_mode(name: str) -> None:
 
 
 # A planted fault is found
-
-
-class Slipping(nn.Conv2d):
-    """A convolution that is wrong by one part in 100,000 in one place."""
-
-    slip = ""
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
-        return y * 1.00001 if self.slip == "output" else y
-
-    def backward(self, grad_output: Tensor) -> Tensor:
-        dx = super().backward(grad_output)
-        if self.slip == "weight gradient":
-            self.weight.grad.mul_(1.00001)
-        return dx * 1.00001 if self.slip == "input gradient" else dx
 
 
 @pytest.mark.parametrize("slip", ["output", "input gradient", "weight gradient"])
