@@ -25,6 +25,8 @@ Array = npt.NDArray[Any]
 FRAME = 320  # samples (20 ms) that are active or not as one
 SHORTEST = 2.0  # seconds that every recording counts at least: it goes round, so it fills a crop
 _SEAM = 80  # samples (5 ms) over which the end of a recording fades into its beginning
+# Mean square, 60 dB below the peak of a recording: a rest of this kind is not made any louder.
+SILENCE = 1e-6
 _GATE = 1e-2  # 20 dB below the mean of what is heard, a frame counts as a pause
 _SILENT = 1e-8  # mean square (-80 dB below the peak) of frames that nobody hears
 
@@ -159,6 +161,11 @@ class SoundBank:
             x0, x2, x3 = (self.samples[index + shift].float() for shift in (-1, 1, 2))
             sound.index_copy_(0, rows, _spline(x0, sound[rows], x2, x3, part))
         return sound.mul_(heard).mul_(1 / 32768)
+
+
+def even(sound: Tensor) -> Tensor:
+    """The rows of ``(N, L)`` at a mean square of 1; silence stays silent."""
+    return sound * sound.square().mean(dim=1, keepdim=True).clamp_min(SILENCE).rsqrt()
 
 
 def _spline(x0: Tensor, x1: Tensor, x2: Tensor, x3: Tensor, part: Tensor) -> Tensor:

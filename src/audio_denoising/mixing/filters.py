@@ -1,48 +1,16 @@
-"""What changes the sound of a whole batch, filters and rooms, as factors of its spectra."""
+"""What changes the colour of a sound, as factors of its spectrum."""
 
 from __future__ import annotations
 
 import math
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from audio_denoising.dsp.constants import SAMPLE_RATE
-from audio_denoising.mixing.bank import SoundBank, to_device
-from audio_denoising.mixing.choices import Choices
-from audio_denoising.mixing.rooms import LENGTH, made_rooms
 
 _SLOPE = 500.0  # Hz from full to nothing at the edge of a low-pass
-
-
-def filtered(sounds: Tensor, drawn: Choices, made: SoundBank, rooms: Tensor) -> Tensor:
-    """Speech and noise ``(2, N, size)`` as the choices have them coloured, the speech in its rooms.
-
-    Args:
-        made: noise, of which the reverberation of made rooms is cut.
-        rooms: measured responses ``(R, K)``.
-    """
-    device, size = sounds.device, sounds.shape[-1]
-    spectra = torch.fft.rfft(sounds)
-    coefficients = to_device(drawn.biquads.astype(np.float32), device)
-    spectra[0] *= biquad(coefficients[:, 0], size)
-    spectra[1] *= biquad(coefficients[:, 1], size)
-    spectra *= low_pass(to_device(drawn.cutoff, device), size)
-    inside = np.flatnonzero(drawn.room > -2)
-    if len(inside):
-        noise = made.read(drawn.tail.take(inside), LENGTH)
-        t60, direct = to_device(np.stack((drawn.t60[inside], drawn.direct[inside])), device)
-        responses = made_rooms(noise, t60, direct)
-        measured = np.flatnonzero(drawn.room[inside] >= 0)
-        if len(measured):
-            numbers = to_device(drawn.room[inside][measured], device)
-            responses.index_copy_(0, to_device(measured, device), rooms[numbers])
-        place = to_device(inside, device)
-        heard = spectra[0][place] * torch.fft.rfft(responses, n=size)
-        spectra[0].index_copy_(0, place, heard)
-    return torch.fft.irfft(spectra, n=size)
 
 
 def biquad(coefficients: Tensor, size: int) -> Tensor:
