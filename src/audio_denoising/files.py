@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all.
+"""Files that are written whole or not at all, and folders that one run holds at a time.
 
 A new file is written under a temporary name beside its place, forced onto the disk, and only then
 renamed, which the file system does in one step: who looks sees the old file or the new one. What
@@ -82,6 +82,36 @@ def save_whole(path: Path, write: Callable[[Path], object], former: Path | None 
         raise UserError(
             f"cannot write {path}: {error}; choose another folder or free some space"
         ) from error
+
+
+@contextlib.contextmanager
+def single_run(folder: Path) -> Iterator[None]:
+    """Holds `folder`, made where absent, so that two runs do not overwrite each other's work.
+
+    The system lets go of it in any case; folders made for it go again where nothing came into them.
+
+    Raises:
+        UserError: another run holds it (Windows does not tell), or it cannot be written.
+    """
+    path = folder / ".lock"
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}); name another folder."
+        ) from error
+    with lock:
+        if locked(lock) is False:
+            raise UserError(f"Another run is at work in {folder}; wait for it or stop it.")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty
+                for each in made:
+                    each.rmdir()
 
 
 def hand_on_permissions(former: Path, new: Path) -> None:

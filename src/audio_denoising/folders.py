@@ -1,15 +1,14 @@
-"""Folders: filled whole or not at all, tried out before the work, held by one run at a time."""
+"""Folders: filled whole or not at all, and tried out before the work."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from audio_denoising.errors import UserError
-from audio_denoising.files import locked
 from audio_denoising.paths import real
 
 
@@ -51,33 +50,3 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error}): choose another --out") from error
-
-
-@contextmanager
-def single_run(folder: Path) -> Iterator[None]:
-    """Holds `folder`, made where absent, so that two runs do not overwrite each other's work.
-
-    The system lets go of it in any case; folders made for it go again where nothing came into them.
-
-    Raises:
-        UserError: another run holds it (Windows does not tell), or it cannot be written.
-    """
-    path = folder / ".lock"
-    made = [each for each in (folder, *folder.parents) if not each.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror}); name another folder."
-        ) from error
-    with lock:
-        if locked(lock) is False:
-            raise UserError(f"Another run is at work in {folder}; wait for it or stop it.")
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            with suppress(OSError):  # not empty
-                for each in made:
-                    each.rmdir()

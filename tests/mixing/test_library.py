@@ -130,8 +130,6 @@ def test_a_long_corpus_is_read_from_the_folder_not_into_memory(voices, tmp_path)
 
 def test_a_folder_that_cannot_be_used_is_one_sentence(voices, tmp_path, monkeypatch):
     recordings, folder = index_speech(voices), tmp_path / "decoded"
-    with pytest.raises(UserError, match=r"0\.wav is a file: --cache takes a folder"):
-        KeptLibrary(recordings[0].path)
     KeptLibrary(folder).add(recordings)
     samples = (folder / "samples").read_bytes()
     (folder / "samples").write_bytes(samples[:-1000])

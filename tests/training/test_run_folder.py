@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from audio_denoising.errors import UserError, UserNotice
-from audio_denoising.folders import single_run
+from audio_denoising.files import single_run
 from audio_denoising.models import build
-from audio_denoising.models.checkpoint import describe, load_checkpoint
+from audio_denoising.models.checkpoint import load_checkpoint
+from audio_denoising.models.saving import describe
 from audio_denoising.training.options import RunPlace
 from audio_denoising.training.resume import newest
 from audio_denoising.training.run import run

@@ -202,8 +202,6 @@ def test_damaged_files_are_passed_over_and_named_at_the_end(tmp_path: Path) -> N
 def test_folders_that_leave_nothing_to_train_or_validate_on(what: str, tmp_path: Path) -> None:
     (tmp_path / what).mkdir()
     folders: dict[str, Any] = {what: tmp_path / what}
-    with pytest.raises(UserError, match=f"No {what} was found in {tmp_path / what} .no audio"):
-        train(tmp_path / "out", **folders)
     lonely = next(path for path in sorted((TINY).rglob("*.opus")))
     shutil.copy(lonely, tmp_path / what / "lonely.opus")
     with pytest.raises(UserError, match=f"{what} leaves no {what} for the validation split"):

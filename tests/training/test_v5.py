@@ -13,12 +13,12 @@ import torch
 
 from audio_denoising import nn
 from audio_denoising.corpora.corpus import Recording
-from audio_denoising.corpora.held_out import held_out
+from audio_denoising.corpora.held_out import held_out, may_be_heard
 from audio_denoising.errors import UserError
 from audio_denoising.models import build
 from audio_denoising.models.checkpoint import build_model, load_checkpoint
 from audio_denoising.training.learner import Learner
-from audio_denoising.training.material import Material, _may_be_heard
+from audio_denoising.training.material import Material
 from audio_denoising.training.options import ALONE, Processes, RunPlace
 from tests.training.conftest import Trained
 from tests.training.runs import (
@@ -116,7 +116,7 @@ def test_rooms_are_heard(tmp_path: Path) -> None:
     ],
 )
 def test_what_nobody_may_hear(path: str, hint: str | None, allowed: bool) -> None:
-    assert _may_be_heard(Recording(Path("/data") / path, "a", 1, 1, hint)) is allowed
+    assert may_be_heard(Recording(Path("/data") / path, "a", 1, 1, hint)) is allowed
 
 
 def test_urban_sounds_make_the_weights_non_commercial(straight: Trained, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def check(
     if cache is not None:
         refuse_file(cache, "--cache")
 
-    from audio_denoising.corpora.hold_out import require_held_out
+    from audio_denoising.corpora.names import require_held_out
 
     folders = [[each.place for each in places] for places in (voices, sounds)]
     require_held_out(hold_out or (), *folders)

@@ -90,7 +90,7 @@ def index_speech(*folders: str | os.PathLike[str]) -> list[Recording]:
 
     Raises UserError if a folder cannot be read, holds no speech, or holds a file of another one.
     """
-    return join(recordings_of(scan(folder, "speech"), "speech") for folder in folders)
+    return index(folders, "speech")[0]
 
 
 def index_noise(*folders: str | os.PathLike[str]) -> list[Recording]:
@@ -102,7 +102,29 @@ def index_noise(*folders: str | os.PathLike[str]) -> list[Recording]:
 
     Raises UserError if a folder cannot be read, holds no noise, or holds a file of another one.
     """
-    return join(recordings_of(scan(folder, "noise"), "noise") for folder in folders)
+    return index(folders, "noise")[0]
+
+
+def index(
+    folders: Sequence[str | os.PathLike[str]], what: str
+) -> tuple[list[Recording], list[Path]]:
+    """The "speech" or "noise" of folders, and the files that are left out; a warning counts them.
+
+    Raises UserError as `index_speech` and `index_noise`.
+    """
+    found = [scan(folder, what) for folder in folders]
+    for each in found:
+        count = len(each.recordings) + len(each.unreadable)
+        if each.unreadable:
+            first = next(iter(each.unreadable)).relative_to(each.root)
+            _log.warning(
+                "%d of %d files in %s are empty or cannot be read and are left out; the first is "
+                "%s.",
+                *(len(each.unreadable), count, each.folder, first),
+            )
+        if not each.recordings:
+            raise UserError(nothing_found(each.folder, what, len(each.unreadable)))
+    return join(each.recordings for each in found), [p for each in found for p in each.unreadable]
 
 
 def join(found: Iterable[Sequence[Recording]]) -> list[Recording]:
@@ -168,23 +190,6 @@ def scan(place: str | os.PathLike[str], what: str) -> Scan:
             frames, rate = header
             recordings.append(replace(each, frames=frames, rate=rate))
     return Scan(Path(place), Path(place).resolve(), recordings, unreadable)
-
-
-def recordings_of(scan: Scan, what: str) -> list[Recording]:
-    """The recordings of a scan of speech or of noise; a warning counts what is left out.
-
-    Raises UserError if there are none.
-    """
-    count = len(scan.recordings) + len(scan.unreadable)
-    if scan.unreadable:
-        first = next(iter(scan.unreadable)).relative_to(scan.root)
-        _log.warning(
-            "%d of %d files in %s are empty or cannot be read and are left out; the first is %s.",
-            *(len(scan.unreadable), count, scan.folder, first),
-        )
-    if not scan.recordings:
-        raise UserError(nothing_found(scan.folder, what, len(scan.unreadable)))
-    return scan.recordings
 
 
 def _header(path: Path) -> tuple[int, int] | str:

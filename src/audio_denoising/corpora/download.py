@@ -20,7 +20,7 @@ from audio_denoising.corpora.catalogue import CORPORA, Archive, Corpus
 from audio_denoising.corpora.sources import EXTENSIONS
 from audio_denoising.corpora.transfer import Transfer, TransferDisplay
 from audio_denoising.errors import UserError
-from audio_denoising.folders import single_run
+from audio_denoising.files import single_run
 
 _BLOCK = 1 << 20
 

@@ -1,4 +1,4 @@
-"""What no training may hear, beside LibriSpeech's test-other and UrbanSound8K's fold 10.
+"""What no training of v5 may hear.
 
 The second frozen test list is made of it: speakers of other languages, ages and rooms, and noise
 recordings of many kinds. `held_out.csv` names a speaker's folder or a recording a line, the latter
@@ -11,6 +11,9 @@ import csv
 from functools import cache
 from importlib.resources import files
 from pathlib import PurePath
+
+from audio_denoising.corpora.corpus import Recording
+from audio_denoising.corpora.splits import TEST_FOLD
 
 
 @cache
@@ -32,6 +35,12 @@ def is_held_out(path: PurePath | str) -> bool:
         for end in range(1, len(parts) + 1)
         for start in range(end)
     )
+
+
+def may_be_heard(recording: Recording) -> bool:
+    """Whether v5 may hear it: not the held-out list, test-other and UrbanSound8K's fold 10."""
+    path, hint = recording.path, recording.split_hint
+    return not is_held_out(path) and "test-other" not in path.parts and hint != f"fold{TEST_FOLD}"
 
 
 @cache

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from audio_denoising.corpora.corpus import Recording
-from audio_denoising.corpora.hold_out import files_held_out
+from audio_denoising.corpora.names import files_held_out
 
 SPEAKER_SHARE = 0.05  # of training speakers lent to validation where a tree has no dev subset
 NOISE_SHARE = 0.10  # of loose noise recordings given to validation

@@ -23,8 +23,8 @@ import numpy as np
 from audio_denoising.corpora.corpus import Recording
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.files import save_whole
-from audio_denoising.folders import refuse_file, single_run
+from audio_denoising.files import save_whole, single_run
+from audio_denoising.folders import refuse_file
 from audio_denoising.mixing.bank import FRAME, Array, Tape
 from audio_denoising.mixing.library import Entry, Library, state
 

@@ -85,3 +85,7 @@ PRESETS = {
     ),
     "rich": Recipe(),
 }  # fmt: skip
+
+# What judges v5: of mixtures without noise, or without speech, there is no ratio to improve, and a
+# knock alone would decide it.
+JUDGED = Recipe(clean_only=0.0, noise_only=0.0, knock=0.0)

@@ -16,15 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
-from audio_denoising.corpora.corpus import (
-    Recording,
-    index_noise,
-    join,
-    recordings_of,
-    scan,
-)
-from audio_denoising.corpora.held_out import is_held_out
-from audio_denoising.corpora.splits import TEST_FOLD, Split, Splits, split
+from audio_denoising.corpora.corpus import Recording, index
+from audio_denoising.corpora.held_out import may_be_heard
+from audio_denoising.corpora.splits import Split, Splits, split
 from audio_denoising.dsp import frames
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError, counted
@@ -32,7 +26,7 @@ from audio_denoising.mixing.bank import fair_chances
 from audio_denoising.mixing.batch import Mixer
 from audio_denoising.mixing.kept_library import DEFAULT, KeptLibrary
 from audio_denoising.mixing.library import Library
-from audio_denoising.mixing.recipe import PRESETS
+from audio_denoising.mixing.recipe import JUDGED, PRESETS
 from audio_denoising.mixing.rooms import load_rooms
 from audio_denoising.training.options import ALONE, RICH, Processes, RunPlace, TrainingOptions
 
@@ -71,7 +65,7 @@ class Material:
         rich = options.augmentation == RICH
         self.blocks = round(options.clip_seconds * SAMPLE_RATE / frames.HOP)
         ends = rich and options.schedule == "linear-end"
-        self.splits, unreadable = divided(options, place, _may_be_heard if rich else None)
+        self.splits, unreadable = divided(options, place, may_be_heard if rich else None)
         if rich:
             # The held-out list is the test: loose noise need not be held back twice.
             spare = [each for each in self.splits.test.noise if each.split_hint is None]
@@ -81,7 +75,7 @@ class Material:
         used = [*train.speech, *train.noise, *held_out.speech, *held_out.noise]
         self.library = decoded(used, place.cache, processes)
         self._damaged = [*unreadable, *self.library.damaged(used)]
-        rooms = load_rooms(index_noise(*place.rooms)) if place.rooms else None
+        rooms = load_rooms(index(place.rooms, "noise")[0]) if place.rooms else None
         self.rooms = 0 if rooms is None else len(rooms)
         weights = [_chosen(each) for each in (options.speech_weights, options.noise_weights)]
         speech, noise, voices, sounds = (
@@ -93,11 +87,7 @@ class Material:
         in_turn = not rich and options.speech_weights is None
         recipe = PRESETS[options.augmentation]
         self.mixer = Mixer(speech, noise, recipe, options.seed, rooms, device, in_turn)
-        # The others are judged by the original mixtures, so that runs can be compared. Of mixtures
-        # without noise, or without speech, there is no ratio to improve; a knock alone would decide
-        # it.
-        judged = recipe if rich else PRESETS["original"]
-        judged = replace(judged, clean_only=0.0, noise_only=0.0, knock=0.0)
+        judged = JUDGED if rich else PRESETS["original"]  # so that runs can be compared
         self.judged = Mixer(voices, sounds, judged, VALIDATION_SEED, rooms, device, not rich)
         self.size = options.epoch_size or len(train.speech)
         self.steps = self.size // options.batch_size
@@ -185,13 +175,10 @@ def divided(
     Raises:
         UserError: a folder cannot be read, holds nothing, or leaves a split empty.
     """
-    voices = [scan(folder, "speech") for folder in place.speech]
-    sounds = [scan(folder, "noise") for folder in place.noise]
-    found = split(
-        list(filter(allowed, join(recordings_of(scan, "speech") for scan in voices))),
-        list(filter(allowed, join(recordings_of(scan, "noise") for scan in sounds))),
-        hold_out=options.hold_out or (),
-    )
+    speech, mute = index(place.speech, "speech")
+    noise, more = index(place.noise, "noise")
+    speech, noise = (list(filter(allowed, recordings)) for recordings in (speech, noise))
+    found = split(speech, noise, hold_out=options.hold_out or ())
     for name, part in (("train", found.train), ("validation", found.validation)):
         for what, folders in (("speech", place.speech), ("noise", place.noise)):
             if not getattr(part, what):
@@ -199,7 +186,7 @@ def divided(
                     f"{' and '.join(map(str, folders))} leaves no {what} for the {name} split: "
                     "add recordings of other speakers or noise sources"
                 )
-    return found, [path for scan in (*voices, *sounds) for path in scan.unreadable]
+    return found, [*mute, *more]
 
 
 def decoded(recordings: Sequence[Recording], cache: Path | None, processes: Processes) -> Library:
@@ -227,9 +214,3 @@ def decoded(recordings: Sequence[Recording], cache: Path | None, processes: Proc
 def _chosen(weights: Sequence[float | None] | None) -> list[float] | None:
     """The weights of folders that were given some."""
     return [weight for weight in weights or () if weight is not None] or None
-
-
-def _may_be_heard(recording: Recording) -> bool:
-    """Whether v5 may hear it: not the held-out list, test-other and UrbanSound8K's fold 10."""
-    path, hint = recording.path, recording.split_hint
-    return not is_held_out(path) and "test-other" not in path.parts and hint != f"fold{TEST_FOLD}"

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from audio_denoising.corpora.shard_urls import shard_urls
 from audio_denoising.corpora.sources import audio_files, is_shards, require_recordings
-from audio_denoising.folders import single_run
+from audio_denoising.files import single_run
 from audio_denoising.training.options import ALONE, RunPlace, TrainingOptions, require_batch
 from audio_denoising.training.progress import TrainingDisplay, Watcher
 from audio_denoising.training.resume import require_usable
@@ -43,7 +43,7 @@ def run(
         for shards in (*place.speech, *place.noise):
             shard_urls(str(shards))
     elif options.hold_out:
-        from audio_denoising.corpora.hold_out import require_held_out  # and NumPy with it
+        from audio_denoising.corpora.names import require_held_out  # and NumPy with it
 
         require_held_out(options.hold_out, place.speech, place.noise)
     for room in place.rooms:

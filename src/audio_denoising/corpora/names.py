@@ -1,4 +1,4 @@
-"""What `--hold-out` names, speakers, noise sources or folders: the files that shall validate."""
+"""The files that `--hold-out` names, by a speaker, a noise source or a folder, to validate."""
 
 from __future__ import annotations
 
