@@ -307,20 +307,11 @@ def test_no_network_is_loaded_for_what_is_no_sound(monkeypatch: pytest.MonkeyPat
         clean_pipe("-", None, None, Settings(), lambda: pytest.fail("loaded"), kept)
 
 
-class Dribble(io.BytesIO):
-    """A pipe that gives an odd number of bytes at a time."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        return super().read(min(size or -1, 333) if size and size > 0 else size)
-
-    read1 = read  # type: ignore[assignment]
-
-
 @pytest.mark.parametrize("form", ["s16le", "f32le"])
 def test_bare_samples_come_and_go_unchanged(form: str, tmp_path: Path) -> None:
     raw = parse_raw(f"48000,2,{form}")
     data = PCM.tobytes() if form == "s16le" else (PCM / np.float32(2**15)).astype("<f4").tobytes()
-    path = spool(Dribble(data), tmp_path, raw)
+    path = spool(io.BytesIO(data), tmp_path, raw)
     samples, rate = soundfile.read(path)
     assert rate == 48_000 and np.array_equal(samples * 2**15, PCM)
     out = io.BytesIO()
@@ -330,7 +321,7 @@ def test_bare_samples_come_and_go_unchanged(form: str, tmp_path: Path) -> None:
 
 def test_a_file_comes_and_goes_unchanged(tmp_path: Path) -> None:
     out = io.BytesIO()
-    pour(spool(Dribble(b"any format" * 1000), tmp_path, taken=b"first"), out)
+    pour(spool(io.BytesIO(b"any format" * 1000), tmp_path, taken=b"first"), out)
     assert out.getvalue() == b"first" + b"any format" * 1000
 
 

@@ -72,6 +72,15 @@ def test_it_goes_on_after_a_pickle_and_begins_anew_after_a_reset(denoiser: Denoi
     assert np.array_equal(again, np.concatenate((first, rest[0])))
 
 
+def test_streams_do_not_hear_of_each_other(denoiser: Denoiser) -> None:
+    signals = [signal(16_000), 0.1 * signal(16_000)]
+    streams = [denoiser.stream(16_000) for _ in signals]
+    first = [stream.push(x[:3000]) for stream, x in zip(streams, signals, strict=True)]
+    second = [stream.push(x[3000:]) for stream, x in zip(streams, signals, strict=True)]
+    for x, stream, *parts in zip(signals, streams, first, second, strict=True):
+        assert np.array_equal(np.concatenate((*parts, stream.flush())), denoiser(x, 16_000))
+
+
 def test_it_gives_back_the_kind_it_takes(denoiser: Denoiser) -> None:
     stream = denoiser.stream(16_000, 2)
     tensor = torch.zeros(2, 600, dtype=torch.float64)

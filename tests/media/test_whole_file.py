@@ -21,13 +21,6 @@ def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_new_file_appears_whole_and_readable(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "b" / "file.txt"
-    _write(path, "new")
-    assert path.read_text() == "new"
-    assert _names(path.parent) == {"file.txt"}
-
-
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -55,13 +48,14 @@ def test_what_is_replaced_hands_on_its_permissions(mode: int, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
-def test_a_new_file_is_as_open_as_its_user_wants(tmp_path: Path) -> None:
-    before = os.umask(0o027)
+def test_a_new_file_appears_whole_and_as_open_as_its_user_wants(tmp_path: Path) -> None:
+    path, before = tmp_path / "a" / "b" / "file.txt", os.umask(0o027)
     try:
-        _write(tmp_path / "file.txt", "new")
+        _write(path, "new")
     finally:
         os.umask(before)
-    assert _mode(tmp_path / "file.txt") == 0o640
+    assert path.read_text() == "new" and _mode(path) == 0o640
+    assert _names(path.parent) == {"file.txt"}
 
 
 def test_a_name_as_long_as_names_may_be(tmp_path: Path) -> None:
