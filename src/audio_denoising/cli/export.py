@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,8 @@ def export(
             f"{path} is no format of `denoise export`: end the name in .safetensors, .pth or "
             f".onnx, or in / for a folder"
         )
+    if path.suffix == ".onnx" and find_spec("onnx") is None:
+        raise UserError(f"{path} needs the package onnx, which is not installed: pip install onnx")
     require_free(path, force=force)
     require_usable(weights, "--samples" if samples else "")
 
@@ -67,12 +70,8 @@ def export(
     from audio_denoising.models.checkpoint import load_checkpoint
 
     if path.suffix == ".onnx":
-        try:
-            from audio_denoising.models.onnx_export import save_onnx
-        except ImportError as error:
-            raise UserError(
-                f"{path} needs the package onnx, which is not installed: pip install onnx"
-            ) from error
+        from audio_denoising.models.onnx_export import save_onnx
+
         save_onnx(load_checkpoint(source), path, samples=samples)
     else:
         write(load_checkpoint(source), path)
