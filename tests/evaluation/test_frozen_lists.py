@@ -74,12 +74,12 @@ def items(corpora, tmp_path_factory):
 
 def test_mixtures_have_the_level_they_are_listed_with(items):
     for row, item in zip(ROWS[:2], items[:2], strict=True):
-        clean, noisy, rate = item.load()
+        clean, noisy, rate = item.source.load()
         assert (clean.dtype, noisy.dtype, rate) == (np.float32, np.float32, RATE)
         assert clean.shape == noisy.shape == (row.samples,)
         snr = 10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2))
         assert snr == pytest.approx(row.snr_db, abs=0.01)
-    clean, noisy, _ = items[0].load()
+    clean, noisy, _ = items[0].source.load()
     assert si_sdr(noisy, clean) == pytest.approx(5.0, abs=0.5)
 
 
@@ -87,7 +87,7 @@ def test_rooms_and_quiet_mixtures_keep_their_ratio(corpora, tmp_path):
     row = replace(ROWS[0], start=2_000, samples=70_000)
     changed = [row, replace(row, room=0.6), replace(row, level_db=-50.0)]
     items = frozen_items(changed, *corpora, tmp_path)
-    (dry, noisy, _), (wet, wetter, _), (soft, quiet, _) = (item.load() for item in items)
+    (dry, noisy, _), (wet, wetter, _), (soft, quiet, _) = (item.source.load() for item in items)
     assert dry.shape == wet.shape == soft.shape == (70_000,)
     assert 10 * np.log10(np.mean(wet**2) / np.mean((wetter - wet) ** 2)) == pytest.approx(
         5, abs=0.1
@@ -108,14 +108,17 @@ def test_lists_whose_recordings_are_not_there_are_left_out(corpora, tmp_path, mo
 
 
 def test_clean_speech_has_no_noise(items):
-    clean, noisy, _ = items[-1].load()
+    clean, noisy, _ = items[-1].source.load()
     np.testing.assert_array_equal(clean, noisy)
     assert items[-1].snr_db is None
 
 
 def test_loading_again_gives_the_same_samples(items, corpora, tmp_path_factory):
     again = frozen_items(ROWS, *corpora, tmp_path_factory.mktemp("again"))
-    assert [digest(item.load()[1]) for item in again] == [digest(item.load()[1]) for item in items]
+    first, second = ([digest(item.source.load()[1]) for item in each] for each in (items, again))
+    assert first == second
+        digest(item.source.load()[1]) for item in items
+    ]
 
 
 def test_another_corpus_is_refused_before_anything_is_mixed(corpora, tmp_path):

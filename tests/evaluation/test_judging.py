@@ -1,17 +1,17 @@
 """An evaluation scores everybody on everything, the same on any number of processes."""
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.frozen_lists import CLEAN, frozen_items
+from audio_denoising.evaluation.frozen_lists import CLEAN, Mixture, frozen_items
 from audio_denoising.evaluation.judging import Candidate, candidates, evaluate
 from audio_denoising.evaluation.results import NOISY
 from audio_denoising.evaluation.scores import METRICS
-from audio_denoising.evaluation.testset import Item, folder_items
+from audio_denoising.evaluation.testset import folder_items
 from tests.evaluation.conftest import ROWS, voice
 
 RATE = 16_000
@@ -86,6 +86,7 @@ def test_a_clip_that_cannot_be_decoded_is_named(corpora, tmp_path):
     broken = tmp_path / "broken.wav"
     soundfile.write(broken, voice(0), RATE)
     (item,) = frozen_items(ROWS[-1:], *corpora, tmp_path)
-    source = dataclasses.replace(item.source, path=broken, frames=10 * RATE)
+    row = replace(item.source.row, samples=8 * RATE)
+    speech = replace(item.source.speech, path=broken, frames=10 * RATE)
     with pytest.raises(UserError, match=r"broken.wav: it ends early"):
-        evaluate([Item(CLEAN, "1", "", None, source, 8 * RATE)], [], jobs=1)
+        evaluate([replace(item, source=Mixture(row, speech, None))], [], jobs=1)

@@ -26,7 +26,7 @@ def test_a_folder_of_data_mix_is_read_with_levels_and_kinds(set_folder):
     items = folder_items(set_folder)
     assert [item.snr_db for item in items] == [5, 10, 5, 10]
     assert Counter(item.noise_class for item in items) == {"dog bark": 2, "rain": 2}
-    clean, noisy, rate = items[0].load()
+    clean, noisy, rate = items[0].source.load()
     assert rate == RATE and clean.shape == noisy.shape
     assert si_sdr(noisy, clean) == pytest.approx(5.0, abs=0.5)
 
@@ -47,7 +47,7 @@ def test_stereo_pairs_at_another_rate_and_a_little_off_are_read(set_folder):
     tone = rng.standard_normal((44_100, 2)) * 0.1
     soundfile.write(set_folder / "clean/0000.wav", tone, 44_100)
     soundfile.write(set_folder / "noisy/0000.wav", tone[441:], 44_100)
-    clean, noisy, rate = folder_items(set_folder)[0].load()
+    clean, noisy, rate = folder_items(set_folder)[0].source.load()
     assert rate == 44_100 and clean.shape == noisy.shape == (44_100 - 441,)  # as the noisy one
     np.testing.assert_allclose(clean, noisy, atol=1e-4)
 

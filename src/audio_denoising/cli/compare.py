@@ -179,7 +179,7 @@ def _from_test_list(speech: Path, noise: Path, snr: int) -> Recorded:
     wanted = [row for row in FIRST.rows() if row.snr_db == snr][:1]
     with TemporaryDirectory() as workshop:
         (item,) = frozen_items(wanted, index_speech(speech), index_noise(noise), Path(workshop))
-        clean, noisy, rate = item.load()
+        clean, noisy, rate = item.source.load()
     yield f"{item.name}, {snr} dB", noisy[None], clean[None], rate
 
 

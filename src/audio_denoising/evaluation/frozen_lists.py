@@ -31,11 +31,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from audio_denoising.corpora.corpus import Recording, index_noise, read_segment
+from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.synthesis import write_clips
-from audio_denoising.evaluation.testset import Item
-from audio_denoising.mixing.frozen_set import Choice
+from audio_denoising.evaluation.synthesis import in_room, write_clips
+from audio_denoising.evaluation.testset import Item, Loaded
+from audio_denoising.mixing.frozen_set import detailed_mix, looped, power
 
 HELD_OUT, UNSEEN, CLEAN = "held-out", "unseen noise", "clean speech"
 OTHER, ROOM, QUIET = "other domain", "in a room", "quiet"
@@ -65,6 +68,29 @@ class Row:
     start: int = 0
     room: float | None = None
     level_db: float | None = None
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A line of a list with the recordings that it names; clean speech has no noise."""
+
+    row: Row
+    speech: Recording
+    noise: Recording | None
+
+    def load(self) -> Loaded:
+        """Mixes it, at 16 kHz. Clean speech is its own noisy form."""
+        row = self.row
+        clean = read_segment(self.speech, row.start, row.samples)
+        if self.noise is None or row.snr_db is None:
+            return clean, clean, SAMPLE_RATE
+        if row.room is not None:
+            clean = in_room(clean, row.room, seed=row.start)
+        mixed = detailed_mix(clean, looped(self.noise, row.offset, clean.size), row.snr_db)
+        gain = np.float32(1)
+        if row.level_db is not None:
+            gain = np.float32(10 ** (row.level_db / 20) / power(mixed.noisy) ** 0.5)
+        return mixed.clean * gain, mixed.noisy * gain, SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -155,18 +181,12 @@ def frozen_items(
         sounds |= {recording.path.stem: recording for recording in index_noise(workshop)}
     return [
         Item(
-            part=row.part,
-            name=f"{row.part} {row.number}",
-            noise_class=row.noise_class,
-            snr_db=row.snr_db,
-            source=spoken[row.utterance]
-            if row.snr_db is None
-            else Choice(spoken[row.utterance], sounds[row.noise], row.offset, row.snr_db),
-            samples=row.samples,
-            sha256=row.sha256,
-            start=row.start,
-            room=row.room,
-            level_db=row.level_db,
+            row.part,
+            f"{row.part} {row.number}",
+            row.noise_class,
+            row.snr_db,
+            Mixture(row, spoken[row.utterance], sounds.get(row.noise)),
+            row.sha256,
         )
         for row in rows
     ]

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from audio_denoising.cleaning.denoiser import Denoiser
-from audio_denoising.corpora.corpus import DamagedRecording, Recording
+from audio_denoising.corpora.corpus import DamagedRecording
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.peers import PEERS, Cleaner
@@ -129,12 +129,13 @@ def _built(candidates: tuple[Candidate, ...]) -> dict[str, Cleaner]:
 def _judge(candidates: tuple[Candidate, ...], item: Item) -> Judged:
     cleaners = _built(candidates)
     try:
-        clean, noisy, rate = item.load()
+        clean, noisy, rate = item.source.load()
     except DamagedRecording as error:
         raise UserError(f"{error}: take another copy of it") from error
     reference = at_16_khz(clean, rate)
-    speech_alone = isinstance(item.source, Recording)
-    scores = {} if speech_alone else {NOISY: score(at_16_khz(noisy, rate), reference)}
+    scores = {}
+    if noisy is not clean:  # as clean speech is
+        scores[NOISY] = score(at_16_khz(noisy, rate), reference)
     work = {}
     for title, cleaner in cleaners.items():
         since = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the networks are judged on, item by item; and test sets in folders of their own."""
+"""What the networks are judged on, item by item; test sets in folders, and pairs of recordings."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 
-from audio_denoising.corpora.corpus import Recording, read_segment
 from audio_denoising.corpora.sources import EXTENSIONS
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.dsp.resampling import resample
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.synthesis import in_room
 from audio_denoising.media.reading import AudioReader, read_audio
-from audio_denoising.mixing.frozen_set import Choice, detailed_mix, looped, power
 from audio_denoising.samples import Samples
 
 URBANSOUND_CLASSES = (
@@ -27,6 +25,17 @@ URBANSOUND_CLASSES = (
 _URBANSOUND_NAME = re.compile(r"\d+-(\d)-\d+-\d+")
 
 
+Loaded = tuple[Samples, Samples, int]
+"""``(clean (L,), noisy (L,), sample rate in Hz)``."""
+
+
+class Source(Protocol):
+    """Where the two recordings come from; small, so that it travels to another process."""
+
+    def load(self) -> Loaded:
+        """Reads or makes them; UserError where a file cannot be read."""
+
+
 @dataclass(frozen=True)
 class Files:
     """A noisy recording and its clean reference, of one rate and (within 50 ms) one length."""
@@ -34,51 +43,25 @@ class Files:
     clean: Path
     noisy: Path
 
+    def load(self) -> Loaded:
+        """Two channels are averaged; a reference of another length is shifted to where it fits."""
+        clean, rate = _mono(self.clean)
+        noisy, _ = _mono(self.noisy)
+        if clean.size != noisy.size:
+            clean = fitted(clean[None], noisy[None], rate)[0]
+        return clean, noisy, rate
+
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to judge on; small, so that it travels to another process.
-
-    What comes from the corpora are ``samples`` of the utterance from ``start`` on, at 16 kHz;
-    ``room`` is a reverberation time in seconds, and ``level_db`` the level of the mixture re full
-    scale (None: dry, and as loud as it is).
-    """
+    """One thing to judge on, and what the tables group it by."""
 
     part: str
     name: str
-    noise_class: str
+    noise_class: str  # "": none, or not known
     snr_db: float | None
-    source: Choice | Recording | Files
-    samples: int = 0
-    sha256: str = ""  # expected; empty: nothing is
-    start: int = 0
-    room: float | None = None
-    level_db: float | None = None
-
-    def load(self) -> tuple[Samples, Samples, int]:
-        """``(clean (L,), noisy (L,), sample rate in Hz)``.
-
-        Raises:
-            UserError: a file cannot be read.
-        """
-        if isinstance(self.source, Files):
-            clean, rate = _mono(self.source.clean)
-            noisy, _ = _mono(self.source.noisy)
-            if clean.size != noisy.size:
-                clean = fitted(clean[None], noisy[None], rate)[0]
-            return clean, noisy, rate
-        if isinstance(self.source, Recording):
-            clean = read_segment(self.source, self.start, self.samples)
-            return clean, clean, SAMPLE_RATE
-        clean = read_segment(self.source.speech, self.start, self.samples)
-        if self.room is not None:
-            clean = in_room(clean, self.room, seed=self.start)
-        noise = looped(self.source.noise, self.source.offset, clean.size)
-        mixed = detailed_mix(clean, noise, self.source.snr_db)
-        gain = 1.0
-        if self.level_db is not None:
-            gain = 10 ** (self.level_db / 20) / power(mixed.noisy) ** 0.5
-        return mixed.clean * np.float32(gain), mixed.noisy * np.float32(gain), SAMPLE_RATE
+    source: Source
+    sha256: str = ""  # expected of the noisy samples; empty: nothing is
 
 
 def digest(samples: Samples) -> str:
@@ -105,11 +88,9 @@ def folder_items(folder: Path) -> list[Item]:
     items = _described(folder, manifest) if manifest.is_file() else _paired(folder)
     if not items:
         raise UserError(f"{folder} holds no recordings: `denoise data mix` makes a test set")
-    for item in items:
-        assert isinstance(item.source, Files)
-        noisy, clean = (_header(path) for path in (item.source.noisy, item.source.clean))
-        check_pair(item.source.noisy, *noisy, item.source.clean, *clean)
-    return items
+    for _, _, _, files in items:
+        check_pair(files.noisy, *_header(files.noisy), files.clean, *_header(files.clean))
+    return [Item(folder.name, *described) for described in items]
 
 
 def noise_class(path: str) -> str:
@@ -119,17 +100,19 @@ def noise_class(path: str) -> str:
     return URBANSOUND_CLASSES[int(known[1])] if known else name.parent.name or "noise"
 
 
-def _described(folder: Path, manifest: Path) -> list[Item]:
+Described = tuple[str, str, float | None, Files]  # name, kind of noise, dB
+
+
+def _described(folder: Path, manifest: Path) -> list[Described]:
     with manifest.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     try:
         return [
-            Item(
-                part=folder.name,
-                name=line["id"],
-                noise_class=noise_class(line["noise_file"]),
-                snr_db=float(line["snr_db"]),
-                source=Files(folder / line["clean"], folder / line["noisy"]),
+            (
+                line["id"],
+                noise_class(line["noise_file"]),
+                float(line["snr_db"]),
+                Files(folder / line["clean"], folder / line["noisy"]),
             )
             for line in lines
         ]
@@ -140,7 +123,7 @@ def _described(folder: Path, manifest: Path) -> list[Item]:
         ) from error
 
 
-def _paired(folder: Path) -> list[Item]:
+def _paired(folder: Path) -> list[Described]:
     clean, noisy = (
         {path.name: path for path in (folder / part).iterdir() if path.suffix.lower() in EXTENSIONS}
         for part in ("clean", "noisy")
@@ -151,10 +134,7 @@ def _paired(folder: Path) -> list[Item]:
             f"{folder} has {alone[0]} in only one of clean/ and noisy/: every recording needs its "
             "partner of the same name"
         )
-    return [
-        Item(folder.name, Path(name).stem, "", None, Files(clean[name], noisy[name]))
-        for name in sorted(noisy)
-    ]
+    return [(Path(n).stem, "", None, Files(clean[n], noisy[n])) for n in sorted(noisy)]
 
 
 def _header(path: Path) -> tuple[int, int]:
