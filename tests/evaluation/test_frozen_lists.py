@@ -117,8 +117,6 @@ def test_loading_again_gives_the_same_samples(items, corpora, tmp_path_factory):
     again = frozen_items(ROWS, *corpora, tmp_path_factory.mktemp("again"))
     first, second = ([digest(item.source.load()[1]) for item in each] for each in (items, again))
     assert first == second
-        digest(item.source.load()[1]) for item in items
-    ]
 
 
 def test_another_corpus_is_refused_before_anything_is_mixed(corpora, tmp_path):
