@@ -31,14 +31,6 @@ def test_pesq_gives_the_top_score_to_a_copy_and_less_to_noise():
     assert pesq_wb(clean + 0.002 * noise, clean) > noisy
 
 
-def test_pesq_refuses_silence_and_too_little():
-    pytest.importorskip("pesq")
-    with pytest.raises(ValueError, match="silent reference"):
-        pesq_wb(np.ones(RATE), np.zeros(RATE))
-    with pytest.raises(ValueError, match="no score"):
-        pesq_wb(np.ones(100), np.ones(100))
-
-
 @pytest.mark.parametrize("extended", [False, True])
 def test_stoi_of_a_copy_is_one_and_too_little_speech_has_none(extended):
     pytest.importorskip("pystoi")
@@ -46,8 +38,6 @@ def test_stoi_of_a_copy_is_one_and_too_little_speech_has_none(extended):
     assert stoi(clean, clean, extended=extended) == pytest.approx(1.0, abs=1e-6)
     with pytest.raises(ValueError, match="no score"):
         stoi(clean[:3200], clean[:3200], extended=extended)
-    with pytest.raises(ValueError, match="silent reference"):
-        stoi(clean, np.zeros_like(clean), extended=extended)
 
 
 def test_estoi_of_an_estimate_with_digital_silence_is_the_same_every_time():
@@ -97,12 +87,19 @@ def test_the_image_psnr_of_a_quieter_copy_is_that_of_its_attenuation(factor):
     )
 
 
-@pytest.mark.parametrize("metric", [segmental_snr, log_spectral_distance, image_psnr])
-def test_spectral_metrics_refuse_silence_and_other_lengths(metric):
-    with pytest.raises(ValueError, match="silent"):
+@pytest.mark.parametrize(
+    "metric", [pesq_wb, stoi, segmental_snr, log_spectral_distance, image_psnr]
+)
+def test_silence_other_lengths_and_too_little_are_refused(metric):
+    pytest.importorskip("pesq")
+    pytest.importorskip("pystoi")
+    with pytest.raises(ValueError, match="silent reference"):
         metric(np.ones(RATE), np.zeros(RATE))
     with pytest.raises(ValueError, match="differ"):
         metric(np.ones(RATE), np.ones(RATE - 1))
+    if metric in (pesq_wb, stoi):
+        with pytest.raises(ValueError, match="no score"):
+            metric(np.ones(100), np.ones(100))
 
 
 def hiss(samples: int) -> np.ndarray:
