@@ -12,7 +12,7 @@ import sys
 import warnings
 from importlib import import_module
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -84,17 +84,11 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 _with_its_place = warnings.formatwarning
 
 
-def _formatted(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    line: str | None = None,
-) -> str:
+def _formatted(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
     """A notice is told without the line of code that gave it."""
     if issubclass(category, UserNotice):
         return f"Warning: {message}\n"
-    return _with_its_place(message, category, filename, lineno, line)
+    return _with_its_place(message, category, *place, **more)
 
 
 def _take(flag: str, arguments: list[str]) -> bool:
