@@ -42,12 +42,11 @@ def require_free(path: Path, *, force: bool = False) -> None:
     """
     refuse_address(path)
     try:
-        mode = path.stat().st_mode if path.exists() else None
+        mode = _mode(path)
         folder = path.resolve().parent
-        while not folder.exists():
+        while _mode(folder) is None:
             folder = folder.parent
-    except (OSError, ValueError, RuntimeError) as error:
-        # ValueError: a NUL character in the name. RuntimeError: links in a circle.
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         raise UserError(
             f"{path} cannot be written ({_reason(error)}): choose another output name"
         ) from error
@@ -94,12 +93,20 @@ def same_file(first: Path, second: Path) -> bool:
 
 def exists(path: Path) -> bool:
     """Whether there is such a file; not where the name itself is impossible."""
-    return os.path.exists(path)  # noqa: PTH110 - Path.exists raises for names that are too long
+    return os.path.exists(path)  # noqa: PTH110 - Path.exists may raise before Python 3.14
 
 
 def is_folder(path: Path) -> bool:
     """Whether there is such a folder; not where the name itself is impossible."""
     return os.path.isdir(path)  # noqa: PTH112 - as above
+
+
+def _mode(path: Path) -> int | None:
+    """What is there, or None; `Path.exists` of Python 3.14 hides that one may not look."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _reason(error: Exception) -> str:

@@ -55,6 +55,7 @@ def test_what_cannot_be_read(name: str | Path, words: str) -> None:
         ("file.wav/a.wav", "is a file: choose another folder"),
         ("file.wav/new/a.wav", "is a file: choose another folder"),
         (LONG, "cannot be written"),
+        ("circle.wav", "cannot be written"),
         ("nu\0ll.wav", "cannot be written"),
         (os.devnull, "is not a regular file"),
         ("s3://a/c.wav", "is an address"),

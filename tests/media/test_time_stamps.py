@@ -184,8 +184,8 @@ def test_packets_that_the_output_refuses_are_counted(plain: Path, tmp_path: Path
 
 def test_a_track_that_cannot_be_decoded_hides_no_other(plain: Path, tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
-    first, second = ("-map", "0:v", "-map", "0:a", "-map", "0:a"), ("-c:a:0", "ac3", "-c:a:1")
-    ffmpeg("-i", plain, *first, "-c:v", "copy", *second, "flac", film)
+    tracks = ("-map", "0:v", "-map", "0:a", "-map", "0:a", "-disposition:a:1", "0")
+    ffmpeg("-i", plain, *tracks, "-c:v", "copy", "-c:a:0", "ac3", "-c:a:1", "flac", film)
     film.write_bytes(film.read_bytes().replace(b"A_AC3", b"A_XYZ", 1))
     with AudioReader(film) as reader:
         assert reader.subtype == "PCM_24"
