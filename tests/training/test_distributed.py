@@ -15,8 +15,8 @@ import torch
 from audio_denoising.cli.app import main
 from audio_denoising.errors import UserError
 from audio_denoising.training import distributed
-from audio_denoising.training.distributed import joined, local_device
-from audio_denoising.training.options import ALONE, Processes, RunPlace
+from audio_denoising.training.distributed import local_device
+from audio_denoising.training.options import Processes, RunPlace
 from audio_denoising.training.trainer import Trainer
 from tests.training.runs import (
     NOISE,
@@ -132,13 +132,6 @@ def test_a_batch_that_cannot_be_divided_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--batch-size 3 cannot be divided among 2 processes"):
         Trainer(options("v4", batch_size=3), place, processes=Processes(0, 2))
     assert not (tmp_path / "both").exists()
-
-
-def test_alone_there_is_nothing_to_add(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with joined() as processes:
-        assert processes is ALONE and processes.leads
-    assert ALONE.sum(1.0, 2.0) == [1.0, 2.0]
 
 
 def test_every_local_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

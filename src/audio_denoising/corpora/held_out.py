@@ -40,7 +40,7 @@ def is_held_out(path: PurePath | str) -> bool:
 def may_be_heard(recording: Recording) -> bool:
     """Whether v5 may hear it: not the held-out list, test-other and UrbanSound8K's fold 10."""
     path, hint = recording.path, recording.split_hint
-    return not is_held_out(path) and "test-other" not in path.parts and hint != f"fold{TEST_FOLD}"
+    return not is_held_out(path) and "test-other" not in path.parts and hint != TEST_FOLD
 
 
 @cache

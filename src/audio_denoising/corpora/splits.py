@@ -20,7 +20,7 @@ FOLD_SHARE = 0.50  # of the last training fold's sources given to validation wit
 PLAIN_SHARE = 0.10  # each, for validation and test, of a corpus whose layout says nothing
 LARGEST_SHARE = 0.05  # of the audio: a group larger than this is not spent on validation
 
-VALIDATION_FOLD, TEST_FOLD = 9, 10
+VALIDATION_FOLD, TEST_FOLD = "fold9", "fold10"
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def split(
     """
     held = files_held_out(hold_out, [*speech, *noise]) if hold_out else set()
     speech, noise = _divisible(speech), _divisible(noise)
-    spoken = _split_speech(speech, {r.group for r in speech if r.path in held})
-    noisy = _split_noise(noise, {r.group for r in noise if r.path in held})
+    spoken = _assigned(speech, {r.group for r in speech if r.path in held}, "speech")
+    noisy = _assigned(noise, {r.group for r in noise if r.path in held}, "noise")
     train, validation, test = (
         Split(
             [recording for recording in speech if spoken[recording.group] == name],
@@ -82,59 +82,33 @@ def _divisible(recordings: Sequence[Recording]) -> Sequence[Recording]:
     return [replace(recording, group=f"file/{recording.path.name}") for recording in recordings]
 
 
-def _split_speech(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:
-    """Returns the split of every group of speech; the groups in ``held`` validate."""
+def _assigned(recordings: Sequence[Recording], held: Collection[str], what: str) -> dict[str, str]:
+    """The split of every group of speech or of noise; the groups in ``held`` validate."""
     hints = _hints(recordings)
-    if not any(hints.values()):
-        return _split_plain(recordings, held)
     assignment = {group: _most_protected(found) for group, found in hints.items()}
     assignment.update(dict.fromkeys(held, "validation"))
-    if "validation" not in assignment.values():
-        training = {group for group, name in assignment.items() if name == "train"}
-        for group in _pick(_small(recordings, training), 0.0, SPEAKER_SHARE):
-            assignment[group] = "validation"
-    return assignment
 
+    def training() -> set[str]:
+        return {group for group, name in assignment.items() if name == "train"}
 
-def _split_noise(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:
-    """Returns the split of every group of noise; the groups in ``held`` validate."""
-    folds = {
-        group: {int(hint.removeprefix("fold")) for hint in found}
-        for group, found in _hints(recordings).items()
-    }
-    if not any(folds.values()):
-        return _split_plain(recordings, held)
-    assignment = {}
-    for group, numbers in folds.items():
-        if TEST_FOLD in numbers:
-            assignment[group] = "test"
-        else:
-            assignment[group] = "validation" if VALIDATION_FOLD in numbers else "train"
-    if held:
-        return {**assignment, **dict.fromkeys(held, "validation")}
-    if not any(VALIDATION_FOLD in numbers for numbers in folds.values()):
-        training = {group for group in folds if folds[group] and assignment[group] == "train"}
-        last = max((fold for group in training for fold in folds[group]), default=0)
-        of_last = {group for group in training if last in folds[group]}
-        for group in _pick(of_last, 0.0, FOLD_SHARE):
-            assignment[group] = "validation"
-    loose = {group for group, numbers in folds.items() if not numbers}
-    for group in _pick(_small(recordings, loose), 0.0, NOISE_SHARE):
-        assignment[group] = "validation"
-    return assignment
+    def give(name: str, groups: Collection[str], low: float, high: float) -> None:
+        assignment.update(dict.fromkeys(_pick(groups, low, high), name))
 
-
-def _split_plain(recordings: Sequence[Recording], held: Collection[str]) -> dict[str, str]:
-    """Divides groups 80/10/10; few groups serve training first, test last."""
-    assignment = {recording.group: "train" for recording in recordings}
-    assignment.update(dict.fromkeys(held, "validation"))
-    for position, name in enumerate(("validation", "test")):
-        if held and name == "validation":
-            continue
-        training = {group for group, split_name in assignment.items() if split_name == "train"}
-        share = (position * PLAIN_SHARE, (position + 1) * PLAIN_SHARE)
-        for group in _pick(_small(recordings, training), *share):
-            assignment[group] = name
+    if not any(hints.values()):  # 80/10/10; few groups serve training first, test last
+        if not held:
+            give("validation", _small(recordings, training()), 0.0, PLAIN_SHARE)
+        give("test", _small(recordings, training()), PLAIN_SHARE, 2 * PLAIN_SHARE)
+    elif what == "speech":
+        if "validation" not in assignment.values():
+            give("validation", _small(recordings, training()), 0.0, SPEAKER_SHARE)
+    elif not held:
+        if not any(VALIDATION_FOLD in found for found in hints.values()):
+            folds = {hint for group in training() for hint in hints[group]}
+            last = max(folds, key=lambda fold: int(fold.removeprefix("fold")), default="")
+            of_last = {group for group in training() if last in hints[group]}
+            give("validation", of_last, 0.0, FOLD_SHARE)
+        loose = {group for group, found in hints.items() if not found}
+        give("validation", _small(recordings, loose), 0.0, NOISE_SHARE)
     return assignment
 
 
@@ -149,7 +123,10 @@ def _hints(recordings: Iterable[Recording]) -> dict[str, set[str]]:
 
 
 def _most_protected(hints: Collection[str]) -> str:
-    return next((name for name in ("test", "validation") if name in hints), "train")
+    """The split of a group of which the layout says so much."""
+    if {"test", TEST_FOLD} & {*hints}:
+        return "test"
+    return "validation" if {"validation", VALIDATION_FOLD} & {*hints} else "train"
 
 
 def _small(recordings: Sequence[Recording], groups: Collection[str]) -> set[str]:

@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from audio_denoising.errors import UserError
 from audio_denoising.nn import Parameter
-from audio_denoising.training.options import ALONE, Processes
+from audio_denoising.training.options import Processes
 from audio_denoising.training.run_folder import restarts
 
 BUCKET = 1 << 20  # gradients (4 MB) that travel together
@@ -24,14 +24,11 @@ BUCKET = 1 << 20  # gradients (4 MB) that travel together
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """The processes that torchrun started, connected inside the `with` block; else this one alone.
+    """The processes that torchrun started, connected inside the `with` block.
 
     Tensors in main memory travel by gloo, those of NVIDIA GPUs by NCCL.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        yield ALONE
-        return
+    count = int(os.environ["WORLD_SIZE"])
     store, rank, _ = next(dist.rendezvous("env://"))
     if os.environ.get("LOCAL_WORLD_SIZE") == str(count):
         # `torchrun --standalone` keeps one store for all its starts, with addresses of the dead.
