@@ -97,7 +97,7 @@ def compare(
         _draw_histories([str(path) for path in inputs or []], output, force=force)
         return
     from audio_denoising.models import VERSIONS
-    from audio_denoising.models.versions import has_weights, locate
+    from audio_denoising.models.versions import has_weights, locate, title_of
 
     inputs = inputs or []
     names = list(dict.fromkeys(model or filter(has_weights, VERSIONS)))
@@ -128,18 +128,12 @@ def compare(
     from audio_denoising.evaluation.comparison import compare as run
     from audio_denoising.evaluation.report import write_comparisons
 
-    # A checkpoint goes by its file and folder: many are called best.pth.
-    titles = ["/".join(Path(name).parts[-2:]) for name in names]
-    loaded = [Denoiser(name, device=device) for name in names]
-    denoisers = list(zip(titles, loaded, strict=True))
-    comparisons = []
+    denoisers = [(title_of(name), Denoiser(name, device=device)) for name in names]
     with console.status("") as status:
-        for title, noisy, reference, rate in recordings:
-
-            def started(name: str, title: str = title) -> None:
-                status.update(f"{title}: {name}")
-
-            comparisons.append(run(title, noisy, rate, denoisers, reference, started=started))
+        comparisons = [
+            run(what, noisy, rate, denoisers, reference, started=status.update)
+            for what, noisy, reference, rate in recordings
+        ]
         status.update("Writing the report")
         report = write_comparisons(comparisons, output)
     for comparison in comparisons:

@@ -35,11 +35,15 @@ class Take:
     name: str  # "noisy", the name of a model, or "clean"
     samples: Samples  # (channels, L), full scale at 1
     scores: dict[str, float | None] = field(default_factory=dict)  # None: not defined here
-    rtf: float | None = None  # seconds of work for a second of audio, where a network made it
+
+    @property
+    def is_of_network(self) -> bool:
+        """Whether a network made it: then it took its time."""
+        return RTF in self.scores
 
     def shown(self, name: str) -> str:
         """A score as every table and page prints it: rounded here, and nowhere else."""
-        value = self.rtf if name == RTF else self.scores.get(name)
+        value = self.scores.get(name)
         return _NONE if value is None else f"{value:.{SHOWN[name].digits}f}"
 
     @property
@@ -66,8 +70,7 @@ class Comparison:
     @property
     def names(self) -> list[str]:
         """The scores that any take has, in the order of `SHOWN`."""
-        there = {RTF}.union(*(take.scores for take in self.takes))
-        return [name for name in SHOWN if name in there]
+        return [name for name in SHOWN if any(name in take.scores for take in self.takes)]
 
     def meaning(self, name: str) -> str:
         """What a score tells, in a few words."""
@@ -80,7 +83,7 @@ class Comparison:
         None is where better has no meaning: quiet pauses alone are no merit, and a time depends on
         what else the machine did.
         """
-        texts = [take.shown(name) if take.rtf is not None else _NONE for take in self.takes]
+        texts = [take.shown(name) if take.is_of_network else _NONE for take in self.takes]
         values = [float(text) for text in texts if text != _NONE]
         if len(values) < 2 or name in (PAUSES, RTF):
             return [False] * len(texts)
@@ -100,20 +103,19 @@ def compare(
     denoisers: Sequence[tuple[str, Denoiser]],
     clean: Samples | None = None,
     *,
-    started: Callable[[str], None] = lambda name: None,
+    started: Callable[[str], None] = lambda what: None,
 ) -> Comparison:
     """Runs every network over a recording and scores the results.
 
-    Noisy and clean are ``(channels, L)`` with full scale at 1; ``started`` is called with the name
-    of each network before it runs.
+    Noisy and clean are ``(channels, L)`` with full scale at 1; ``started`` is told what begins.
     """
     takes = [Take(NOISY, noisy, _scores(noisy, clean, rate))]
     for name, denoiser in denoisers:
-        started(name)
+        started(f"{title}: {name}")
         begun = time.perf_counter()
         samples = np.asarray(denoiser(noisy, rate), np.float32)
         rtf = (time.perf_counter() - begun) * rate / noisy.shape[1]
-        takes.append(Take(name, samples, _scores(samples, clean, rate), rtf))
+        takes.append(Take(name, samples, _scores(samples, clean, rate) | {RTF: rtf}))
     if clean is not None:
         takes.append(Take(CLEAN, clean, _scores(clean, None, rate)))
     return Comparison(title, rate, takes)

@@ -14,7 +14,7 @@ from audio_denoising.errors import UserError
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS
 from audio_denoising.models.header import read_checkpoint
-from audio_denoising.models.versions import locate
+from audio_denoising.models.versions import locate, title_of
 
 if TYPE_CHECKING:  # it takes its time, which a wrong name need not wait for
     from matplotlib.axes import Axes
@@ -131,7 +131,7 @@ def _runs(source: str) -> tuple[list[dict[str, Any]], str]:
         checkpoint = read_checkpoint(locate(source))
         content = {"options": {}, "earlier": [], **checkpoint.content, "epochs": checkpoint.history}
         own = f"{checkpoint.version}-{checkpoint.size}"
-        title = own if source in VERSIONS else "/".join(path.parts[-2:])
+        title = own if source in VERSIONS else title_of(source)
     try:
         runs = [*content.get("earlier", []), content]
         for run in runs:

@@ -16,7 +16,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from audio_denoising.evaluation.peers import PEERS, Cleaner
 from audio_denoising.evaluation.results import NOISY, Evaluation, Result, this_run
 from audio_denoising.evaluation.scores import score
 from audio_denoising.evaluation.testset import Item, at_16_khz, digest
-from audio_denoising.models.versions import VERSIONS, has_weights, locate
+from audio_denoising.models.versions import VERSIONS, has_weights, locate, title_of
 
 MODELS = tuple(name for name in VERSIONS if has_weights(name))
 
@@ -74,8 +73,7 @@ class Candidate:
 
 def candidates(models: Sequence[str], *, peers: bool) -> list[Candidate]:
     """The candidates of a run, in the order of the tables."""
-    # A checkpoint goes by its file and folder: where that folder lies is nobody's business.
-    chosen = [Candidate("/".join(Path(name).parts[-2:]), name) for name in dict.fromkeys(models)]
+    chosen = [Candidate(title_of(name), name) for name in dict.fromkeys(models)]
     return chosen + ([Candidate(name, name) for name in PEERS] if peers else [])
 
 

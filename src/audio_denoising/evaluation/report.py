@@ -24,7 +24,7 @@ from matplotlib.image import imsave
 
 from audio_denoising.dsp.spectrum import FLOOR_DB
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.comparison import RTF, Comparison
+from audio_denoising.evaluation.comparison import Comparison
 from audio_denoising.evaluation.figures import comparison_figure, overview
 from audio_denoising.files import save_whole
 from audio_denoising.media.writing import AudioWriter
@@ -77,7 +77,7 @@ def _table(comparison: Comparison) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["version", *comparison.names])
     for take in comparison.takes:
-        values = (take.rtf if name == RTF else take.scores.get(name) for name in comparison.names)
+        values = (take.scores.get(name) for name in comparison.names)
         rows.writerow([take.name, *("" if v is None else f"{v:.4f}" for v in values)])
     return text.getvalue()
 

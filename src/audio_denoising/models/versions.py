@@ -107,6 +107,11 @@ def require_causal(version: str, what: str) -> None:
         )
 
 
+def title_of(source: str) -> str:
+    """What tables call a model: a checkpoint goes by file and folder, as many are best.pth."""
+    return "/".join(Path(source).parts[-2:])
+
+
 def locate(name_or_path: str | Path) -> Path:
     """The checkpoint file behind what a user gives for a model.
 
