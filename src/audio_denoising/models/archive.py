@@ -52,12 +52,6 @@ def _outline(dtype: str, offset: int, shape: tuple[int, ...], *more: object) -> 
     return Outline(tuple(shape), dtype)
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file begins as `torch.save` writes it, as a zip file does."""
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
-
-
 def read_archive(path: Path) -> Any:
     """What `torch.save` has written, with an `Outline` in place of each tensor.
 

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from audio_denoising.files import save_whole
 from audio_denoising.models import VERSIONS, blueprint
-from audio_denoising.models.archive import is_archive
 from audio_denoising.models.header import (
     ODD,
     Checkpoint,
     checksum,
     foreign,
+    is_archive,
     read_checkpoint,
     unreadable,
 )
