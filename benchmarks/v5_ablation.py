@@ -112,7 +112,7 @@ def judge(learner: Learner, material: Material) -> list[list[float]]:
             for estimate, reference in zip(cleaned.numpy(), clean.numpy(), strict=True):
                 inside = slice(HOP, -HOP)
                 asked = pesq_wb(estimate, reference), stoi(estimate, reference)
-                measured = si_sdr(estimate[inside], reference[inside]), dnsmos(estimate).ovrl
+                measured = si_sdr(estimate[inside], reference[inside]), dnsmos(estimate)[2]
                 found.append([*asked, *measured])
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,7 +121,12 @@ def compare(
         AudioReader(path).close()
     for name in names:
         require_usable(name)
-    recordings = list(_read(inputs, clean) if inputs else _from_test_list(speech, noise, snr))
+    from audio_denoising.evaluation.testset import read_pair
+
+    if inputs:
+        recordings = [(path.name, *read_pair(path, clean)) for path in inputs]
+    else:
+        recordings = [_from_test_list(speech, noise, snr)]
 
     from audio_denoising.cleaning.denoiser import Denoiser
     from audio_denoising.evaluation.comparison import compare as run
@@ -154,18 +158,7 @@ def _draw_histories(sources: list[str], output: Path, *, force: bool) -> None:
     console.print(str(path), style="bold", soft_wrap=True)
 
 
-Recorded = Iterator[tuple[str, "Samples", "Samples | None", int]]
-
-
-def _read(inputs: list[Path], clean: Path | None) -> Recorded:
-    from audio_denoising.evaluation.testset import read_pair
-
-    for path in inputs:
-        noisy, reference, rate = read_pair(path, clean)
-        yield path.name, noisy, reference, rate
-
-
-def _from_test_list(speech: Path, noise: Path, snr: int) -> Recorded:
+def _from_test_list(speech: Path, noise: Path, snr: int) -> tuple[str, Samples, Samples, int]:
     """The first mixture of the frozen list with this ratio."""
     from audio_denoising.corpora.corpus import index_noise, index_speech
     from audio_denoising.evaluation.frozen_lists import FIRST, frozen_items
@@ -174,7 +167,7 @@ def _from_test_list(speech: Path, noise: Path, snr: int) -> Recorded:
     with TemporaryDirectory() as workshop:
         (item,) = frozen_items(wanted, index_speech(speech), index_noise(noise), Path(workshop))
         clean, noisy, rate = item.source.load()
-    yield f"{item.name}, {snr} dB", noisy[None], clean[None], rate
+    return f"{item.name}, {snr} dB", noisy[None], clean[None], rate
 
 
 def _table(comparison: Comparison) -> Table:

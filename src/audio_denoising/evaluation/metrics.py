@@ -12,7 +12,7 @@ import warnings
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,16 +117,10 @@ _BAK = (-0.13166888, 1.60915514, -0.39604546)
 _OVRL = (-0.06766283, 1.11546468, 0.04602535)
 
 
-class Opinion(NamedTuple):
-    """Mean opinion scores from 1 (bad) to 5 (excellent)."""
+def dnsmos(estimate: ArrayLike) -> tuple[float, float, float]:
+    """Predicts the three mean opinion scores of ITU-T P.835, from 1 to 5, without a reference.
 
-    sig: float  # the speech
-    bak: float  # the background: 5 where it does not intrude
-    ovrl: float  # the whole
-
-
-def dnsmos(estimate: ArrayLike) -> Opinion:
-    """Predicts the three scores of ITU-T P.835, without a reference.
+    SIG is of the speech, BAK of the background (5: it does not intrude), OVRL of the whole.
 
     A recording below 9.01 s is doubled until it is longer; the answers for stretches of 9.01 s, a
     second apart, are averaged. What is beyond [-1, 1] is limited. The network can be fooled by
@@ -148,8 +142,9 @@ def dnsmos(estimate: ArrayLike) -> Opinion:
         for start, stop in bounds
         if stop - start >= _STRETCH
     ]
-    scales = zip((_SIG, _BAK, _OVRL), np.array(raw, np.float64).T, strict=True)
-    return Opinion(*(float(np.mean(np.polyval(scale, answers))) for scale, answers in scales))
+    answers = zip((_SIG, _BAK, _OVRL), np.array(raw, np.float64).T, strict=True)
+    sig, bak, ovrl = (float(np.polyval(scale, each).mean()) for scale, each in answers)
+    return sig, bak, ovrl
 
 
 @lru_cache(maxsize=1)
