@@ -238,7 +238,7 @@ def test_the_microphone_is_cleaned_while_one_speaks(page: Any) -> None:
     page.locator("#record").click()
     page.locator("#monitor").check()
     wait(page, "document.getElementById('level-out').value > 20")  # above -40 dB
-    page.wait_for_timeout(1500)
+    wait(page, "document.getElementById('recorded').textContent >= '0:02'")
     page.get_by_role("button", name="Stop").click()
     wait(page, "recordings[0]?.state === 'ready'")
     assert page.evaluate("player.seconds") > 1
