@@ -39,7 +39,7 @@ from rich.console import Console
 from audio_denoising.dsp.resampling import resample
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation.judging import MODELS
-from audio_denoising.evaluation.peers import PEERS
+from audio_denoising.evaluation.peers import PEERS, PeerStream
 from audio_denoising.media.reading import read_audio
 from audio_denoising.models.versions import DEFAULT, VERSIONS
 from benchmarks.measuring import MIB, describe_machine, in_fresh_process, markdown_table, report
@@ -85,9 +85,9 @@ def load(who: str) -> tuple[Callable[[Path, Path], object], Hops | None]:
         peer = PEERS[who]
         peer.clean(np.zeros(1600, np.float32), ALIKE_RATE)  # what it has to load is no work
         clean = partial(_array_by_array, lambda y, sr: peer.clean(y, sr))
-        if peer.stream is None:
+        if not issubclass(peer, PeerStream):
             return clean, None
-        fresh = peer.stream()
+        fresh = peer()
         return clean, Hops(fresh.rate, fresh.hop, fresh.delay + fresh.hop, fresh.step)
     from audio_denoising.cleaning.denoiser import Denoiser
 

@@ -1,6 +1,7 @@
 """`denoise evaluate` prints its tables, says what it left out, and refuses with a sentence."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -8,7 +9,7 @@ from typer.testing import CliRunner
 from audio_denoising.cli import app as cli
 from audio_denoising.errors import UserError
 from audio_denoising.evaluation import scores
-from audio_denoising.evaluation.peers import PEERS, Peer
+from audio_denoising.evaluation.peers import PEERS
 
 
 def run(*arguments):
@@ -65,8 +66,9 @@ def test_an_update_keeps_the_rows_of_others(set_folder, tmp_path, few_metrics):
 def test_peers_stand_in_the_same_table_and_missing_packages_are_told(
     set_folder, monkeypatch, few_metrics
 ):
+    half = SimpleNamespace(package="numpy", clean=lambda noisy, rate: noisy / 2)
     for name in PEERS:
-        monkeypatch.setitem(PEERS, name, Peer("numpy", lambda noisy, rate: noisy / 2))
+        monkeypatch.setitem(PEERS, name, half)
     keep_alone(set_folder, 0)
     answer = run("--testset", set_folder, "--model", "v2", "--peers", "--jobs", 1)
     assert "package pesq is not installed" in answer.output

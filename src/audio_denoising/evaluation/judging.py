@@ -24,14 +24,17 @@ from audio_denoising.cleaning.denoiser import Denoiser
 from audio_denoising.corpora.corpus import DamagedRecording
 from audio_denoising.dsp.spectrum import SAMPLE_RATE
 from audio_denoising.errors import UserError
-from audio_denoising.evaluation.peers import PEERS, Cleaner
+from audio_denoising.evaluation.peers import PEERS
 from audio_denoising.evaluation.results import NOISY, Evaluation, Result, this_run
 from audio_denoising.evaluation.scores import score
 from audio_denoising.evaluation.testset import Item, at_16_khz, digest
 from audio_denoising.models.versions import VERSIONS, has_weights, locate, title_of
+from audio_denoising.samples import Samples
 
 MODELS = tuple(name for name in VERSIONS if has_weights(name))
 
+Cleaner = Callable[[Samples, int], Samples]
+"""Takes a waveform ``(L,)`` and its rate in Hz; returns the denoised waveform ``(L,)``."""
 Judged = tuple[Result, dict[str, float]]
 """A result, and the seconds of work of every candidate."""
 
@@ -58,7 +61,7 @@ class Candidate:
             UserError: unknown name, unreadable checkpoint, or a package that is not installed.
         """
         if self.is_peer:
-            cleaner = PEERS[self.source].clean
+            cleaner: Cleaner = PEERS[self.source].clean
         else:
             denoiser = Denoiser(self.source, device="cpu")
             cleaner = lambda noisy, rate: np.asarray(denoiser(noisy, rate))  # noqa: E731

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +42,19 @@ class PeerStream:
     def step(self, frame: Samples) -> Samples:
         """The next samples ``(hop,)``, denoised."""
         raise NotImplementedError
+
+    @classmethod
+    def clean(cls, noisy: Samples, sample_rate: int) -> Samples:
+        """A whole waveform at the peer's own rate, hop by hop from a fresh state, no longer late.
+
+        Waveforms are ``(L,)`` at ``sample_rate`` in Hz.
+        """
+        stream = cls()
+        heard = resample(noisy[None], sample_rate, cls.rate)[0]
+        padding = cls.delay + -(heard.size + cls.delay) % cls.hop
+        frames = np.pad(heard, (0, padding)).reshape(-1, cls.hop)
+        late = np.concatenate([stream.step(frame) for frame in frames])
+        return resample(late[None, cls.delay :], cls.rate, sample_rate, noisy.size)[0]
 
 
 class RNNoise(PeerStream):
@@ -211,60 +222,31 @@ def _missing(package: str) -> UserError:
     )
 
 
-Cleaner = Callable[[Samples, int], Samples]
-"""Takes a waveform ``(L,)`` and its rate in Hz; returns the denoised waveform ``(L,)``."""
+class SpectralGating:
+    """Non-stationary spectral gating (Sainburg and Zorea, 2024); it wants the whole recording."""
 
+    package = "noisereduce"
 
-@dataclass(frozen=True)
-class Peer:
-    """A denoiser of others: how it cleans, the package that it comes with, and how it streams.
-
-    ``stream`` is None for one that wants the whole recording.
-    """
-
-    package: str
-    clean: Cleaner
-    stream: type[PeerStream] | None = None
-
-
-def spectral_gating(noisy: Samples, sample_rate: int) -> Samples:
-    """Non-stationary spectral gating by ``noisereduce`` (Sainburg and Zorea, 2024).
-
-    Raises UserError where the package is not installed.
-    """
-    try:
-        from noisereduce import reduce_noise
-    except ImportError as error:
-        raise UserError(
-            "--peers needs the package noisereduce, which is not installed; pip install "
-            "noisereduce brings it."
-        ) from error
-    with np.errstate(divide="ignore", invalid="ignore"):  # of digital silence by itself
-        cleaned = reduce_noise(y=noisy, sr=sample_rate)
-    return np.nan_to_num(np.asarray(cleaned, np.float32))
-
-
-def _frame_by_frame(stream: type[PeerStream]) -> Cleaner:
-    """A whole waveform at the peer's own rate, hop by hop from a fresh state, its delay undone."""
-
+    @staticmethod
     def clean(noisy: Samples, sample_rate: int) -> Samples:
-        fresh = stream()
-        heard = resample(noisy[None], sample_rate, stream.rate)[0]
-        padding = stream.delay + -(heard.size + stream.delay) % stream.hop
-        frames = np.pad(heard, (0, padding)).reshape(-1, stream.hop)
-        late = np.concatenate([fresh.step(frame) for frame in frames])
-        return resample(late[None, stream.delay :], stream.rate, sample_rate, noisy.size)[0]
+        """As `PeerStream.clean`; UserError where the package is not installed."""
+        try:
+            from noisereduce import reduce_noise
+        except ImportError as error:
+            raise UserError(
+                "--peers needs the package noisereduce, which is not installed; pip install "
+                "noisereduce brings it."
+            ) from error
+        with np.errstate(divide="ignore", invalid="ignore"):  # of digital silence by itself
+            cleaned = reduce_noise(y=noisy, sr=sample_rate)
+        return np.nan_to_num(np.asarray(cleaned, np.float32))
 
-    return clean
 
-
-PEERS: dict[str, Peer] = {"noisereduce": Peer("noisereduce", spectral_gating)} | {
-    name: Peer(stream.package, _frame_by_frame(stream), stream)
-    for name, stream in {
-        "RNNoise": RNNoise,
-        "DTLN": DTLN,
-        "GTCRN": GTCRN,
-        "DeepFilterNet3": DeepFilterNet,
-    }.items()
+PEERS: dict[str, type[SpectralGating] | type[PeerStream]] = {
+    "noisereduce": SpectralGating,
+    "RNNoise": RNNoise,
+    "DTLN": DTLN,
+    "GTCRN": GTCRN,
+    "DeepFilterNet3": DeepFilterNet,
 }
 """By their names in the tables."""
