@@ -151,6 +151,11 @@ class RunPlace:
                 f"--batch-size {size} must be a multiple of {2 * count}: the last clips are twice "
                 "as long and half as many"
             )
+        if size % count:
+            raise UserError(
+                f"--batch-size {size} cannot be divided among {count} processes: choose a multiple "
+                f"of {count}"
+            )
         if options.epoch_size is not None:
             require_batch(options.epoch_size, size)
         kinds = {is_shards(str(each)) for each in (*self.speech, *self.noise)}
@@ -207,19 +212,6 @@ class Processes:
         from audio_denoising.training.distributed import add_up
 
         return add_up(values)
-
-    def share(self, batch_size: int) -> int:
-        """How many mixtures of a batch are this process's.
-
-        Raises:
-            UserError: the batch cannot be divided evenly.
-        """
-        if batch_size % self.count:
-            raise UserError(
-                f"--batch-size {batch_size} cannot be divided among {self.count} processes: "
-                f"choose a multiple of {self.count}"
-            )
-        return batch_size // self.count
 
 
 ALONE = Processes()

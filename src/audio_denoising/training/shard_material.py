@@ -66,7 +66,7 @@ class ShardMaterial(Material):
     def mixtures(self, epoch: int, start_batch: int = 0) -> Iterator[Pair]:
         """This process's share of the mixtures of an epoch, from ``start_batch`` on."""
         own = self.options.seed, self.processes.rank, epoch
-        share = self.processes.share(self.options.batch_size)
+        share = self.options.batch_size // self.processes.count
         mixers = self._mixers("train", own, PRESETS[self.options.augmentation])
         each = ((m, step) for m in mixers for step in range(-(-len(m.speech.starts) // share)))
         for mixer, step in islice(each, start_batch, self.steps):

@@ -93,7 +93,6 @@ class Trainer:
         self.watchers = watchers
         self.processes = processes
         place.check(options, processes.count)  # or the run ends here
-        processes.share(options.batch_size)
         device = place.device
         if processes.count > 1:
             from audio_denoising.training.distributed import local_device
