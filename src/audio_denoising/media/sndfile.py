@@ -61,6 +61,7 @@ class SndfileDecoder:
 
     track: int | None = None
     start = 0.0
+    bit_rate = 0  # nothing that is compressed is written anew from here
 
     def __init__(self, path: Path) -> None:
         self._file = soundfile.SoundFile(_name(path))
@@ -78,7 +79,6 @@ class SndfileDecoder:
         self.told = _told_frames(log, self.frames) / self.rate
         self.layout = _layout(log, self.channels)
         self.plain = _PLAIN.fullmatch(log) is not None
-        self.bit_rate = int(8 * path.stat().st_size * self.rate / self.frames) if self.frames else 0
 
     def _fits_one_page(self, path: Path) -> bool:
         """A Vorbis that fits into one page of Ogg; of those FFmpeg loses the last block."""
