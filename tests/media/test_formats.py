@@ -53,6 +53,21 @@ def test_an_mp3_is_as_long_as_its_sound(tmp_path: Path, beyond: int) -> None:
     assert soundfile.info(tmp_path / "a.mp3").frames == x.shape[1]
 
 
+def test_ac3_loses_nothing_of_the_end(tmp_path: Path) -> None:
+    """Its encoder keeps 256 samples to itself, if they begin a frame of their own."""
+    with AudioWriter(tmp_path / "a.mka", 48_000, 2, subtype="AC3") as writer:
+        writer.write(voice(48_000, 2)[:, : 10 * 1536])
+    assert 0 <= read_audio(tmp_path / "a.mka")[0].shape[1] - 10 * 1536 < 1536
+
+
+@pytest.mark.parametrize("frames", [1, 577, 9_999])
+def test_a_short_vorbis_keeps_its_length(tmp_path: Path, frames: int) -> None:
+    """Of one that fits into one page FFmpeg reads too much."""
+    x = voice(44_100, 1)[:, :frames]
+    soundfile.write(tmp_path / "a.ogg", x.T, 44_100)
+    assert read_audio(tmp_path / "a.ogg")[0].shape == x.shape
+
+
 def test_opus_in_a_video_container_is_resampled(tmp_path: Path) -> None:
     """Opus has no 44.1 kHz, and WebM has nothing but Opus to offer."""
     x = voice(44_100, 2)

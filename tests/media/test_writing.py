@@ -70,6 +70,12 @@ def test_integers_clip_and_never_wrap(tmp_path: Path, name: str, frames: int) ->
     assert soundfile.read(tmp_path / name, dtype="int16")[0].tolist() == [32767, -32768] * 2
 
 
+def test_24_bits_are_rounded(tmp_path: Path) -> None:
+    steps = np.arange(1000)
+    write(tmp_path / "a.flac", ((steps + 0.75) / 2**23).astype(np.float32)[None], subtype="PCM_24")
+    assert np.array_equal(soundfile.read(tmp_path / "a.flac", dtype="int32")[0] >> 8, steps + 1)
+
+
 @pytest.mark.parametrize("frames", [0, 2**31])
 def test_a_wav_that_may_grow_beyond_four_gigabytes_can_become_an_rf64(
     tmp_path: Path, frames: int

@@ -215,11 +215,9 @@ def _copy_into(out: OutputContainer, stream: Stream, tag: str) -> Stream:
         copy = _past_the_list(out, stream)
     if tag:
         copy.codec_context.codec_tag = tag
-    if isinstance(stream, VideoStream) and isinstance(copy, VideoStream):
-        if stream.average_rate:
-            copy.codec_context.framerate = stream.average_rate
-        if stream.sample_aspect_ratio:  # as the old container tells it
-            copy.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio
+    shape = stream.sample_aspect_ratio if isinstance(stream, VideoStream) else None
+    if shape and isinstance(copy, VideoStream):  # as the old container tells it
+        copy.codec_context.sample_aspect_ratio = shape
     return copy
 
 
