@@ -1,6 +1,6 @@
 """What a second process brings: training steps of one and of two processes of one thread each.
 
-python -m benchmarks.scaling [--size small] [--batch 8] [--rounds 6] [--json FILE]
+torchrun --nproc-per-node 2 -m benchmarks.scaling [--size S] [--batch 8] [--rounds 6] [--json FILE]
 
 Both ways are measured in one call, in turns: in a round the first process makes steps with a whole
 batch while the second one rests; then both make steps, once with a batch each (twice the mixtures)
@@ -13,7 +13,6 @@ reach 2.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,42 +25,36 @@ import torch.distributed as dist
 from audio_denoising.dsp.spectrum import BINS, FRAMES
 from audio_denoising.training.distributed import joined
 from audio_denoising.training.learner import Learner, build_learner
-from audio_denoising.training.options import ALONE, TrainingOptions
-from benchmarks.measuring import describe_machine, markdown_table, report
+from audio_denoising.training.options import ALONE, Processes, TrainingOptions
+from benchmarks.measuring import describe_machine, markdown_table, report, set_up
 
 VERSIONS = ("v4", "torch")
 RATE = 1e-4  # of learning
 SECONDS = 4.0  # that a measurement lasts at least
+Rates = dict[str, list[float]]
 
 
-def measure(size: str, batch: int, rounds: int) -> dict[str, Any]:
+def measure(version: str, size: str, batch: int, rounds: int, group: Processes) -> Rates:
     """What one of the two processes does; the rates are those that it sees.
 
     Returns:
-        version -> way -> mixtures per second, one for every round.
+        way -> mixtures per second, one for every round.
     """
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     images = torch.rand(2, batch, 1, BINS, FRAMES, generator=torch.Generator().manual_seed(0))
-    with joined() as processes:
-        rates: dict[str, Any] = {}
-        for version in VERSIONS:
-            options = TrainingOptions(version, size=size, batch_size=batch)
-            alone, shared = (
-                build_learner(options, torch.device("cpu"), processes=group)
-                for group in (ALONE, processes)
-            )
-            found: dict[str, list[float]] = {"one": [], "two, a batch each": [], "two, half": []}
-            for _ in range(rounds + 1):  # the first one warms up
-                if processes.leads:
-                    found["one"].append(_rate(alone, images, 1))
-                dist.barrier()
-                found["two, a batch each"].append(_rate(shared, images, 2))
-                dist.barrier()
-                found["two, half"].append(_rate(shared, images[:, : batch // 2], 2))
-                dist.barrier()
-            rates[version] = {way: values[1:] for way, values in found.items()}
-    return rates
+    options = TrainingOptions(version, size=size, batch_size=batch)
+    alone, shared = (
+        build_learner(options, torch.device("cpu"), processes=each) for each in (ALONE, group)
+    )
+    found: Rates = {"one": [], "two, a batch each": [], "two, half": []}
+    for _ in range(rounds + 1):  # the first one warms up
+        if group.leads:
+            found["one"].append(_rate(alone, images, 1))
+        dist.barrier()
+        found["two, a batch each"].append(_rate(shared, images, 2))
+        dist.barrier()
+        found["two, half"].append(_rate(shared, images[:, : batch // 2], 2))
+        dist.barrier()
+    return {way: values[1:] for way, values in found.items()}
 
 
 def _rate(learner: Learner, images: torch.Tensor, processes: int) -> float:
@@ -109,27 +102,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--json", type=Path, help="where to write the results")
     arguments = parser.parse_args()
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    os.environ["OMP_NUM_THREADS"] = "1"
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=2,
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        run_id="scaling",
-        monitor_interval=0.1,
-    )
-    launch = elastic_launch(config, measure)
-    rates = launch(arguments.size, arguments.batch, arguments.rounds)[0]
-    results: dict[str, Any] = {
-        "machine": {**describe_machine(), "torch_threads": 1},
-        "size": arguments.size,
-        "batch": arguments.batch,
-        "rounds": arguments.rounds,
-        "versions": {},
-    }
+    set_up(1)
+    asked = {name: getattr(arguments, name) for name in ("size", "batch", "rounds")}
+    with joined() as processes:
+        rates = {version: measure(version, **asked, group=processes) for version in VERSIONS}
+    if not processes.leads:
+        return
+    results: dict[str, Any] = {"machine": describe_machine(), **asked, "versions": {}}
     for version, found in rates.items():
         ratios = {
             way: median(two / one for one, two in zip(found["one"], values, strict=True))

@@ -83,16 +83,12 @@ def main() -> None:
         for way, rounds in found.items():
             arguments = (way, given.size, given.batch)
             rounds.append(in_fresh_process(measure, *arguments, threads=torch.get_num_threads()))
-    results = {
-        "machine": describe_machine(),
-        "size": given.size,
-        "batch": given.batch,
-        "rounds": given.rounds,
-        "ways": {
-            way: {name: median(each[name] for each in rounds) for name in rounds[0]}
-            for way, rounds in found.items()
-        },
+    asked = {name: getattr(given, name) for name in ("size", "batch", "rounds")}
+    ways = {
+        way: {name: median(each[name] for each in rounds) for name in rounds[0]}
+        for way, rounds in found.items()
     }
+    results = {"machine": describe_machine(), **asked, "ways": ways}
     report(results, given.json, thrift_table(results))
 
 
