@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from audio_denoising.errors import UserError, UserNotice
 from audio_denoising.models.checkpoint import export, load_checkpoint
 from audio_denoising.training.learner import Learner
+from audio_denoising.training.material import Material
 from audio_denoising.training.trainer import stop_on_signal
 from tests.training.conftest import Trained
 from tests.training.runs import (
@@ -53,11 +55,10 @@ def test_resumed_equals_uninterrupted(
     assert_same_run(tmp_path, straight(version))
 
 
-@pytest.mark.parametrize(("version", "number"), [("v4", signal.SIGTERM), ("v5", signal.SIGINT)])
 def test_stopped_during_validation(
-    version: str, number: int, straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict, left = Learner.predict, [number]
+    predict, left = Learner.predict, [signal.SIGTERM]
 
     def interrupted(*arguments: Any) -> Any:
         if left:
@@ -65,12 +66,32 @@ def test_stopped_during_validation(
         return predict(*arguments)
 
     monkeypatch.setattr(Learner, "predict", interrupted)
-    assert not train(tmp_path, version)
+    assert not train(tmp_path)
     stopped = content(tmp_path / "last.pth")
     assert [stopped["position"][key] for key in ("epoch", "batch", "step")] == [1, 2, 2]
     assert stopped["history"] == []
-    assert train(tmp_path, version, resume=True)
-    assert_same_run(tmp_path, straight(version))
+    assert train(tmp_path, resume=True)
+    assert_same_run(tmp_path, straight("v4"))
+
+
+def test_stopped_while_statistics_are_taken(
+    straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many batches, before the validation: no other is asked for."""
+    statistics, asked = Material.statistics, []
+
+    def interrupted(material: Material) -> Iterator[torch.Tensor]:
+        for batch in statistics(material):
+            if not asked:
+                signal.raise_signal(signal.SIGINT)
+            asked.append(batch)
+            yield batch
+
+    monkeypatch.setattr(Material, "statistics", interrupted)
+    assert not train(tmp_path, "v5")
+    assert len(asked) == 1
+    assert train(tmp_path, "v5", resume=True)
+    assert_same_run(tmp_path, straight("v5"))
 
 
 def test_everything_that_decides_a_step_goes_on_too(tmp_path: Path) -> None:
