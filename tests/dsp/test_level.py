@@ -89,14 +89,14 @@ def test_digital_silence_is_raised_by_no_more_than_is_of_use() -> None:
     assert np.array_equal(level(x * 0).curve(0.0, 5, 10), np.ones((1, 5)))
 
 
-@pytest.mark.parametrize(("version", "loudness"), [("v4", 1.0), ("v5", 0.3)])
-def test_a_network_cleans_a_quiet_talker_beside_a_knock(version: str, loudness: float) -> None:
+@pytest.mark.parametrize("version", ["v4", "v5"])
+def test_a_network_cleans_a_quiet_talker_beside_a_knock(version: str) -> None:
     """On a real recording; v4 hears it through `Level`, v5 has met knocks in training."""
     clean = soundfile.read(EXAMPLES / "clean_street.flac", dtype="float32")[0]
     noisy = soundfile.read(EXAMPLES / "noisy_street.wav", dtype="float32")[0] * 10 ** (-28 / 20)
     knocked = noisy.copy()
     knock = slice(8_000, 11_200)
-    knocked[knock] += loudness * np.random.default_rng(0).uniform(-1, 1, 3_200)
+    knocked[knock] += np.random.default_rng(0).uniform(-1, 1, 3_200)
     outside = np.r_[0 : knock.start - 800, knock.stop + 800 : len(clean)]
     denoise = Denoiser(version)
     alone, beside = (
