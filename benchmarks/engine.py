@@ -23,7 +23,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -71,18 +71,12 @@ TOLERANCE = 1e-3  # of predicted images, whose range is 0 to 1
 Batch = tuple[Tensor, Tensor]
 
 
-class Side(Protocol):
-    """What is measured. Both calls use the batch that the side was made with."""
-
-    def step(self) -> Tensor:
-        """One training step (forward, loss, backward, Adam); returns the loss, a scalar."""
-
-    def forward(self) -> Tensor:
-        """The cleaned images (N, 1, 256, 256), in evaluation mode, nothing kept for backward."""
-
-
 class Scratch:
-    """Our engine, through the very learner that training uses."""
+    """Our engine, through the very learner that training uses.
+
+    `step` is a training step (forward, loss, backward, Adam) and returns the loss; `forward` gives
+    the cleaned images (N, 1, 256, 256) and keeps nothing for a backward pass.
+    """
 
     def __init__(self, kernels: str, size: str, batch: Batch, weights: dict[str, Tensor]) -> None:
         options = TrainingOptions(VERSION, size, learning_rate=LEARNING_RATE)
@@ -124,6 +118,9 @@ class Twin:
         with torch.inference_mode():
             prediction: Tensor = self.model.eval()(self.noisy)
         return prediction
+
+
+Side = Scratch | Twin
 
 
 def make_side(name: str, size: str, batch: Batch, weights: dict[str, Tensor]) -> Side:

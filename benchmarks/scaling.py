@@ -76,18 +76,12 @@ def scaling_table(results: Mapping[str, Any]) -> str:
     """The results as Markdown."""
     rows = []
     for version, figures in results["versions"].items():
-        one = figures["samples_per_second"]["one"]
-        rows.append(
-            [
-                version,
-                f"{one:.2f}",
-                f"{one / results['batch']:.2f}",
-                *(
-                    f"{figures['samples_per_second'][way]:.2f} ({figures['ratios'][way]:.2f}x)"
-                    for way in ("two, a batch each", "two, half")
-                ),
-            ]
-        )
+        rates, ratios = figures["samples_per_second"], figures["ratios"]
+        steps = rates["one"] / results["batch"]
+        both = [
+            f"{rates[way]:.2f} ({ratios[way]:.2f}x)" for way in ("two, a batch each", "two, half")
+        ]
+        rows.append([version, f"{rates['one']:.2f}", f"{steps:.2f}", *both])
     batch = results["batch"]
     columns = ["network", "one process, mixtures/s", "steps/s"]
     columns += [f"two, {batch} mixtures each", f"two, {batch // 2} each"]
