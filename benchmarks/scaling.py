@@ -78,9 +78,7 @@ def scaling_table(results: Mapping[str, Any]) -> str:
     for version, figures in results["versions"].items():
         rates, ratios = figures["samples_per_second"], figures["ratios"]
         steps = rates["one"] / results["batch"]
-        both = [
-            f"{rates[way]:.2f} ({ratios[way]:.2f}x)" for way in ("two, a batch each", "two, half")
-        ]
+        both = [f"{rates[way]:.2f} ({ratios[way]:.2f}x)" for way in rates if way != "one"]
         rows.append([version, f"{rates['one']:.2f}", f"{steps:.2f}", *both])
     batch = results["batch"]
     columns = ["network", "one process, mixtures/s", "steps/s"]
