@@ -1,14 +1,15 @@
-"""What a change of v5 is worth at equal audio: the perceptual term, or one frame of look-ahead.
+"""What a change of v5 is worth at equal audio: in its loss, its gain, or one frame of look-ahead.
 
 python -m benchmarks.v5_ablation STATE --speech DIR --noise DIR [--rooms DIR] [--cache DIR]
-    [--weights 0 1] [--look-ahead] [--steps 150] [--json FILE]
+    [--weights 1] [--factors 30] [--gains 2] [--look-ahead] [--steps 150] [--json FILE]
 
 From the same state of a run at constant rate (its `last.pth`), with the same mixtures in the same
-order, the rate falls to zero in a straight line, once for each weight of the term, and once for a
-network that is shown the next frame beside every frame, by weights that begin at zero. Then the
-moments of the normalisations are taken anew, and 40 mixtures of 4 s of the validation's voices and
-noises, at 2.5 to 17.5 dB, are judged. A difference is taken mixture by mixture; its error is the
-standard error of their mean.
+order, the rate falls to zero in a straight line, once for each weight of the perceptual term and
+factor of the spectral one, and once for a network that is shown the next frame beside every frame,
+by weights that begin at zero. Then the moments of the normalisations are taken anew, and 40
+mixtures of 4 s of the validation's voices and noises, at 2.5 to 17.5 dB, are judged, cleaned by the
+gain M |M|^g for each g. A difference is taken mixture by mixture; its error is the standard error
+of their mean.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,9 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio_denoising.dsp.compressed_spectrum import Heard
+from audio_denoising.dsp import compressed_spectrum
+from audio_denoising.dsp.compressed_spectrum import CompressedSpectrumLoss, Heard
 from audio_denoising.dsp.constants import FEATURES
-from audio_denoising.dsp.frames import HOP
+from audio_denoising.dsp.frames import GAIN, HOP
 from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.dsp.representation import CompressedSpectrum
 from audio_denoising.evaluation.metrics import dnsmos, pesq_wb, stoi
@@ -69,18 +71,26 @@ def widened(state: Any) -> Any:
 
 
 def ablate(
-    state: Path, place: RunPlace, weights: list[float], look_ahead: bool, steps: int
+    state: Path,
+    place: RunPlace,
+    weights: list[float],
+    factors: list[float],
+    gains: list[float],
+    look_ahead: bool,
+    steps: int,
 ) -> dict[str, list[list[float]]]:
     """What is tried -> the measures of every mixture."""
     content = load_checkpoint(state).content
     options = TrainingOptions(**completed(content["options"], "v5"))
     material = Material(options, place)
     learners = {}
-    for weight in weights:
+    for weight, factor in product(weights, factors):
         learner = build_learner(replace(options, perceptual=weight), torch.device("cpu"))
         learner.load_state_dict(content)
         learner.model.load_state_dict(content["unaveraged_model"])
-        learners[f"`--perceptual {weight:g}`"] = learner
+        learner.representation = CompressedSpectrum(perceptual=weight)
+        learner.representation.criterion.FACTOR = factor
+        learners[f"`--perceptual {weight:g}`, {factor:g}"] = learner
     if look_ahead:
         with patch.object(causal, "FEATURES", 2 * FEATURES):
             learner = build_learner(options, torch.device("cpu"))
@@ -98,13 +108,16 @@ def ablate(
         batches = map(learner.representation.hear, islice(material.statistics(), STATISTICS))
         with torch.inference_mode():
             take_statistics(learner.model, map(learner.representation.features, batches))
-    return {name: judge(each, material) for name, each in learners.items()}
+    judged = {}
+    for (name, learner), gain in product(learners.items(), gains):
+        judged[f"{name}, {gain:.2g}"] = judge(learner, material, gain)
+    return judged
 
 
-def judge(learner: Learner, material: Material) -> list[list[float]]:
+def judge(learner: Learner, material: Material, gain: float = GAIN) -> list[list[float]]:
     """The measures of 40 mixtures as the network cleans them."""
     hearing, found = learner.representation, []
-    with torch.inference_mode():
+    with torch.inference_mode(), patch.object(compressed_spectrum, "GAIN", gain):
         mixer = Mixer(material.judged.speech, material.judged.noise, JUDGED, 4321, None)
         for number in range(4):
             noisy, clean = mixer.batch(number, 10, 249 * HOP)
@@ -152,12 +165,16 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = asking_for_corpora(__doc__)
     parser.add_argument("state", type=Path, help="last.pth of a run at constant rate")
-    parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 1.0])
+    parser.add_argument("--weights", type=float, nargs="+", default=[1.0])
+    factor = CompressedSpectrumLoss.FACTOR
+    parser.add_argument("--factors", type=float, nargs="+", default=[factor])
+    parser.add_argument("--gains", type=float, nargs="+", default=[GAIN])
     parser.add_argument("--look-ahead", action="store_true", help="try the next frame as well")
     parser.add_argument("--steps", type=int, default=150)
     given = parser.parse_args(arguments)
     torch.set_flush_denormal(True)
-    judged = ablate(given.state, place(given), given.weights, given.look_ahead, given.steps)
+    tried = given.weights, given.factors, given.gains, given.look_ahead
+    judged = ablate(given.state, place(given), *tried, given.steps)
     results = {"machine": describe_machine(), "steps": given.steps, "judged": judged}
     report(results, given.json, v5_ablation_table(results))
 

@@ -29,7 +29,7 @@ def gains(mask: np.ndarray) -> np.ndarray:
     """The network's answer (1, 1, 64, 8) -> complex gains of 257 bins."""
     pairs = mask.astype(np.float64).reshape(BINS, 2)
     inside = pairs[:, 0] + 1j * pairs[:, 1]
-    inside *= np.abs(inside) ** (0.7 / 0.3)  # the mask is for compressed spectra
+    inside *= np.abs(inside) ** 2
     return np.append(inside, np.abs(inside[-16:]).mean())
 
 

@@ -168,8 +168,7 @@ class _Channel:
         np.multiply(self.inside.imag, share, self.imaginary)
         np.multiply(modulus, share, self.heard_modulus)
         self.network.answer()
-        # Compressed spectra were masked in training; |M Xc|^(1/0.3) = |M|^(7/3) |M| |X|.
-        np.power(self.mask_modulus, frames.DECOMPRESSION, share)
+        np.power(self.mask_modulus, frames.GAIN, share)
         np.multiply(self.mask_modulus, share, modulus)
         np.multiply(self.inside, self.mask, self.inside)
         np.multiply(self.inside, share, self.inside)

@@ -192,7 +192,6 @@ def _clean_one(job: Job, settings: Settings, load: Load, screen: Console) -> Rep
 
 def _require_sound(name: str) -> None:
     """Refuses a file that cannot be cleaned, before torch, the network or Ray is loaded."""
-    require_file(name)
     from audio_denoising.media.reading import AudioReader
 
     with AudioReader(name) as reader:

@@ -6,7 +6,8 @@ Ears hear ratios; a spectrum holds values a million times apart. The compressed 
 
 keeps every phase and brings the moduli close together. The network is shown (Re, Im, modulus) of
 the lowest 256 bins of 31.25 Hz, four neighbouring bins a position; it answers with a complex mask
-of modulus 1 at most for each bin, Sc^ = M Xc, and S^ = Sc^ |Sc^|^(7/3) is the cleaned spectrum.
+of modulus 1 at most for each bin. In training Sc^ = M Xc, and S^ = Sc^ |Sc^|^(7/3) is the cleaned
+spectrum; what is heard is X M |M|^2, which takes a little less away (`frames.GAIN`).
 
 Shapes: waveforms (N, (T + 1) hop); spectra (T, N, 256); features (T, N, 64, 12); masks
 (T, N, 64, 8), the real and imaginary parts of four bins in turn.
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
-from audio_denoising.dsp.frames import BINS, DECOMPRESSION, FLOOR, POWER
+from audio_denoising.dsp.frames import BINS, DECOMPRESSION, FLOOR, GAIN, POWER
 from audio_denoising.dsp.loudness import LoudnessLoss
 from audio_denoising.dsp.stft import HalfOverlap
 
@@ -63,7 +64,9 @@ def hear(waveform: Tensor, transform: HalfOverlap) -> Heard:
 
 def sound(mask: Tensor, heard: Heard, transform: HalfOverlap) -> Tensor:
     """The network's answer (T, N, 64, 8) -> waveforms (N, (T + 1) 256) at 16 kHz."""
-    return transform.synthesise(_with_nyquist(decompress(as_complex(mask) * heard.compressed)))
+    gain = as_complex(mask)
+    gain = gain * gain.abs().pow(GAIN)
+    return transform.synthesise(_with_nyquist(gain * decompress(heard.compressed)))
 
 
 @dataclass
@@ -82,7 +85,7 @@ class _Kept:
 class CompressedSpectrumLoss:
     """How far masked mixtures are from clean speech: as compressed spectra and as waveforms.
 
-        L = 100/n sum w (0.7 (|Sc^| - |Sc|)^2 + 0.3 |Sc^ - Sc|^2)
+        L = 30/n sum w (0.7 (|Sc^| - |Sc|)^2 + 0.3 |Sc^ - Sc|^2)
             + 1/N sum log10((|s^ - s|^2 + 1e-3 |s|^2) / |s|^2)
 
     n complex bins, N clips. The first term is level-free by w = (-25 dB / active level of s)^0.6,
@@ -92,7 +95,7 @@ class CompressedSpectrumLoss:
     above 0, that many times `dsp.loudness.LoudnessLoss` is added.
     """
 
-    MODULUS, COMPLEX, FACTOR = 0.7, 0.3, 100.0
+    MODULUS, COMPLEX, FACTOR = 0.7, 0.3, 30.0
     BOUND = 1e-3
     WEIGHTS = (0.1, 10.0)
     SILENCE = 1e-7  # mean square, -70 dBFS: below it a clip counts as without speech
@@ -146,7 +149,7 @@ class CompressedSpectrumLoss:
         return self.forward(mask, heard, clean)
 
     # Spectral term: with A = |Sc^|, dA/dSc^ = Sc^ / A, so
-    #   Gc = 200/n w (0.7 (1 - |Sc| / A) Sc^ + 0.3 (Sc^ - Sc)).
+    #   Gc = 60/n w (0.7 (1 - |Sc| / A) Sc^ + 0.3 (Sc^ - Sc)).
     # Waveform term: g = 2 / (N ln 10) e / (|e|^2 + 1e-3 |s|^2), G its adjoint synthesis;
     # S^ = A^p Sc^ with p = 7/3 gives Gc += A^p G + p A^(p - 2) Re(conj(Sc^) G) Sc^.
     # Loudness: |S^|^2 = A^q with q = 2 / 0.3, so a gradient g there gives Gc += q A^(q - 2) g Sc^.

@@ -17,6 +17,9 @@ TOP = 16  # bins at the top of the band (500 Hz) whose mean gain the bins above 
 POWER = 0.3
 FLOOR = 1e-5  # modulus below which compression is linear: rounding noise of 16 bit lies above it
 DECOMPRESSION = (1 - POWER) / POWER  # 7/3: |S| = |Sc| |Sc|^(7/3)
+GAIN = 2
+"""Cleaning's gain is M |M|^2, and not M |M|^(7/3), by which a mask of compressed spectra would act:
+a modulus that the network is unsure of is, as the mean of compressed ones, below what they mean."""
 
 SIGNAL = {
     "sample_rate": 16_000, "fft_size": 2 * HOP, "hop": HOP, "bins": BINS,

@@ -13,7 +13,7 @@ from onnx import ModelProto, helper
 
 from audio_denoising import __version__, nn
 from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
-from audio_denoising.dsp.frames import BINS, DECOMPRESSION, FLOOR, POWER, TOP
+from audio_denoising.dsp.frames import BINS, FLOOR, GAIN, POWER, TOP
 from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.files import save_whole
@@ -162,7 +162,7 @@ def _gains(graph: Graph) -> tuple[str, str]:
     pairs = add("Reshape", "mask", [0, 0, BINS, 2])
     real, imaginary = (add("Gather", pairs, part, axis=3) for part in (0, 1))
     modulus = _modulus(graph, real, imaginary)
-    grown = add("Pow", modulus, DECOMPRESSION)
+    grown = add("Pow", modulus, float(GAIN))
     top = add("Slice", add("Mul", modulus, grown), [-TOP], [_END], [2])
     above = add("ReduceMean", top, axes=[2])
     real = add("Concat", add("Mul", real, grown), above, axis=2)

@@ -196,7 +196,7 @@ def spectrum_loss(mask: Tensor, noisy: Tensor, clean: Tensor, perceptual: float 
     weights = (10**-2.5 / level.clamp(min=1e-7)).pow(0.3).clamp(0.1, 10)
     weights = torch.where(level > 1e-7, weights, 1.0)
     apart = 0.7 * (estimate.abs() - target.abs()) ** 2 + 0.3 * (estimate - target).abs() ** 2
-    spectral = 100 * (apart * weights[:, None, None]).mean()
+    spectral = 30 * (apart * weights[:, None, None]).mean()
 
     spectrum = torch.nn.functional.pad(estimate * estimate.abs() ** (7 / 3), (0, 0, 0, 1))
     error = torch.istft(spectrum, 512, 256, window=window) - clean[:, 256:-256]

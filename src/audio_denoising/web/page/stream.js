@@ -4,7 +4,7 @@ Windows of 32 ms overlap by half, so bins are 31.25 Hz apart at every sample rat
 the lowest 256 of them, four to a position; the bins above get the mean gain of the top of that band.
 
     Xc = X max(|X|, 1e-5)^-0.7        what the network hears: moduli to the power 0.3
-    Y = X M |M|^(7/3)                 its mask M, which is one for compressed spectra, as a gain */
+    Y = X M |M|^2                     its mask M as a gain */
 
 import { RealTransform } from "./fft.js";
 import { network, FEATURES, POSITIONS } from "./network.js";
@@ -106,10 +106,10 @@ export class Stream {
     let top = 0;
     for (let k = 0; k < band; k++) {
       const modulus = Math.hypot(mask[2 * k], mask[2 * k + 1]);
-      const decompression = modulus ** ((1 - POWER) / POWER);
-      gainRe[k] = mask[2 * k] * decompression;
-      gainIm[k] = mask[2 * k + 1] * decompression;
-      if (k >= band - TOP) top += (modulus * decompression) / TOP;
+      const square = modulus * modulus;
+      gainRe[k] = mask[2 * k] * square;
+      gainIm[k] = mask[2 * k + 1] * square;
+      if (k >= band - TOP) top += (modulus * square) / TOP;
     }
     gainRe.fill(top, band);
     gainIm.fill(0, band);
