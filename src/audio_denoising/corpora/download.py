@@ -12,8 +12,7 @@ import contextlib
 import hashlib
 import shutil
 import tarfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from audio_denoising.corpora.catalogue import CORPORA, Archive, Corpus
@@ -51,8 +50,6 @@ def download(
     archives: Sequence[Archive],
     root: Path,
     display: TransferDisplay | None = None,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> list[Path]:
     """Fetches and unpacks what is not there yet, one archive after the other.
 
@@ -78,7 +75,7 @@ def download(
         transit = root / "archives"
         with single_run(transit):
             for archive in missing:
-                packed = _fetch(archive, transit, display, sleep)
+                packed = _fetch(archive, transit, display)
                 unpack(packed, archive.inside, root / archive.folder, display)
                 packed.unlink()
                 display.say(f"{root / archive.folder} is complete")
@@ -139,16 +136,14 @@ def _check_room(archives: Sequence[Archive], root: Path) -> None:
         )
 
 
-def _fetch(
-    archive: Archive, folder: Path, display: TransferDisplay, sleep: Callable[[float], None]
-) -> Path:
+def _fetch(archive: Archive, folder: Path, display: TransferDisplay) -> Path:
     """The verified archive on disk. A wrong one is removed and fetched once more."""
     target = folder / archive.file_name
     urls = list(archive.urls)
     found = ""
     for _ in range(2):
         if not target.exists():
-            Transfer(urls, target, archive.size, display, sleep=sleep).run()
+            Transfer(urls, target, archive.size, display).run()
         found = _md5(target, display)
         if found == archive.md5:
             return target
