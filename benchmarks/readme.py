@@ -149,6 +149,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "scaling": (RESULTS / "scaling.json", _one(scaling_table)),
     "thrift": (RESULTS / "thrift.json", _one(thrift_table)),
     "perceptual": (RESULTS / "perceptual.json", _one(v5_ablation_table)),
+    "loss": (RESULTS / "loss.json", _one(v5_ablation_table)),
     "look-ahead": (RESULTS / "look_ahead.json", _one(v5_ablation_table)),
     "faults": (RESULTS / "faults.json", _one(faults_table)),
     "fuzz": (RESULTS / "fuzz.json", _one(fuzz_table)),

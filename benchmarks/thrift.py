@@ -1,6 +1,6 @@
 """What `--accumulate` and `--recompute` save, and what they cost.
 
-python -m benchmarks.thrift [--size large] [--batch 8] [--rounds 3] [--json FILE]
+python -m benchmarks.thrift [--json FILE]
 
 Every way of computing one training step of v4 runs in a process of its own, one way after the
 other, round after round. Memory is what the process grows by over its size before the first step;
@@ -36,15 +36,15 @@ WAYS = {
     "--accumulate 4": {"parts": 4, "recompute": False},
     "--accumulate 4 --recompute": {"parts": 4, "recompute": True},
 }
-STEPS = 3
+SIZE, BATCH, ROUNDS, STEPS = "large", 8, 3, 3
 
 
-def measure(way: str, size: str, batch: int) -> dict[str, float]:
+def measure(way: str) -> dict[str, float]:
     """MiB that a training step takes in this process, and its seconds."""
     set_up(None)
-    options = TrainingOptions("v4", size=size, batch_size=batch)
+    options = TrainingOptions("v4", size=SIZE, batch_size=BATCH)
     learner = build_learner(options, torch.device("cpu"), **WAYS[way])
-    noisy, clean = torch.rand(2, batch, 1, BINS, FRAMES)
+    noisy, clean = torch.rand(2, BATCH, 1, BINS, FRAMES)
     before, seconds = resident("VmRSS"), []
     for _ in range(STEPS):
         started = time.perf_counter()
@@ -73,22 +73,17 @@ def thrift_table(results: Mapping[str, Any]) -> str:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", default="large", choices=("small", "large"))
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="where to write the results")
     given = parser.parse_args()
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for _ in range(given.rounds):
+    for _ in range(ROUNDS):
         for way, rounds in found.items():
-            arguments = (way, given.size, given.batch)
-            rounds.append(in_fresh_process(measure, *arguments, threads=torch.get_num_threads()))
-    asked = {name: getattr(given, name) for name in ("size", "batch", "rounds")}
+            rounds.append(in_fresh_process(measure, way, threads=torch.get_num_threads()))
     ways = {
         way: {name: median(each[name] for each in rounds) for name in rounds[0]}
         for way, rounds in found.items()
     }
-    results = {"machine": describe_machine(), **asked, "ways": ways}
+    results = {"machine": describe_machine(), "size": SIZE, "batch": BATCH, "ways": ways}
     report(results, given.json, thrift_table(results))
 
 

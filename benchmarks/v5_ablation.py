@@ -70,48 +70,39 @@ def widened(state: Any) -> Any:
     return torch.cat((state, torch.zeros_like(state)), 1) if is_first else state
 
 
-def ablate(
-    state: Path,
-    place: RunPlace,
-    weights: list[float],
-    factors: list[float],
-    gains: list[float],
-    look_ahead: bool,
-    steps: int,
-) -> dict[str, list[list[float]]]:
+def ablate(given: argparse.Namespace) -> dict[str, list[list[float]]]:
     """What is tried -> the measures of every mixture."""
-    content = load_checkpoint(state).content
+    content = load_checkpoint(given.state).content
     options = TrainingOptions(**completed(content["options"], "v5"))
-    material = Material(options, place)
-    learners = {}
-    for weight, factor in product(weights, factors):
+    material, learners = Material(options, place(given)), {}
+    for weight, factor in product(given.weights, given.factors):
         learner = build_learner(replace(options, perceptual=weight), torch.device("cpu"))
         learner.load_state_dict(content)
         learner.model.load_state_dict(content["unaveraged_model"])
         learner.representation = CompressedSpectrum(perceptual=weight)
         learner.representation.criterion.FACTOR = factor
         learners[f"`--perceptual {weight:g}`, {factor:g}"] = learner
-    if look_ahead:
+    if given.look_ahead:
         with patch.object(causal, "FEATURES", 2 * FEATURES):
             learner = build_learner(options, torch.device("cpu"))
         learner.load_state_dict(widened(content))
         learner.model.load_state_dict(widened(content["unaveraged_model"]))
-        learner.representation = NextFrame()
+        learner.representation = NextFrame(perceptual=given.weights[0])
+        learner.representation.criterion.FACTOR = given.factors[0]
         learners["the next frame too"] = learner
-    first = content["position"]["step"]
-    for step in range(steps):
-        noisy, clean = material.mixer.batch(first + step, 4, 126 * HOP)
+    for step in range(given.steps):
+        noisy, clean = material.mixer.batch(content["position"]["step"] + step, 4, 126 * HOP)
         for learner in learners.values():
             heard = learner.representation.hear(noisy)
-            learner.step(heard, clean, options.learning_rate * (1 - step / steps))
+            learner.step(heard, clean, options.learning_rate * (1 - step / given.steps))
     for learner in learners.values():
         batches = map(learner.representation.hear, islice(material.statistics(), STATISTICS))
         with torch.inference_mode():
             take_statistics(learner.model, map(learner.representation.features, batches))
-    judged = {}
-    for (name, learner), gain in product(learners.items(), gains):
-        judged[f"{name}, {gain:.2g}"] = judge(learner, material, gain)
-    return judged
+    return {
+        f"{name}, {gain:.2g}": judge(learner, material, gain)
+        for (name, learner), gain in product(learners.items(), given.gains)
+    }
 
 
 def judge(learner: Learner, material: Material, gain: float = GAIN) -> list[list[float]]:
@@ -165,17 +156,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = asking_for_corpora(__doc__)
     parser.add_argument("state", type=Path, help="last.pth of a run at constant rate")
-    parser.add_argument("--weights", type=float, nargs="+", default=[1.0])
-    factor = CompressedSpectrumLoss.FACTOR
-    parser.add_argument("--factors", type=float, nargs="+", default=[factor])
-    parser.add_argument("--gains", type=float, nargs="+", default=[GAIN])
+    usual = {"weights": 1.0, "factors": CompressedSpectrumLoss.FACTOR, "gains": GAIN}
+    for name, value in usual.items():
+        parser.add_argument(f"--{name}", type=float, nargs="+", default=[value])
     parser.add_argument("--look-ahead", action="store_true", help="try the next frame as well")
     parser.add_argument("--steps", type=int, default=150)
     given = parser.parse_args(arguments)
     torch.set_flush_denormal(True)
-    tried = given.weights, given.factors, given.gains, given.look_ahead
-    judged = ablate(given.state, place(given), *tried, given.steps)
-    results = {"machine": describe_machine(), "steps": given.steps, "judged": judged}
+    results = {"machine": describe_machine(), "steps": given.steps, "judged": ablate(given)}
     report(results, given.json, v5_ablation_table(results))
 
 
