@@ -76,7 +76,7 @@ def ablate(given: argparse.Namespace) -> dict[str, list[list[float]]]:
     options = TrainingOptions(**completed(content["options"], "v5"))
     material, learners = Material(options, place(given)), {}
     for weight, factor in product(given.weights, given.factors):
-        learner = build_learner(replace(options, perceptual=weight), torch.device("cpu"))
+        learner = build_learner(options, torch.device("cpu"))
         learner.load_state_dict(content)
         learner.model.load_state_dict(content["unaveraged_model"])
         learner.representation = CompressedSpectrum(perceptual=weight)

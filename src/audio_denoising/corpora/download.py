@@ -47,9 +47,7 @@ def choose(corpus: str, subsets: Sequence[str] = ()) -> tuple[list[Corpus], list
 
 
 def download(
-    archives: Sequence[Archive],
-    root: Path,
-    display: TransferDisplay | None = None,
+    archives: Sequence[Archive], root: Path, display: TransferDisplay | None = None
 ) -> list[Path]:
     """Fetches and unpacks what is not there yet, one archive after the other.
 
