@@ -34,7 +34,8 @@ def _one(rank: int, ports: list[int], runs: list[list[str]], folder: Path) -> No
     """What one process of two does, as `torchrun` would start it: one run after the other, because
     to start processes takes longer than to train so little."""
     with (folder / f"told{rank}").open("w") as output:
-        os.dup2(output.fileno(), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(output.fileno(), stream.fileno())
     with quickly(narrow=True) as patch:
         patch.setattr(distributed, "BUCKET", 2000)  # several buckets even in a narrow network
         for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2}.items():
@@ -50,7 +51,7 @@ def _one(rank: int, ports: list[int], runs: list[list[str]], folder: Path) -> No
 
 # An epoch is a step, so that the history tells the loss of every step.
 SETTINGS: dict[str, Any] = {"epochs": 3, "batch_size": 4, "epoch_size": 4, "learning_rate": 1e-3}
-V5: dict[str, Any] = {**SETTINGS, "epochs": 2, "clip_seconds": 0.5}
+V5: dict[str, Any] = {**SETTINGS, "epochs": 2, "clip_seconds": 0.5, "schedule": "constant"}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,9 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     common += ["--batch-size", "4", "--epoch-size", "4", "--lr", "1e-3"]
     own = {version: ["--epochs", "3", "--accumulate", "2"] for version in ("v4", "torch")}
     own["v5"] = ["--epochs", "2", "--clip-seconds", "0.5", "--cache", str(folder / "cache")]
+    own["v5"] += ["--schedule", "constant"]
     runs = [["train", v, *common, "--out", str(folder / v), *more] for v, more in own.items()]
+    runs.append([*runs[-1], "--resume", "--perceptual", "1"])  # of which a notice tells
     with ExitStack() as stack:
         free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in runs]
         ports = [each.getsockname()[1] for each in free]
@@ -106,6 +109,7 @@ def test_two_processes_equal_one(name: str, both: Path, tmp_path: Path) -> None:
     assert train(start, name, **{**SETTINGS, "epochs": 1, "learning_rate": 1e-30})
     told = [(both / f"told{rank}").read_text() for rank in (0, 1)]
     assert told[0].count(f"{name}-small on cpu") == 1 and told[1] == ""  # the first alone talks
+    assert told[0].count("trained with another perceptual") == 1
     assert unlike(one, both / name, start) == []
 
     # Another number of processes goes on with the same run.

@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -157,20 +159,30 @@ def test_a_run_without_an_end_is_brought_to_it(tmp_path: Path) -> None:
         train(tmp_path / "open", "v5", schedule="cosine", **again)
 
 
-def test_the_perceptual_term_may_come_with_the_end(tmp_path: Path) -> None:
-    """It changes the steps, is kept with the run, and stays what it is from then on."""
-    ends = []
-    for weight in (0.0, 1.0):
-        out = tmp_path / str(weight)
-        settings: dict[str, Any] = {"epochs": 1, "warmup_steps": 1, "perceptual": 0.0}
-        assert train(out, "v5", schedule="constant", **settings)
-        settings |= {"epochs": 2, "resume": True, "perceptual": weight}
-        assert train(out, "v5", schedule="linear-end", **settings)
+def test_a_run_without_an_end_may_change_its_mind(tmp_path: Path) -> None:
+    """The term and the shares of folders change the steps, are told and kept with the run, and stay
+    what they are from its end on."""
+    folders = [SPEECH / "train-clean-100", SPEECH / "dev-clean"]
+    settings: dict[str, Any] = {"speech": folders, "warmup_steps": 1, "perceptual": 0.0}
+    settings["speech_weights"] = [1.0, 1.0]
+    first, ends = tmp_path / "first", []
+    assert train(first, "v5", epochs=1, schedule="constant", **settings)
+    settings |= {"epochs": 2, "resume": True}
+    changes: dict[str, Any] = {"perceptual": 1.0, "speech_weights": [5.0, 1.0]}
+    for number, (schedule, change) in enumerate(product(("constant", "linear-end"), ({}, changes))):
+        out = tmp_path / str(number)
+        shutil.copytree(first, out)
+        with warnings.catch_warnings(record=True) as told:
+            assert train(out, "v5", schedule=schedule, **settings | change)
+        notices = [str(notice.message) for notice in told if notice.category is UserNotice]
+        assert [out.name in notice for notice in notices] == [True] * bool(change)
+        assert all("trained with another perceptual, speech_weights: " in each for each in notices)
         ends.append(content(out / "last.pth"))
-        assert ends[-1]["options"]["perceptual"] == weight
-    assert differences(ends[0]["model"], ends[1]["model"])
-    with pytest.raises(UserError, match="trained with another perceptual"):
-        train(out, "v5", schedule="linear-end", **settings | {"perceptual": 2.0})
+        assert change.items() <= ends[-1]["options"].items()
+    for plain, changed in zip(ends[::2], ends[1::2], strict=True):
+        assert differences(plain["model"], changed["model"])
+    with pytest.raises(UserError, match="trained with another speech_weights, perceptual"):
+        train(out, "v5", schedule="linear-end", **settings)
 
 
 @pytest.mark.parametrize(

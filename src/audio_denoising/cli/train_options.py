@@ -99,7 +99,7 @@ Perceptual = Annotated[
     float,
     _steps(
         "Weight of what PESQ hears in v5's loss, such as 1. May be changed where a constant "
-        "run is resumed with linear-end.",
+        "run is resumed.",
         "WEIGHT",
     ),
 ]

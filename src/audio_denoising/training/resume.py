@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # with torch behind them, which a refusal need not wait for
     from audio_denoising.models.header import Checkpoint
     from audio_denoising.training.trainer import Trainer
 
+# What a run without an end may change its mind about.
+_STEERED = {"perceptual", "speech_weights", "noise_weights"}
+
 
 def require_usable(folder: RunFolder, options: TrainingOptions) -> None:
     """Refuses checkpoints that a run cannot use, as far as that shows without torch.
@@ -102,16 +105,25 @@ def restore(trainer: Trainer) -> None:
     checkpoint = newest(trainer.folder)
     content, own = checkpoint.content, trainer.options.as_dict()
     theirs = completed(content.get("options", {}), trainer.options.version)
-    # A run may be prolonged, and one without an end be brought to it, with another weight of the
-    # perceptual term; everything else that decides the result must be the same.
+    # A run may be prolonged. One at constant rate, which has no end yet, may be brought to it, and
+    # may hear its folders in other shares or gain the perceptual term on the way. Everything else
+    # that decides the result must be the same.
     free = {"epochs"}
-    if {own["schedule"], theirs["schedule"]} == {"constant", "linear-end"}:
-        free |= {"schedule", "perceptual"}
+    if theirs["schedule"] == "constant":
+        free |= {"schedule"} if own["schedule"] == "linear-end" else set()
+        free |= _STEERED
     different = [k for k in own if k not in free and theirs[k] != own[k]]
     if different:
         raise UserError(
             f"{checkpoint.path} was trained with another {', '.join(different)}: give the same "
             "options to resume it, or choose another --out"
+        )
+    if steered := [k for k in sorted(_STEERED) if theirs[k] != own[k]]:
+        warnings.warn(
+            f"{checkpoint.path} was trained with another {', '.join(steered)}: from here on the "
+            "run goes by what is given",
+            UserNotice,
+            stacklevel=2,
         )
     if "mixing" not in content and trainer.options.augmentation != RICH:
         warnings.warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from audio_denoising.corpora.shard_urls import shard_urls
 from audio_denoising.corpora.sources import audio_files, is_shards, require_recordings
+from audio_denoising.errors import UserNotice
 from audio_denoising.files import single_run
 from audio_denoising.training.options import ALONE, RunPlace, TrainingOptions, require_batch
 from audio_denoising.training.progress import TrainingDisplay, Watcher
@@ -70,6 +72,7 @@ def run(
         if threads is not None:
             torch.set_num_threads(threads)
         if not processes.leads:
+            warnings.simplefilter("ignore", UserNotice)
             Trainer(options, place, processes=processes).run()
             return
         watchers: list[Watcher] = []
