@@ -4,13 +4,14 @@
 
 Training uses the moments of the batch, inference running averages of them. There the whole layer
 is y = a z + k and folds into the linear layer before it. Ioffe and Szegedy, ICML 2015
-(arXiv:1502.03167).
+(arXiv:1502.03167). Where processes share a batch its moments are those of all their shares, which
+are of one size, so that they make the step of one process.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -30,11 +31,17 @@ class BatchNorm(Module):
 
     The bias is left out where another normalisation follows, which would take it out again. The
     running variance is the unbiased one, as in torch.nn.
+
+    Attributes:
+        processes: that share a batch.
+        mean_over_processes: of a tensor that each of them has, in place.
     """
 
     fresh_output = True
     epsilon = 1e-5  # added to the variance
     momentum = 0.1  # share of the newest batch in the running averages
+    processes = 1
+    mean_over_processes: Callable[[Tensor], Tensor]
 
     def __init__(self, channels: int, bias: bool = True) -> None:
         self.weight = Parameter(torch.ones(channels))
@@ -51,11 +58,12 @@ class BatchNorm(Module):
         if self.training:
             if len(rows) < 2:
                 raise ValueError(f"{name} needs 2 rows or more to train, got {len(rows)}")
-            mean = rows.mean(0)
+            mean, count = self._shared(rows.mean(0)), self.processes * len(rows)
             variance = torch.zeros_like(mean)
             for (part,) in _blocks(rows):
                 variance += (part - mean).square_().sum(0) / len(rows)
-            unbiased = variance * (len(rows) / (len(rows) - 1))
+            variance = self._shared(variance)
+            unbiased = variance * (count / (count - 1))
             self.running_mean.data.lerp_(mean, self.momentum)
             self.running_var.data.lerp_(unbiased, self.momentum)
             inverse = (variance + self.epsilon).rsqrt()
@@ -73,7 +81,9 @@ class BatchNorm(Module):
     # Mean and variance depend on every row, which adds two corrections,
     #   dz = a (dp - doffset / M - z^ dgain / M)
     #      = a dp + k0 + k1 z,   k1 = -a dgain / (sigma M),   k0 = -a doffset / M - k1 mean,
-    # so one pass gathers both sums and one pass writes dz.
+    # so one pass gathers both sums and one pass writes dz. A process that shares a batch has M rows
+    # of P M, and dp of the mean loss over its own mixtures alone, which is P times what the batch's
+    # would be: so that the sums over all rows, divided by P M, are the means of these sums by M.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x, a new tensor."""
@@ -88,6 +98,7 @@ class BatchNorm(Module):
             self._slope(part, dp, scale, shift)
             offset += dp.sum(0)
             product += (dp * part).sum(0)
+        offset, product = self._shared(torch.stack((offset, product)))
         gain = (product - mean * offset) * inverse
         k1 = -scale * inverse * gain / len(rows)
         k0 = -scale * offset / len(rows) - k1 * mean
@@ -97,6 +108,10 @@ class BatchNorm(Module):
         if self.bias is not None:
             self.bias.add_gradient(offset)
         return grad.view(grad_output.shape)
+
+    def _shared(self, value: Tensor) -> Tensor:
+        """The mean over all processes, in place."""
+        return self.mean_over_processes(value) if self.processes > 1 else value
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """a and k (C) of y = a z + k in evaluation mode."""
@@ -174,17 +189,17 @@ def take_statistics(model: Any, batches: Iterable[Tensor]) -> None:
     While one trains they follow the weights of every step. An average of weights is another
     network, whose moments are other ones (Izmailov et al., "Averaging weights", UAI 2018,
     section 3.2). It is left in evaluation mode. One that does not normalise stays as it is, and no
-    batch is asked for.
+    batch is asked for. Of several processes each hears these batches whole.
     """
     norms = [layer for layer in model.modules() if isinstance(layer, BatchNorm)]
     if not norms:
         return
-    usual = [norm.momentum for norm in norms]
+    usual = [(norm.momentum, norm.processes) for norm in norms]
     model.train()
     for count, batch in enumerate(batches, 1):
         for norm in norms:
-            norm.momentum = 1 / count
+            norm.momentum, norm.processes = 1 / count, 1
         model(batch)
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
+    for norm, before in zip(norms, usual, strict=True):
+        norm.momentum, norm.processes = before
     model.eval()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from audio_denoising.errors import UserError
 from audio_denoising.nn import Parameter
@@ -54,6 +55,17 @@ def add_up(values: Sequence[float]) -> list[float]:
     with _company():
         dist.all_reduce(totals)
     return totals.tolist()
+
+
+def mean_over_processes(tensor: Tensor) -> Tensor:
+    """The mean of a tensor that every process has, in place, see `BatchNorm`.
+
+    Raises:
+        UserError: another process is gone.
+    """
+    with _company():
+        dist.all_reduce(tensor)
+    return tensor.div_(dist.get_world_size())
 
 
 class GradientMean:

@@ -77,9 +77,13 @@ class Learner:
         parameters = model.parameters()
         self.mean = None
         if processes.count > 1:
-            from audio_denoising.training.distributed import GradientMean
+            from audio_denoising.training.distributed import GradientMean, mean_over_processes
 
             self.mean = GradientMean(parameters, processes)
+            for layer in model.modules():
+                if isinstance(layer, nn.BatchNorm):
+                    layer.processes = processes.count
+                    layer.mean_over_processes = mean_over_processes
         return model, _optimiser(parameters, options)
 
     def step(self, heard: Any, target: Tensor, learning_rate: float) -> Step:
