@@ -178,6 +178,9 @@ def test_several_weighted_folders(tmp_path: Path) -> None:
     history = json.loads((tmp_path / "history.json").read_text())
     assert history["options"]["speech_weights"] == [1.0, 2.0, 1.0]
     assert str(SPEECH) not in json.dumps(history)
+    settings["speech_weights"] = None
+    with pytest.raises(UserError, match="was trained with another speech_weights"):
+        train(tmp_path, resume=True, **settings)
 
 
 def test_damaged_files_are_passed_over_and_named_at_the_end(tmp_path: Path) -> None:

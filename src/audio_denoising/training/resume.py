@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # with torch behind them, which a refusal need not wait for
     from audio_denoising.models.header import Checkpoint
     from audio_denoising.training.trainer import Trainer
 
-# What a run without an end may change its mind about.
+# What a run of v5 without an end may change its mind about.
 _STEERED = {"perceptual", "speech_weights", "noise_weights"}
 
 
@@ -106,12 +106,12 @@ def restore(trainer: Trainer) -> None:
     content, own = checkpoint.content, trainer.options.as_dict()
     theirs = completed(content.get("options", {}), trainer.options.version)
     # A run may be prolonged. One at constant rate, which has no end yet, may be brought to it, and
-    # may hear its folders in other shares or gain the perceptual term on the way. Everything else
-    # that decides the result must be the same.
+    # one of v5 may hear its folders in other shares or gain the perceptual term on the way.
+    # Everything else that decides the result must be the same.
     free = {"epochs"}
     if theirs["schedule"] == "constant":
         free |= {"schedule"} if own["schedule"] == "linear-end" else set()
-        free |= _STEERED
+        free |= _STEERED if trainer.options.augmentation == RICH else set()
     different = [k for k in own if k not in free and theirs[k] != own[k]]
     if different:
         raise UserError(
