@@ -13,12 +13,13 @@ frame; after the loop of the backward pass the weights' gradients are one produc
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from audio_denoising.nn.linear import uniform
-from audio_denoising.nn.memory import empty
+from audio_denoising.nn.memory import empty, empty_like
 from audio_denoising.nn.module import Module, Parameter, require
 
 
@@ -68,18 +69,17 @@ class GRU(Module):
         from_state = empty((kept, rows, 3 * hidden), frames)
         gates = empty((kept, rows, 2 * hidden), frames)
         candidates = empty((kept, rows, hidden), frames)
+        product, rz, n = (room.expand(count, -1, -1) for room in (from_state, gates, candidates))
+        parts = 2 * hidden, hidden  # both gates, and the candidate
         h = states[0]
-        for t in range(count):
-            place = t if self.training else 0
-            product = torch.addmm(bias, h, across, out=from_state[place])
-            rz = torch.add(
-                from_input[t, :, : 2 * hidden], product[:, : 2 * hidden], out=gates[place]
-            )
-            r, z = rz.sigmoid_().chunk(2, 1)
-            n = torch.addcmul(
-                from_input[t, :, 2 * hidden :], r, product[:, 2 * hidden :], out=candidates[place]
-            )
-            h = torch.lerp(n.tanh_(), h, z, out=states[t + 1])
+        for given_rz, given_n, whole, whole_rz, whole_n, both, r, z, new, following in _by_frame(
+            *from_input.split(parts, 2), product, *product.split(parts, 2),
+            rz, *rz.chunk(2, 2), n, states[1:],
+        ):  # fmt: skip
+            torch.addmm(bias, h, across, out=whole)
+            torch.add(given_rz, whole_rz, out=both).sigmoid_()
+            torch.addcmul(given_n, r, whole_n, out=new).tanh_()
+            h = torch.lerp(new, h, z, out=following)
         self.last_state = states[count].clone()
         self.keep(frames, states, from_state, gates, candidates)
         return states[1:].view(*x.shape[:-1], hidden)
@@ -88,41 +88,40 @@ class GRU(Module):
     #   da_n = dh (1 - z) (1 - n^2),   da_z = dh (h - n) z (1 - z),
     #   da_r = da_n (W_hn h + b_hn) r (1 - r),
     #   dh <- dh z + W_h^T (da_r, da_z, da_n r): what the state before gets too.
+    # All are dh times factors that the forward pass knows, which leaves the loop little to do.
 
     def backward(self, grad_output: Tensor) -> Tensor:
         """Gradient at x. The state before the first frame is a constant."""
-        frames, states, from_state, gates, candidates = self.take()
-        count, rows, hidden = states[1:].shape
-        grad = grad_output.reshape(count, rows, hidden)
-        at_input, at_state = self._backward(grad, states, from_state, gates, candidates)
-        d_input, d_state = at_input.view(-1, 3 * hidden), at_state.view(-1, 3 * hidden)
-        self.weight_ih_l0.add_gradient(d_input.t() @ frames.view(-1, frames.shape[-1]))
-        self.weight_hh_l0.add_gradient(d_state.t() @ states[:-1].view(-1, hidden))
-        self.bias_ih_l0.add_gradient(d_input.sum(0))
-        self.bias_hh_l0.add_gradient(d_state.sum(0))
-        return (d_input @ self.weight_ih_l0.data).view(*grad_output.shape[:-1], -1)
+        frames, states, at_state, gates, n = self.take()
+        _, rows, hidden = n.shape
+        h, (r, z), across = states[:-1], gates.chunk(2, 2), self.weight_hh_l0.data
+        # Where what the state gave to the gates was, the factors take its place, and then da.
+        at_r, at_z, at_n = at_state.split(hidden, 2)
+        bend = torch.mul(n, n, out=empty_like(n)).neg_().add_(1)
+        bend.addcmul_(bend, z, value=-1)  # (1 - z) (1 - n^2)
+        torch.mul(at_n, bend, out=at_r).mul_(r).addcmul_(at_r, r, value=-1)
+        torch.sub(h, n, out=at_z).mul_(z).addcmul_(at_z, z, value=-1)
+        torch.mul(bend, r, out=at_n)
+        slopes = empty_like(n)  # dh of every frame
+        later = slopes.new_zeros(rows, hidden)
+        frames_back = _by_frame(
+            grad_output.reshape(n.shape), slopes, slopes.unsqueeze(2),
+            at_state, at_state.unflatten(2, (3, hidden)), z,
+        )  # fmt: skip
+        for given, dh, for_each, whole, three, update in reversed(list(frames_back)):
+            torch.add(later, given, out=dh)
+            three.mul_(for_each)
+            later = torch.addmm(dh * update, whole, across)
+        grad, inputs = at_state.view(-1, 3 * hidden), frames.view(-1, frames.shape[-1])
+        self.weight_hh_l0.add_gradient(grad.t() @ h.reshape(-1, hidden))
+        self.bias_hh_l0.add_gradient(grad.sum(0))
+        torch.mul(slopes, bend, out=at_n)  # da_n, in place of da_n r
+        self.weight_ih_l0.add_gradient(grad.t() @ inputs)
+        self.bias_ih_l0.add_gradient(grad.sum(0))
+        grad_input = torch.mm(grad, self.weight_ih_l0.data, out=empty_like(inputs))
+        return grad_input.view(*grad_output.shape[:-1], -1)
 
-    def _backward(
-        self, grad: Tensor, states: Tensor, from_state: Tensor, gates: Tensor, candidates: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Gradients at what the input and the state give to the gates, (T, rows, 3 H) each."""
-        count, rows, hidden = candidates.shape
-        at_input = empty(tuple(from_state.shape), from_state)  # da_r, da_z, da_n
-        at_state = empty(tuple(from_state.shape), from_state)  # da_r, da_z, da_n r
-        slopes = gates * (1 - gates)  # of both sigmoids, all frames
-        bends = 1 - candidates * candidates  # of tanh
-        across = self.weight_hh_l0.data
-        later = grad.new_zeros(rows, hidden)
-        for t in range(count - 1, -1, -1):
-            dh = later + grad[t]
-            reset, update = gates[t, :, :hidden], gates[t, :, hidden:]
-            kept = dh * update
-            d_candidate = torch.mul(dh - kept, bends[t], out=at_input[t, :, 2 * hidden :])
-            torch.mul(d_candidate, reset, out=at_state[t, :, 2 * hidden :])
-            d_gates = at_input[t, :, : 2 * hidden]
-            torch.mul(d_candidate, from_state[t, :, 2 * hidden :], out=d_gates[:, :hidden])
-            torch.mul(dh, states[t] - candidates[t], out=d_gates[:, hidden:])
-            d_gates *= slopes[t]
-            at_state[t, :, : 2 * hidden] = d_gates
-            later = torch.addmm(kept, at_state[t], across)
-        return at_input, at_state
+
+def _by_frame(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Frame by frame of tensors (T, ...): all views at once, which is much less work than each."""
+    return zip(*(tensor.unbind(0) for tensor in tensors), strict=True)
