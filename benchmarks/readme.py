@@ -25,6 +25,7 @@ from benchmarks.fuzz import fuzz_table
 from benchmarks.inference import inference_table
 from benchmarks.korean import in_korean
 from benchmarks.learning_curve import curve_table
+from benchmarks.levels import level_table
 from benchmarks.measuring import markdown_table
 from benchmarks.page import page_sentence
 from benchmarks.quality_tables import (
@@ -136,6 +137,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "quality-voices": (RESULTS / "quality_v5.json", _one(voices_table)),
     "beside-v4": (RESULTS / "quality_v5.json", _one(beside_v4_table)),
     "clean-speech-v5": (RESULTS / "quality_v5.json", _one(clean_table)),
+    "levels": (RESULTS / "levels.json", _one(level_table)),
     "quality-second": (RESULTS / "quality_v5.json", _one(second_table)),
     "clean-speech": (RESULTS / "quality.json", _one(clean_table)),
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),

@@ -48,7 +48,7 @@ MEASURES = {"PESQ-WB": 3, "STOI": 4, "SI-SDR, dB": 2, "DNSMOS": 3}  # and the di
 STATISTICS = 16  # batches
 JUDGED = replace(
     Recipe(), clean_only=0.0, noise_only=0.0, level=(-30.0, -25.0), snr=(2.5, 17.5),
-    clipping=0.0, low_pass=0.0, room=0.0, speed=0.0, knock=0.0,
+    clipping=0.0, low_pass=0.0, room=0.0, speed=0.0, knock=0.0, change=0.0,
 )  # fmt: skip
 
 

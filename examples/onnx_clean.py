@@ -18,9 +18,16 @@ WINDOW = np.sin(np.pi * np.arange(2 * HOP) / (2 * HOP)) ** 2  # periodic Hann
 DUAL = WINDOW / (WINDOW**2 + np.roll(WINDOW, HOP) ** 2)  # makes overlapping frames add up to 1
 
 
-def features(spectrum: np.ndarray) -> np.ndarray:
-    """Spectrum (256) -> what the network hears of one frame of one signal, (1, 1, 64, 12)."""
-    compressed = spectrum * np.maximum(np.abs(spectrum), 1e-5) ** (0.3 - 1)
+def features(spectrum: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Spectrum (256) -> what the network hears of one frame of one signal, (1, 1, 64, 12).
+
+    `sums` (2), of the loudness of the frames so far and of its weights, are brought up to date.
+    """
+    loudness = np.linalg.norm(spectrum) ** 0.3
+    sums *= 1 - 0.016 / 1.5
+    sums += (loudness, 1) if loudness > 0.16 else (0, 0)
+    evening = 1.4 * (sums[1] + 1e-4) / (sums[0] + 1e-4 * 0.16)
+    compressed = spectrum * np.maximum(np.abs(spectrum), 1e-5) ** (0.3 - 1) * evening
     parts = np.stack([compressed.real, compressed.imag, np.abs(compressed)], axis=-1)
     return parts.astype(np.float32).reshape(1, 1, 64, 12)
 
@@ -40,10 +47,10 @@ def clean(session: onnxruntime.InferenceSession, noisy: np.ndarray) -> np.ndarra
     padded[: len(noisy)] = noisy
     shape = [size if isinstance(size, int) else 1 for size in session.get_inputs()[1].shape]
     state = np.zeros(shape, np.float32)  # of one signal
-    before, tail, cleaned = np.zeros(HOP), np.zeros(HOP), []
+    before, tail, sums, cleaned = np.zeros(HOP), np.zeros(HOP), np.zeros(2), []
     for new in padded.reshape(hops, HOP):
         spectrum = np.fft.rfft(WINDOW * np.concatenate([before, new]))
-        inputs = {"features": features(spectrum[:BINS]), "state": state}
+        inputs = {"features": features(spectrum[:BINS], sums), "state": state}
         mask, state = session.run(["mask", "next_state"], inputs)
         frame = DUAL * np.fft.irfft(spectrum * gains(mask))
         cleaned.append(tail + frame[:HOP])  # the hop before `new`

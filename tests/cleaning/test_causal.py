@@ -10,6 +10,8 @@ import torch
 
 from audio_denoising import nn
 from audio_denoising.cleaning.causal import CausalCleaner, CausalStream
+from audio_denoising.dsp.compressed_spectrum import hear
+from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.errors import UserError
 from audio_denoising.models.causal_start import build
 from audio_denoising.models.causal_weights import folded
@@ -69,6 +71,29 @@ def test_nothing_is_late_and_nothing_louder(rate: int) -> None:
     _, clean = cleaned(even, [signal], rate)
     gain = np.tanh(1.0) ** 3
     assert np.abs(clean - gain * signal).max() < 1e-5
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
+def test_level_in_is_level_out(cleaner: CausalCleaner, rate: int) -> None:
+    signal = noise(rate, 2) * np.array([[1], [0.1]], np.float32)
+    _, wanted = cleaned(cleaner, [signal], rate)
+    for gain in (0.03, 10):
+        _, found = cleaned(cleaner, [signal * np.float32(gain)], rate)
+        assert np.abs(found / gain - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+def test_the_stream_hears_what_training_hears(cleaner: CausalCleaner) -> None:
+    """Sound, silence and faint sound, as `dsp.compressed_spectrum` makes features of it."""
+    hop, stream = 256, cleaner.open(16_000)
+    signal = noise(16_000, 1, 2.0)[:, : 100 * hop]
+    signal[:, 20 * hop : 50 * hop] = 0
+    signal[:, 70 * hop :] *= 0.01
+    padded = np.pad(signal, ((0, 0), (hop, 0)))
+    wanted = hear(torch.from_numpy(padded), HalfOverlap()).features.numpy()
+    for place, expected in enumerate(wanted[:, 0]):
+        stream.push(signal[:, place * hop : (place + 1) * hop])
+        found = stream._cleaners[0].network.features
+        assert np.abs(found - expected).max() < 1e-4 * max(1, np.abs(expected).max())
 
 
 @pytest.mark.parametrize("length", [0, 1, 256, 257, 512])

@@ -70,10 +70,12 @@ def test_compression_keeps_phases_and_is_undone() -> None:
 
 
 def test_features_and_masks_hold_four_bins_a_place() -> None:
-    heard = spectrum.hear(random(2, 5 * HOP, seed=1), TRANSFORM)
+    noisy = random(2, 5 * HOP, seed=1)
+    heard = spectrum.hear(noisy, TRANSFORM)
     assert heard.features.shape == (4, 2, 64, 12)
     expected = heard.compressed[1, 0, 4 * 7 + 2]  # third bin of the eighth place
-    real, imaginary, modulus = heard.features[1, 0, 7, 6:9]
+    evening = spectrum.evening(TRANSFORM.analyse(noisy)[..., :256])[1, 0, 0]
+    real, imaginary, modulus = heard.features[1, 0, 7, 6:9] / evening
     assert complex(real, imaginary) == pytest.approx(complex(expected))
     assert float(modulus) == pytest.approx(abs(complex(expected)))
     mask = random(4, 2, 64, 8, seed=2)
@@ -127,6 +129,29 @@ def test_the_loss_is_level_free(gain: float) -> None:
     )
     torch.testing.assert_close(other, value)
     torch.testing.assert_close(turned, gradient)
+
+
+def test_how_loud_it_has_been_lately() -> None:
+    """Frame by frame: silence does not count, and fades nothing but the weight of what did."""
+    roots = torch.tensor([0, 0.002, 3, 5, 0, 0, 40, 2, 2], dtype=torch.float64)
+    x = torch.view_as_complex(random(9, 1, 256, 2, seed=1))
+    x = x / x.abs().square().sum(-1, keepdim=True).sqrt() * roots[:, None, None]
+    fading, wanted = 1 - 0.016 / 1.5, []
+    past: list[tuple[float, float]] = []
+    for root in roots.tolist():
+        past = [(fading * a, fading * b) for a, b in past]
+        past.append((root**0.3, 1.0) if root**0.3 > 0.16 else (0.0, 0.0))
+        lately = (1.6e-5 + sum(a for a, _ in past)) / (1e-4 + sum(b for _, b in past))
+        wanted.append(1.4 / lately)
+    found = spectrum.evening(torch.cat((x, 7 * x), 1))
+    torch.testing.assert_close(found[:, 0, 0], torch.tensor(wanted, dtype=torch.float64))
+    assert found[4, 0] == pytest.approx(float(found[3, 0]), rel=1e-3)
+
+
+def test_a_louder_recording_is_the_same_to_the_network() -> None:
+    _, noisy, _ = batch(9)
+    found = [spectrum.hear(gain * noisy, TRANSFORM).features for gain in (1.0, 100.0)]
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(

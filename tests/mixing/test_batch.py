@@ -17,7 +17,7 @@ COUNT, SAMPLES = 24, 16000
 # Nothing but speech, noise, ratio and level.
 PLAIN = Recipe(
     clean_only=0, noise_only=0, speed=0, biquad=0, low_pass=0, clipping=0, room=0, babble=0,
-    coloured=0, second=0, pausing=0, knock=0, level=(-38.0, -30.0),
+    coloured=0, second=0, pausing=0, knock=0, change=0, level=(-38.0, -30.0),
 )  # fmt: skip
 
 
@@ -143,6 +143,21 @@ def test_a_knock_is_short_loud_and_in_the_mixture_only():
             assert over == pytest.approx(20 * np.log10(amplitude), abs=1.5)
 
 
+@pytest.mark.parametrize("decibels", [-20.0, 20.0])
+def test_from_some_moment_on_all_is_louder_or_fainter(decibels):
+    recipe = replace(PLAIN, change=1, change_level=(decibels, decibels))
+    whole = mixer().batch(0, COUNT, SAMPLES)
+    changed = mixer(recipe).batch(0, COUNT, SAMPLES)
+    drawn = mixer(recipe).choices(0, COUNT, SAMPLES)
+    for row, (found, start) in enumerate(drawn.changes):
+        assert found == decibels
+        for sound, plain in zip(changed, whole, strict=True):
+            before, after = slice(0, int(16000 * start)), slice(round(16000 * start) + 801, None)
+            faint, loud = (after, before) if decibels < 0 else (before, after)
+            torch.testing.assert_close(sound[row, loud], plain[row, loud])
+            torch.testing.assert_close(sound[row, faint], 0.1 * plain[row, faint])
+
+
 @pytest.mark.parametrize("measured", [0, 1])
 def test_rooms_keep_the_speech_in_place_and_the_target_has_the_reverberation(measured):
     rooms = torch.zeros(2, 8000)
@@ -179,7 +194,8 @@ def test_choices_are_as_frequent_as_the_recipe_says():
         0.02: drawn.clip < 1,
         0.5: drawn.speech.speed != 1,
     }
-    for share, chosen in (*shares.items(), (0.10, drawn.knocks[:, 0] > 0)):
+    rare = (0.10, drawn.knocks[:, 0] > 0), (0.15, drawn.changes[:, 0] != 0)
+    for share, chosen in (*shares.items(), *rare):
         assert chosen.mean() == pytest.approx(share, abs=3 * (share * (1 - share) / 4000) ** 0.5)
     assert drawn.heard.any(axis=1).all()
     assert ((drawn.voices > 0).sum(axis=1) <= 8).all()

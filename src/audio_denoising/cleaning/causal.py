@@ -4,10 +4,10 @@ A window of 32 ms has bins 31.25 Hz apart at every rate. The network hears the l
 as it did in training at 16 kHz; the bins above get the gain of the top of that band. So there is no
 resampler, no level to be known beforehand, and whatever the blocks are, the same samples come out.
 
-What is carried from hop to hop: the last hop of input, the half-finished hop of output, and the
-recurrent states of the network. A recording is cleaned by the same steps, so it comes out as the
-same samples, to the last bit. They are taken on the processor: a recurrence goes frame by frame,
-and to start each of its operations on a GPU would take longer than to do it.
+What is carried from hop to hop: the last hop of input, the half-finished hop of output, how loud it
+has been lately, and the recurrent states of the network. A recording is cleaned by the same steps,
+so it comes out as the same samples, to the last bit. They are taken on the processor: a recurrence
+goes frame by frame, and to start each of its operations on a GPU would take longer than to do it.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ class _Channel:
         self.frame = np.zeros(2 * hop, np.float32)
         self.past, self.new = np.split(self.frame, 2)
         self.tail = np.zeros(hop, np.float32)  # the half-finished hop of output
-        self.states = [self.frame, self.tail, *network.states]
+        self.lately = np.zeros(2, np.float64)  # sums of loudness, and of its weights
+        self.states = [self.frame, self.tail, self.lately, *network.states]
         self.windowed, self.sound = np.empty((2, 2 * hop), np.float32)
         self.early, self.late = np.split(self.sound, 2)
         self.spectrum = np.empty(hop + 1, np.complex64)
@@ -160,10 +161,11 @@ class _Channel:
         np.copyto(self.new, samples)
         np.multiply(self.frame, self.window, self.windowed)
         np.fft.rfft(self.windowed, out=self.spectrum)  # type: ignore[arg-type]
-        # What the network hears: `compressed_spectrum.compress` and `features`.
+        # What the network hears: `compressed_spectrum.compress`, `evening` and `features`.
         np.abs(self.inside, modulus)
         np.maximum(modulus, frames.FLOOR, out=share)
         np.power(share, frames.POWER - 1, share)
+        np.multiply(share, self.evening(), share)
         np.multiply(self.inside.real, share, self.real)
         np.multiply(self.inside.imag, share, self.imaginary)
         np.multiply(modulus, share, self.heard_modulus)
@@ -177,6 +179,16 @@ class _Channel:
         np.multiply(self.sound, self.dual, self.sound)
         np.add(self.tail, self.early, out)
         np.copyto(self.tail, self.late)
+
+    def evening(self) -> float:
+        """`compressed_spectrum.evening` of the frame whose moduli are at hand."""
+        loudness = float(np.dot(self.modulus, self.modulus)) ** (frames.POWER / 2)
+        self.lately *= frames.FADING
+        if loudness > frames.SILENCE:
+            self.lately += (loudness, 1)
+        total, weight = self.lately.tolist()
+        lately = (total + frames.FIRST * frames.SILENCE) / (weight + frames.FIRST)
+        return float(frames.LEVEL / lately)
 
 
 @dataclass(frozen=True)

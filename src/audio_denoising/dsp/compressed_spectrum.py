@@ -5,9 +5,16 @@ Ears hear ratios; a spectrum holds values a million times apart. The compressed 
     Xc = X max(|X|, 1e-5)^-0.7
 
 keeps every phase and brings the moduli close together. The network is shown (Re, Im, modulus) of
-the lowest 256 bins of 31.25 Hz, four neighbouring bins a position; it answers with a complex mask
-of modulus 1 at most for each bin. In training Sc^ = M Xc, and S^ = Sc^ |Sc^|^(7/3) is the cleaned
-spectrum; what is heard is X M |M|^2, which takes a little less away (`frames.GAIN`).
+the lowest 256 bins of 31.25 Hz, four neighbouring bins a position, times 1.4 / m. With l_i, the
+loudness (sum |X|^2)^0.15 of the frame i hops ago,
+
+    m = sum a^i l_i / sum a^i        a = 1 - 16 ms / 1.5 s
+
+is how loud it has been lately, so that a recording twice as loud is the same to the network; frames
+of silence, below -100 dB, are in neither sum. (Means of powers or of roots would follow a knock and
+leave the voice behind it too faint to be heard.) The network answers with a complex mask of modulus
+1 at most for each bin. In training Sc^ = M Xc, and S^ = Sc^ |Sc^|^(7/3) is the cleaned spectrum;
+what is heard is X M |M|^2, which takes a little less away (`frames.GAIN`).
 
 Shapes: waveforms (N, (T + 1) hop); spectra (T, N, 256); features (T, N, 64, 12); masks
 (T, N, 64, 8), the real and imaginary parts of four bins in turn.
@@ -22,7 +29,17 @@ import torch
 from torch import Tensor
 
 from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
-from audio_denoising.dsp.frames import BINS, DECOMPRESSION, FLOOR, GAIN, POWER
+from audio_denoising.dsp.frames import (
+    BINS,
+    DECOMPRESSION,
+    FADING,
+    FIRST,
+    FLOOR,
+    GAIN,
+    LEVEL,
+    POWER,
+    SILENCE,
+)
 from audio_denoising.dsp.loudness import LoudnessLoss
 from audio_denoising.dsp.stft import HalfOverlap
 
@@ -37,8 +54,19 @@ def decompress(compressed: Tensor) -> Tensor:
     return compressed * compressed.abs().pow(DECOMPRESSION)
 
 
+def evening(spectrum: Tensor) -> Tensor:
+    """Spectra (T, N, 256), from a signal's beginning -> 1.4 / m of each frame, (T, N, 1)."""
+    loudness = spectrum.abs().square().sum(-1).pow(POWER / 2)
+    heard = (loudness > SILENCE).to(loudness)
+    steps = torch.arange(len(loudness), device=loudness.device)
+    ago = steps[:, None] - steps
+    weights = (FADING ** ago.clamp(min=0)).to(loudness) * (ago >= 0)
+    lately = (weights @ (loudness * heard) + FIRST * SILENCE) / (weights @ heard + FIRST)
+    return LEVEL / lately[..., None]
+
+
 def features(compressed: Tensor) -> Tensor:
-    """Compressed spectra (T, N, 256) -> what the network hears, (T, N, 64, 12)."""
+    """Compressed spectra (T, N, 256), evened -> what the network hears, (T, N, 64, 12)."""
     parts = torch.stack((compressed.real, compressed.imag, compressed.abs()), -1)
     return parts.view(*compressed.shape[:-1], POSITIONS, FEATURES)
 
@@ -58,8 +86,9 @@ class Heard:
 
 def hear(waveform: Tensor, transform: HalfOverlap) -> Heard:
     """Waveforms (N, (T + 1) 256) at 16 kHz -> what the network hears."""
-    compressed = compress(transform.analyse(waveform)[..., :BINS])
-    return Heard(features(compressed), compressed)
+    spectrum = transform.analyse(waveform)[..., :BINS]
+    compressed = compress(spectrum)
+    return Heard(features(compressed * evening(spectrum)), compressed)
 
 
 def sound(mask: Tensor, heard: Heard, transform: HalfOverlap) -> Tensor:

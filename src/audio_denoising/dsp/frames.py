@@ -21,9 +21,15 @@ GAIN = 2
 """Cleaning's gain is M |M|^2, and not M |M|^(7/3), by which a mask of compressed spectra would act:
 a modulus that the network is unsure of is, as the mean of compressed ones, below what they mean."""
 
+LEVEL = 1.4  # loudness to which all sound is brought: that of -37 dB re full scale
+MEMORY = 1.5  # s after which a frame counts 1/e of what the newest does
+FADING = 1 - HOP_SECONDS / MEMORY  # of its weight, from hop to hop
+SILENCE = 0.16  # that of -100 dB, rounding noise of 16 bit: frames below it do not count
+FIRST = 1e-4  # frames of that loudness that are heard before the first one
+
 SIGNAL = {
     "sample_rate": 16_000, "fft_size": 2 * HOP, "hop": HOP, "bins": BINS,
-    "power": POWER, "floor": FLOOR,
+    "power": POWER, "floor": FLOOR, "level": LEVEL, "memory": MEMORY, "silence": SILENCE,
 }  # fmt: skip
 """Every number that input and output of the network depend on; a checkpoint carries them."""
 

@@ -1,4 +1,4 @@
-"""What richer recipes do to a batch: other noises, filters, rooms and knocks, as drawn for it."""
+"""What richer recipes do to a batch: noises, filters, rooms, knocks, levels, as drawn for it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from audio_denoising.mixing.batch import Mixer
 
 _BEHIND = 256  # samples (16 ms) after which a low-pass, which has no delay, rings no more
+_CHANGE_SECONDS = 0.05  # in which a level changes
 
 
 def augmented(mixer: Mixer, drawn: Choices, samples: int) -> tuple[Tensor, Tensor]:
@@ -100,3 +101,11 @@ def made_knocks(drawn: Choices, made: SoundBank, samples: int) -> tuple[Tensor, 
     passed = (time - start) / length
     shape = (-decay * passed.clamp(0, 1)).exp() * ((passed >= 0) & (passed < 1))
     return to_device(rows, device), sound * shape * amplitude
+
+
+def changes(drawn: Choices, samples: int, device: torch.device) -> Tensor:
+    """Gains ``(N, samples)`` of mixtures that change their level: 1 where they are loudest."""
+    decibels, start = to_device(drawn.changes.T.astype(np.float32), device)[..., None]
+    time = torch.arange(samples, device=device) / SAMPLE_RATE
+    passed = ((time - start) / _CHANGE_SECONDS).clamp(0, 1)
+    return 10 ** ((decibels * passed - decibels.clamp(min=0)) / 20)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audio_denoising.dsp.constants import SAMPLE_RATE
-from audio_denoising.mixing.augmentation import augmented, made_knocks
+from audio_denoising.mixing.augmentation import augmented, changes, made_knocks
 from audio_denoising.mixing.bank import SILENCE, Array, Crops, SoundBank, even, to_device
 from audio_denoising.mixing.choices import Choices, draw
 from audio_denoising.mixing.recipe import Recipe
@@ -127,6 +127,9 @@ class Mixer:
             rows, knocks = made_knocks(drawn, self.made, noisy.shape[1])
             loudness = active_power(noisy[rows]).sqrt()[:, None]
             noisy.index_add_(0, rows, knocks * loudness)
+        if drawn.changes[:, 0].any():
+            gains = changes(drawn, noisy.shape[1], self.device)
+            noisy, clean = noisy * gains, clean * gains
         peak = torch.maximum(noisy.abs().amax(dim=1), clean.abs().amax(dim=1))
         loud = torch.minimum(loud, _FULL_SCALE / peak.clamp_min(1e-6))[:, None]
         noisy, clean = noisy * loud, clean * loud

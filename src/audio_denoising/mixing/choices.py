@@ -43,6 +43,7 @@ class Choices:
     tail: Crops  # where its noise begins
     knock: Crops  # where the noise of a knock begins
     knocks: Array  # (N, 4): amplitude over all else, 0 for none; start and length in s; decay
+    changes: Array  # (N, 2): by how much the level changes in dB, 0 for not; when, in s
 
     def take(self, rows: slice) -> Choices:
         """Some of the rows."""
@@ -149,6 +150,13 @@ def draw(
                 spread((0.0, samples / SAMPLE_RATE)),
                 spread(recipe.knock_length),
                 spread(recipe.knock_decay),
+            ),
+            axis=1,
+        ),
+        changes=np.stack(
+            (
+                np.where(chance(recipe.change), spread(recipe.change_level), 0.0),
+                spread((0.0, samples / SAMPLE_RATE)),
             ),
             axis=1,
         ),

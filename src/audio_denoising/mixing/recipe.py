@@ -58,6 +58,9 @@ class Recipe:
     knock_level: Range = (10.0, 45.0)  # at its beginning, in dB
     knock_length: Range = (0.02, 0.3)  # s
     knock_decay: Range = (0.0, 5.0)  # by the end it has fallen to exp(-decay)
+    # Chance that from some moment on all is louder or fainter, as from one talker to another.
+    change: float = 0.15
+    change_level: Range = (-30.0, 30.0)  # by how much, in dB
 
     room: float = 0.15  # chance that speech is heard in a room; the target keeps the reverberation
     measured: float = 0.3  # part of the rooms that are measured ones, if any; the others are made
@@ -69,7 +72,7 @@ _ORIGINAL = Recipe(
     snr=(0.0, 15.0), active_levels=False, level=None, inside=True,
     clean_only=0.0, noise_only=0.0, speech_active=0.05, noise_active=0.05,
     babble=0.0, coloured=0.0, second=0.0, speed=0.0, pausing=0.0,
-    biquad=0.0, low_pass=0.0, clipping=0.0, room=0.0, knock=0.0,
+    biquad=0.0, low_pass=0.0, clipping=0.0, room=0.0, knock=0.0, change=0.0,
 )  # fmt: skip
 
 PRESETS = {
@@ -86,6 +89,6 @@ PRESETS = {
     "rich": Recipe(),
 }  # fmt: skip
 
-# What judges v5: of mixtures without noise, or without speech, there is no ratio to improve, and a
-# knock alone would decide it.
-JUDGED = Recipe(clean_only=0.0, noise_only=0.0, knock=0.0)
+# What judges v5. Mixtures without noise, or without speech, have no ratio to improve; a knock alone
+# would decide it, and so would the louder part of a mixture whose level changes.
+JUDGED = Recipe(clean_only=0.0, noise_only=0.0, knock=0.0, change=0.0)

@@ -9,11 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from audio_denoising import __version__, nn
 from audio_denoising.dsp.constants import FEATURES, OUTPUTS, POSITIONS
-from audio_denoising.dsp.frames import BINS, FLOOR, GAIN, POWER, TOP
+from audio_denoising.dsp.frames import (
+    BINS,
+    FADING,
+    FIRST,
+    FLOOR,
+    GAIN,
+    LEVEL,
+    POWER,
+    SILENCE,
+    TOP,
+)
 from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.dsp.stft import HalfOverlap
 from audio_denoising.files import save_whole
@@ -101,9 +111,10 @@ def _network(graph: Graph, network: nn.Module) -> Shapes:
 def _samples(graph: Graph, network: nn.Module) -> Shapes:
     """Whole hops of samples (N, 256 T) at 16 kHz in, as many out, those of the hop before.
 
-    Between two calls goes `overlap` (2, N, 256), the last hop of input and the half-finished hop of
-    output, beside the states. The steps are those of `cleaning.causal`; a transform is a product
-    with a matrix, whose rows are what it makes of the unit vectors.
+    Between two calls go `overlap` (2, N, 256), the last hop of input and the half-finished hop of
+    output, and `loudness` (1, N, 2), the sums of `compressed_spectrum.evening`, beside the states.
+    The steps are those of `cleaning.causal`; a transform is a product with a matrix, whose rows are
+    what it makes of the unit vectors.
     """
     transform, add = HalfOverlap(dtype=torch.float64), graph.add
     hop, size, bins = transform.hop, transform.size, transform.hop + 1
@@ -133,9 +144,10 @@ def _samples(graph: Graph, network: nn.Module) -> Shapes:
     add("Concat", *ends, axis=0, name="next_overlap")
     sound_shape: Shape = ("signals", "samples")
     overlap: Shape = (2, "signals", hop)
+    loudness: Shape = (1, "signals", 2)
     return (
-        {"samples": sound_shape, "overlap": overlap, **first},
-        {"cleaned": sound_shape, "next_overlap": overlap, **last},
+        {"samples": sound_shape, "overlap": overlap, "loudness": loudness, **first},
+        {"cleaned": sound_shape, "next_overlap": overlap, "next_loudness": loudness, **last},
     )
 
 
@@ -147,13 +159,33 @@ def _all_but_last(graph: Graph, x: str) -> str:
 
 
 def _compress(graph: Graph, real: str, imaginary: str) -> None:
-    """`compressed_spectrum.compress` and `features`: spectra (T, N, 256) -> (T, N, 64, 12)."""
+    """What `compressed_spectrum.hear` does: spectra (T, N, 256) -> `features` (T, N, 64, 12)."""
     add = graph.add
     modulus = _modulus(graph, real, imaginary)
     share = add("Pow", add("Clip", modulus, FLOOR), POWER - 1)
+    share = add("Mul", share, _evening(graph, modulus))
     parts = (add("Mul", x, share) for x in (real, imaginary, modulus))
     columns = add("Concat", *(add("Unsqueeze", x, [3]) for x in parts), axis=3)
     add("Reshape", columns, [0, 0, POSITIONS, FEATURES], name="features")
+
+
+def _evening(graph: Graph, modulus: str) -> str:
+    """`compressed_spectrum.evening`: moduli (T, N, 256) -> (T, N, 1).
+
+    ONNX has no sum that fades, but a recurrence that can be one: of two features by matrices that
+    have only a diagonal. Nothing in it is negative, so that its ReLU does nothing.
+    """
+    add, one = graph.add, torch.eye(2).unsqueeze(0)
+    loudness = add("Pow", add("ReduceL2", modulus, axes=[2]), POWER)
+    heard = add("Cast", add("Greater", loudness, SILENCE), to=TensorProto.FLOAT)
+    new = add("Concat", add("Mul", loudness, heard), heard, axis=2)
+    recurrence = new, one, FADING * one, "", "", "loudness"
+    sums, last = graph.add_many(2, "RNN", *recurrence, hidden_size=2, activations=["Relu"])
+    add("Identity", last, name="next_loudness")
+    first = torch.tensor([FIRST * SILENCE, FIRST])
+    sums = add("Add", add("Squeeze", sums, [1]), first)
+    total, weight = graph.add_many(2, "Split", sums, axis=2)
+    return add("Mul", add("Div", weight, total), LEVEL)
 
 
 def _gains(graph: Graph) -> tuple[str, str]:

@@ -3,7 +3,8 @@
 Windows of 32 ms overlap by half, so bins are 31.25 Hz apart at every sample rate. The network hears
 the lowest 256 of them, four to a position; the bins above get the mean gain of the top of that band.
 
-    Xc = X max(|X|, 1e-5)^-0.7        what the network hears: moduli to the power 0.3
+    Xc = X max(|X|, 1e-5)^-0.7        moduli to the power 0.3
+    Xc 1.4 / m                        what the network hears: m is how loud it has been lately
     Y = X M |M|^2                     its mask M as a gain */
 
 import { RealTransform } from "./fft.js";
@@ -13,6 +14,7 @@ export const LOWEST_RATE = 2000, HIGHEST_RATE = 192000;
 const HOP_SECONDS = 0.016;
 const BINS = 256, TOP = 16;
 const FLOOR = 1e-5, POWER = 0.3;
+const LEVEL = 1.4, FADING = 1 - HOP_SECONDS / 1.5, SILENCE = 0.16, FIRST = 1e-4;
 
 export class Stream {
   /* `watch(re, im, gainRe, gainIm)`, if given, is called with every spectrum and its gains. */
@@ -37,6 +39,7 @@ export class Stream {
     this.features = new Float64Array(POSITIONS * FEATURES);
     [this.re, this.im] = [new Float64Array(bins), new Float64Array(bins)];
     [this.gainRe, this.gainIm] = [new Float64Array(bins), new Float64Array(bins)];
+    [this.total, this.weight] = [0, 0]; // of loudness, and of how much each frame counts
     this.early = hop; // samples of the silence in front, still to be dropped
     this.taken = 0;
   }
@@ -94,10 +97,10 @@ export class Stream {
   /* The gains for the spectrum at hand. */
   gains() {
     const { re, im, gainRe, gainIm, features, bins } = this;
-    const band = Math.min(BINS, bins - 1);
+    const band = Math.min(BINS, bins - 1), evening = this.evening(band);
     for (let k = 0; k < band; k++) {
       const modulus = Math.hypot(re[k], im[k]);
-      const compression = Math.max(modulus, FLOOR) ** (POWER - 1);
+      const compression = Math.max(modulus, FLOOR) ** (POWER - 1) * evening;
       features[3 * k] = re[k] * compression;
       features[3 * k + 1] = im[k] * compression;
       features[3 * k + 2] = modulus * compression;
@@ -113,5 +116,16 @@ export class Stream {
     }
     gainRe.fill(top, band);
     gainIm.fill(0, band);
+  }
+
+  /* 1.4 / m for the spectrum at hand. */
+  evening(band) {
+    const { re, im } = this;
+    let energy = 0;
+    for (let k = 0; k < band; k++) energy += re[k] * re[k] + im[k] * im[k];
+    const loudness = energy ** (POWER / 2), heard = loudness > SILENCE;
+    this.total = FADING * this.total + (heard ? loudness : 0);
+    this.weight = FADING * this.weight + (heard ? 1 : 0);
+    return (LEVEL * (this.weight + FIRST)) / (this.total + FIRST * SILENCE);
   }
 }
