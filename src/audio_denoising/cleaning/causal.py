@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from audio_denoising.dsp import frames
 from audio_denoising.errors import UserError
@@ -141,7 +142,9 @@ class _Channel:
         self.past, self.new = np.split(self.frame, 2)
         self.tail = np.zeros(hop, np.float32)  # the half-finished hop of output
         self.lately = np.zeros(2, np.float64)  # sums of loudness, and of its weights
-        self.states = [self.frame, self.tail, self.lately, *network.states]
+        self.states: list[npt.NDArray[Any]] = [
+            self.frame, self.tail, self.lately, *network.states,
+        ]  # fmt: skip
         self.windowed, self.sound = np.empty((2, 2 * hop), np.float32)
         self.early, self.late = np.split(self.sound, 2)
         self.spectrum = np.empty(hop + 1, np.complex64)
@@ -183,12 +186,11 @@ class _Channel:
     def evening(self) -> float:
         """`compressed_spectrum.evening` of the frame whose moduli are at hand."""
         loudness = float(np.dot(self.modulus, self.modulus)) ** (frames.POWER / 2)
-        self.lately *= frames.FADING
-        if loudness > frames.SILENCE:
-            self.lately += (loudness, 1)
         total, weight = self.lately.tolist()
-        lately = (total + frames.FIRST * frames.SILENCE) / (weight + frames.FIRST)
-        return float(frames.LEVEL / lately)
+        heard = loudness > frames.SILENCE
+        total, weight = frames.FADING * total + heard * loudness, frames.FADING * weight + heard
+        self.lately[0], self.lately[1] = total, weight  # an array only to be carried as one
+        return frames.LEVEL * (weight + frames.FIRST) / (total + frames.FIRST * frames.SILENCE)
 
 
 @dataclass(frozen=True)
