@@ -41,18 +41,17 @@ def measure(clean: Cleaner, loaded: Loaded) -> list[float]:
     """SI-SDR in dB at each of `LEVELS`, and behind what is louder."""
     reference, noisy, rate = loaded
     to_full_scale = noisy / np.sqrt(np.mean(noisy.astype(np.float64) ** 2))
-    found = []
-    for level in LEVELS:
-        sound = (to_full_scale * 10 ** (level / 20)).astype(np.float32)
-        found.append(si_sdr(clean(sound, rate), reference))
-    faint = sound * np.float32(10 ** (-LOUDER / 20))
-    both = clean(np.concatenate((sound, faint)), rate)
+    sounds = [(to_full_scale * 10 ** (level / 20)).astype(np.float32) for level in LEVELS]
+    loud = sounds[-1]
+    faint = loud * np.float32(10 ** (-LOUDER / 20))
+    found = [si_sdr(clean(sound, rate), reference) for sound in sounds]
+    behind = clean(np.concatenate((loud, faint)), rate)[len(noisy) :]
     later = slice(rate // 10, None)
-    return [*found, si_sdr(both[len(noisy) :][later], reference[later])]
+    return [*found, si_sdr(behind[later], reference[later])]
 
 
 def level_table(results: Mapping[str, Any]) -> str:
-    """Means, and the most that one recording differs by between the lowest and highest level."""
+    """Means, and the most that one recording differs by from one level to another."""
     rows = []
     for name, measured in results["si_sdr"].items():
         values = np.array(measured)
