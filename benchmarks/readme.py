@@ -38,6 +38,7 @@ from benchmarks.quality_tables import (
     unseen_table,
     voices_table,
 )
+from benchmarks.rumble import rumble_table
 from benchmarks.scaling import scaling_table
 from benchmarks.thrift import thrift_table
 from benchmarks.v5_ablation import v5_ablation_table
@@ -138,6 +139,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "beside-v4": (RESULTS / "quality_v5.json", _one(beside_v4_table)),
     "clean-speech-v5": (RESULTS / "quality_v5.json", _one(clean_table)),
     "levels": (RESULTS / "levels.json", _one(level_table)),
+    "rumble": (RESULTS / "rumble.json", _one(rumble_table)),
     "quality-second": (RESULTS / "quality_v5.json", _one(second_table)),
     "clean-speech": (RESULTS / "quality.json", _one(clean_table)),
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),

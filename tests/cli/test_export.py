@@ -38,6 +38,17 @@ def test_a_file_of_weights(full: Path, tmp_path: Path) -> None:
     assert denoise("export", full, output, "--force").code == 0
 
 
+def test_a_licence_is_given_unless_the_recordings_forbid_it(full: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine.safetensors"
+    assert denoise("export", full, output, "--licence", "any use").code == 0
+    assert load_checkpoint(output).licence == "any use"
+    assert denoise("export", full, f"{tmp_path}/hub", "--licence", "any use").code == 0
+    assert "license: cc0-1.0" in (tmp_path / "hub" / "README.md").read_text()
+    refusal = denoise("export", "v4", tmp_path / "v4.pth", "--licence", "any use")
+    assert refusal.code == 2 and "no other licence than that: non-comm" in refusal.sentence
+    assert listing(tmp_path).keys() == {"mine.safetensors", "hub"}
+
+
 def test_an_onnx_file(full: Path, tmp_path: Path) -> None:
     result = denoise("export", full, tmp_path / "v4.onnx")
     assert (result.code, result.err) == (0, "") and "v4.onnx 10.9 MB" in result.out

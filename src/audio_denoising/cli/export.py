@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from audio_denoising.cli.options import require_usable
 from audio_denoising.errors import UserError
 from audio_denoising.models.versions import locate
 from audio_denoising.paths import is_folder, require_free
+
+if TYPE_CHECKING:
+    from audio_denoising.models.header import Checkpoint
 
 console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
 
@@ -35,6 +38,14 @@ def export(
     samples: Annotated[
         bool, typer.Option("--samples", help="Of v5 an .onnx that takes samples and gives samples.")
     ] = False,
+    licence: Annotated[
+        str,
+        typer.Option(
+            "--licence",
+            help="What the weights may be used for, as the recordings behind them allow it: "
+            "'any use' (CC0 1.0), or in words of your own.",
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
 ) -> None:
     """Write a checkpoint's weights: to clean with and share, to publish, or for other programs.
@@ -54,7 +65,7 @@ def export(
     if samples and (as_folder or path.suffix != ".onnx"):
         raise UserError("--samples goes with an .onnx file: end the name of the output in .onnx")
     if as_folder:
-        _to_folder(source, path, force)
+        _to_folder(source, path, licence, force)
         return
     if path.suffix not in (".safetensors", ".pth", ".onnx"):
         raise UserError(
@@ -67,28 +78,33 @@ def export(
     require_usable(weights, "--samples" if samples else "")
 
     from audio_denoising.models.checkpoint import export as write
-    from audio_denoising.models.checkpoint import load_checkpoint
 
+    checkpoint = _loaded(source, licence)
     if path.suffix == ".onnx":
         from audio_denoising.models.onnx_export import save_onnx
 
-        save_onnx(load_checkpoint(source), path, samples=samples)
+        save_onnx(checkpoint, path, samples=samples)
     else:
-        write(load_checkpoint(source), path)
+        write(checkpoint, path)
     _tell(path, [path])
 
 
-def _to_folder(source: Path, folder: Path, force: bool) -> None:
+def _to_folder(source: Path, folder: Path, licence: str, force: bool) -> None:
     from audio_denoising.models.hub import require_free_folder, save_folder
 
     require_free_folder(folder, force=force)
     require_usable(str(source))
 
-    from audio_denoising.models.checkpoint import load_checkpoint
-
-    written = save_folder(load_checkpoint(source), folder)
+    written = save_folder(_loaded(source, licence), folder)
     _tell(folder, written)
     console.print(f"  {', '.join(path.name for path in written)}")
+
+
+def _loaded(source: Path, licence: str) -> Checkpoint:
+    from audio_denoising.models.checkpoint import load_checkpoint
+
+    found = load_checkpoint(source)
+    return found.licensed(licence) if licence else found
 
 
 def _tell(place: Path, written: list[Path]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from audio_denoising.dsp.signals import SIGNALS
 from audio_denoising.errors import UserError
 from audio_denoising.models.archive import read_archive
 from audio_denoising.models.shapes import shapes
-from audio_denoising.models.versions import VERSIONS, shipped
+from audio_denoising.models.versions import NON_COMMERCIAL, VERSIONS, shipped
 
 FORMAT = 1
 
@@ -55,6 +55,17 @@ class Checkpoint:
         """What the weights may be used for; empty where nobody has said so."""
         known = VERSIONS[self.version].licence if self.path == shipped(self.version) else ""
         return str(self.content.get("licence") or known)
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether recordings that it heard forbid any other use."""
+        return self.licence.startswith(NON_COMMERCIAL)
+
+    def licensed(self, licence: str) -> Checkpoint:
+        """The same under a licence of one's own; UserError if it is `non_commercial`."""
+        if self.non_commercial:
+            raise UserError(f"{self.path} can have no other licence than that: {self.licence}")
+        return replace(self, content={**self.content, "licence": licence})
 
 
 def load_weights(path: Path) -> Checkpoint:

@@ -119,7 +119,7 @@ def _card(checkpoint: Checkpoint, files: list[str]) -> str:
 
     licence = checkpoint.licence or "not recorded: ask whoever trained these weights"
     free, causal = licence == FREE, VERSIONS[checkpoint.version].causal
-    named = "non-commercial" if licence.startswith("non-commercial") else "see-below"
+    named = "non-commercial" if checkpoint.non_commercial else "see-below"
     graphs = ""
     if ONNX in files:
         also = f"; `{ONNX_SAMPLES}` takes and gives samples" if causal else ""

@@ -16,6 +16,9 @@ from audio_denoising.paths import is_folder
 
 WIDTHS = unet.WIDTHS
 
+FREE = "any use"
+NON_COMMERCIAL = "non-commercial use"  # how every licence with this condition begins
+
 DEFAULT = "v5"  # the version that cleans where nobody asks for another
 
 SHIPPED = Path(__file__).resolve().parent.parent / "weights"
@@ -42,7 +45,7 @@ class Version:
     learning_rate: float
     epochs: int
     # What the weights that ship may be used for.
-    licence: str = "non-commercial use (trained on UrbanSound8K, CC BY-NC 3.0)"
+    licence: str = f"{NON_COMMERCIAL} (trained on UrbanSound8K, CC BY-NC 3.0)"
     engine: str = "from scratch"  # or "torch.nn"
     batch_size: int = 16
     epoch_size: int | None = None
@@ -71,7 +74,6 @@ class Version:
 
 _V2_PLAN = unet.Plan("max-pool 2x2", "ReLU", "transposed conv 3x3")
 _V4_PLAN = unet.Plan("strided conv 3x3", "LeakyReLU", "transposed conv 2x2")
-FREE = "any use"
 
 _ROWS = (
     Version("v2", DECIBEL_IMAGE, _V2_PLAN, "small", "MSE", "SGD", 1e-4, 50),

@@ -28,9 +28,9 @@ from audio_denoising.mixing.kept_library import DEFAULT, KeptLibrary
 from audio_denoising.mixing.library import Library
 from audio_denoising.mixing.recipe import JUDGED, PRESETS
 from audio_denoising.mixing.rooms import load_rooms
+from audio_denoising.models.versions import NON_COMMERCIAL
 from audio_denoising.training.options import ALONE, RICH, Processes, RunPlace, TrainingOptions
 
-NON_COMMERCIAL = "non-commercial use"  # how a licence with this condition begins
 LONG_FROM = 0.8  # of the steps of a v5 run that ends: then half as many mixtures, twice as long
 STATISTICS = 40  # batches
 IN_MEMORY = 35.0  # hours (4 GB): what is longer goes to a folder

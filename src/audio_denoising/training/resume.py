@@ -158,11 +158,8 @@ def restore(trainer: Trainer) -> None:
 
 def _inherit_licence(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """What weights have once heard they do not unlearn."""
-    from audio_denoising.training.material import NON_COMMERCIAL
-
-    licence = str(checkpoint.content.get("licence", ""))
-    if licence.startswith(NON_COMMERCIAL):
-        trainer.licence = licence
+    if checkpoint.non_commercial:
+        trainer.licence = checkpoint.licence
 
 
 def _require_weights(path: Path, version: str, size: str, options: TrainingOptions) -> None:
