@@ -38,8 +38,8 @@ class Recipe:
     second_level: Range = (-10.0, 5.0)  # its level over the first in dB
 
     # Speed and pitch of the speech, where they are changed: children and raised voices lie higher
-    # than those who read aloud.
-    speech_speed: Range = (0.85, 1.25)
+    # than those who read aloud, and a voice higher than any that was met is taken for noise.
+    speech_speed: Range = (0.85, 1.6)
     noise_speed: Range = (0.7, 1.4)  # speed and pitch of a recorded noise, where they are changed
     speed: float = 0.5  # chance of a changed speed, for speech and noises each
     speech_pause: Range = (0.1, 0.8)  # s of silence before speech that is too short starts again
