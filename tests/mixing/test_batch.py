@@ -116,6 +116,19 @@ def test_the_rest_of_a_noise_that_ended_is_not_blown_up():
     assert not added[absent].any() and added[~absent].any(dim=1).all()
 
 
+def test_a_telephone_passes_the_same_band_of_mixture_and_target():
+    phone = replace(PLAIN, low_pass=1, cutoff=(3000.0, 3000.0), rise=(400.0, 400.0))
+    frequency = torch.fft.rfftfreq(SAMPLES, 1 / 16_000)
+    for high_pass in (0, 1):
+        made = mixer(replace(phone, high_pass=high_pass))
+        window = torch.hann_window(SAMPLES)
+        for sound in made.batch(0, COUNT, SAMPLES):
+            power = torch.fft.rfft(sound * window).abs().square()
+            assert power[:, frequency > 3260].sum() < 1e-5 * power.sum()
+            bass = power[:, frequency < 340].sum() / power.sum()
+            assert bass < 1e-5 if high_pass else bass > 0.01
+
+
 def test_clipping_spoils_the_mixture_only():
     made = mixer(replace(PLAIN, clipping=1))
     whole = mixer(PLAIN).batch(0, COUNT, SAMPLES)

@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from audio_denoising.corpora.corpus import index_noise
-from audio_denoising.mixing.filters import biquad, low_pass
+from audio_denoising.mixing.filters import band_pass, biquad
 from audio_denoising.mixing.rooms import LENGTH, load_rooms, made_rooms, reverberation_time
 
 
@@ -33,9 +33,12 @@ def test_the_steepest_biquads_are_stable_and_none_at_all_changes_nothing(corner)
     assert torch.equal(biquad(torch.zeros(1, 4), 64), torch.ones(1, 33, dtype=torch.complex64))
 
 
-def test_a_low_pass_keeps_what_is_below_and_removes_what_is_above():
-    gain = low_pass(torch.tensor([4000.0, torch.inf]), 16000)
-    assert torch.all(gain[0, :3749] > 0.9999)
+def test_a_band_pass_keeps_what_is_inside_and_removes_what_is_outside():
+    edges = torch.tensor([[300.0, 4000.0], [-torch.inf, torch.inf]])
+    gain = band_pass(edges[:, 0], edges[:, 1], 16000)
+    assert torch.all(gain[0, :250] < 1e-4)
+    assert gain[0, 300] == pytest.approx(0.5, abs=1e-4)
+    assert torch.all(gain[0, 351:3749] > 0.9999)
     assert gain[0, 4000] == pytest.approx(0.5, abs=1e-4)
     assert torch.all(gain[0, 4251:] < 1e-4)
     assert torch.all(gain[1] == 1)

@@ -11,13 +11,13 @@ from torch import Tensor
 from audio_denoising.dsp.constants import SAMPLE_RATE
 from audio_denoising.mixing.bank import Array, Crops, SoundBank, even, to_device
 from audio_denoising.mixing.choices import BABBLE, COLOURED, RECORDED, Choices
-from audio_denoising.mixing.filters import biquad, fast_size, low_pass
+from audio_denoising.mixing.filters import band_pass, biquad, fast_size
 from audio_denoising.mixing.rooms import LENGTH, made_rooms
 
 if TYPE_CHECKING:
     from audio_denoising.mixing.batch import Mixer
 
-_BEHIND = 256  # samples (16 ms) after which a low-pass, which has no delay, rings no more
+_BEHIND = 256  # samples (16 ms) after which a band-pass, which has no delay, hardly rings any more
 _CHANGE_SECONDS = 0.05  # in which a level changes
 
 
@@ -37,7 +37,8 @@ def augmented(mixer: Mixer, drawn: Choices, samples: int) -> tuple[Tensor, Tenso
     coefficients = to_device(drawn.biquads.astype(np.float32), mixer.device)
     spectra[0] *= biquad(coefficients[:, 0], size)
     spectra[1] *= biquad(coefficients[:, 1], size)
-    spectra *= low_pass(to_device(drawn.cutoff, mixer.device), size)
+    edges = to_device(np.stack((drawn.rise, drawn.cutoff)), mixer.device)
+    spectra *= band_pass(edges[0], edges[1], size)
     _reverberate(mixer, spectra[0], drawn, size)
     speech, noise = torch.fft.irfft(spectra, n=size)[..., before : before + samples]
     return speech, noise

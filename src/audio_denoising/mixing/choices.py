@@ -35,7 +35,7 @@ class Choices:
     gain: Array  # what brings the speech back to the level that it was recorded at
     heard: Array  # (N, 2), whether speech and noise are in the mixture at all
     biquads: Array  # (N, 2, 4), coefficients for speech and noise
-    cutoff: Array  # Hz, infinite where nothing is cut
+    cutoff: Array  # Hz, infinite where nothing is cut, as `rise`
     clip: Array  # part of the peak, 1 where nothing is clipped
     room: Array  # -2 for none, -1 for a made one, otherwise the number of a measured one
     t60: Array  # of a made room, as what follows
@@ -44,6 +44,7 @@ class Choices:
     knock: Crops  # where the noise of a knock begins
     knocks: Array  # (N, 4): amplitude over all else, 0 for none; start and length in s; decay
     changes: Array  # (N, 2): by how much the level changes in dB, 0 for not; when, in s
+    rise: Array  # Hz, where the band begins that ends at the cutoff
 
     def take(self, rows: slice) -> Choices:
         """Some of the rows."""
@@ -137,7 +138,7 @@ def draw(
         gain=speech.gains[heard.recording],
         heard=np.stack((~noise_alone, alone >= recipe.clean_only), axis=1),
         biquads=np.where(filtered, coefficients, 0.0),
-        cutoff=np.where(chance(recipe.low_pass), spread(recipe.cutoff), np.inf),
+        cutoff=(cutoff := np.where(chance(recipe.low_pass), spread(recipe.cutoff), np.inf)),
         clip=np.where(chance(recipe.clipping), spread(recipe.clip), 1.0),
         room=np.where(chance(recipe.room), room, -2),
         t60=spread(recipe.t60),
@@ -160,6 +161,7 @@ def draw(
             ),
             axis=1,
         ),
+        rise=np.where(chance(recipe.high_pass) & (cutoff < np.inf), spread(recipe.rise), -np.inf),
     )
 
 

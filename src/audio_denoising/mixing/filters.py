@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audio_denoising.dsp.constants import SAMPLE_RATE
 
-_SLOPE = 500.0  # Hz from full to nothing at the edge of a low-pass
+_RISE, _FALL = 100.0, 500.0  # Hz from nothing to full and back at the edges of a band
 
 
 def biquad(coefficients: Tensor, size: int) -> Tensor:
@@ -28,11 +28,13 @@ def biquad(coefficients: Tensor, size: int) -> Tensor:
     return ((b2 * one + b1) * one + 1) / ((a2 * one + a1) * one + 1)
 
 
-def low_pass(cutoff: Tensor, size: int) -> Tensor:
-    """Gain ``(N, size // 2 + 1)`` of low-passes without delay, half at ``cutoff`` ``(N,)`` Hz."""
+def band_pass(rise: Tensor, cutoff: Tensor, size: int) -> Tensor:
+    """Gain ``(N, size // 2 + 1)`` of bands without delay, half at ``rise`` and ``cutoff``, ``(N,)``
+    in Hz; infinite ones are no edges."""
     frequency = torch.arange(size // 2 + 1, device=cutoff.device) * (SAMPLE_RATE / size)
-    edge = ((cutoff.float()[:, None] - frequency) / _SLOPE + 0.5).clamp(0, 1)
-    return 0.5 - 0.5 * (math.pi * edge).cos()
+    below, above = frequency - rise.float()[:, None], cutoff.float()[:, None] - frequency
+    edges = torch.stack((below / _RISE, above / _FALL)).add(0.5).clamp(0, 1)
+    return (0.5 - 0.5 * (math.pi * edges).cos()).prod(0)
 
 
 @cache
