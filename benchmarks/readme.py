@@ -22,7 +22,6 @@ from benchmarks.engine_ablation import ablation_table
 from benchmarks.engine_v5 import table as engine_v5_table
 from benchmarks.faults import faults_table
 from benchmarks.fuzz import fuzz_table
-from benchmarks.high_voices import high_voices_table
 from benchmarks.inference import inference_table
 from benchmarks.korean import in_korean
 from benchmarks.learning_curve import curve_table
@@ -43,6 +42,7 @@ from benchmarks.rumble import rumble_table
 from benchmarks.scaling import scaling_table
 from benchmarks.thrift import thrift_table
 from benchmarks.v5_ablation import v5_ablation_table
+from benchmarks.voices import kinds_table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("benchmarks/results")
@@ -141,7 +141,7 @@ SOURCES: dict[str, tuple[Path, Callable[[list[Path]], str]]] = {
     "clean-speech-v5": (RESULTS / "quality_v5.json", _one(clean_table)),
     "levels": (RESULTS / "levels.json", _one(level_table)),
     "rumble": (RESULTS / "rumble.json", _one(rumble_table)),
-    "high-voices": (RESULTS / "high_voices.json", _one(high_voices_table)),
+    "voices": (RESULTS / "voices.json", _one(kinds_table)),
     "quality-second": (RESULTS / "quality_v5.json", _one(second_table)),
     "clean-speech": (RESULTS / "quality.json", _one(clean_table)),
     "sample-output": (RESULTS / "sample_output.txt", _verbatim),
