@@ -21,12 +21,12 @@ from audio_denoising.corpora.corpus import index_noise, index_speech
 from audio_denoising.dsp.measures import si_sdr
 from audio_denoising.evaluation.frozen_lists import CLEAN, items_of_all_lists
 from audio_denoising.evaluation.judging import candidates
+from audio_denoising.evaluation.scores import limited
 from audio_denoising.evaluation.testset import Item
 from audio_denoising.samples import Samples
 from benchmarks.measuring import describe_machine, markdown_table, report
 
 LOWEST = 50.0  # Hz
-WIDEST = 60.0  # dB, as in `denoise evaluate`
 
 
 def above(signal: Samples, rate: int) -> NDArray[np.float64]:
@@ -39,7 +39,7 @@ def above(signal: Samples, rate: int) -> NDArray[np.float64]:
 def ratios(estimate: Samples, reference: Samples, rate: int) -> list[float]:
     """SI-SDR in dB of the whole, and of what lies above `LOWEST`."""
     both = (estimate, reference), (above(estimate, rate), above(reference, rate))
-    return [float(np.clip(si_sdr(*pair), -WIDEST, WIDEST)) for pair in both]
+    return [limited(si_sdr(*pair)) for pair in both]
 
 
 def share_below(reference: Samples, rate: int) -> float:

@@ -64,11 +64,11 @@ class _Measure:
 _MEASURES = (
     _Measure(("pesq_wb",), ("pesq",), lambda x, s: [pesq_wb(x, s)]),
     _Measure(("stoi", "estoi"), ("pystoi",), lambda x, s: [stoi(x, s), stoi(x, s, extended=True)]),
-    _Measure(("si_sdr",), (), lambda x, s: [_limited(si_sdr(x, s))]),
+    _Measure(("si_sdr",), (), lambda x, s: [limited(si_sdr(x, s))]),
     _Measure(("segmental_snr",), (), lambda x, s: [segmental_snr(x, s)]),
     _Measure(("lsd",), (), lambda x, s: [log_spectral_distance(x, s)]),
     _Measure(("sig", "bak", "ovrl"), ("speechmos", "onnxruntime"), lambda x, s: dnsmos(x)),
-    _Measure(("image_psnr",), (), lambda x, s: [_limited(image_psnr(x, s))]),
+    _Measure(("image_psnr",), (), lambda x, s: [limited(image_psnr(x, s))]),
 )
 PACKAGES = tuple(package for measure in _MEASURES for package in measure.packages)
 
@@ -104,5 +104,6 @@ def score(estimate: Samples, reference: Samples) -> Scores:
     return scores
 
 
-def _limited(decibels: float) -> float:
+def limited(decibels: float) -> float:
+    """Decibels as they enter means: 60 for a perfect output, -60 for a silent one."""
     return min(_WIDEST_DB, max(-_WIDEST_DB, decibels))
